@@ -1,0 +1,78 @@
+"""The decision records of a service in its own database."""
+
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Column, DateTime, Index, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+from libs.common.db import Transaction
+from libs.common.db.metadata import MigrationOperations, new_metadata
+from libs.common.decisions.record import Decision
+
+_INSERT = """
+INSERT INTO decisions (id, decision, subject, decided_at, record)
+SELECT id, decision, subject, decided_at, record::jsonb
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
+     AS decisions (id, decision, subject, decided_at, record)
+ON CONFLICT DO NOTHING
+"""
+_SELECT = """
+SELECT record::text FROM decisions WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2)
+ORDER BY id DESC LIMIT $3
+"""
+
+
+def declare_decisions(metadata: MetaData) -> Table:
+    """Add `decisions` to a service's tables."""
+    return Table(
+        "decisions",
+        metadata,
+        Column("id", Uuid, primary_key=True),
+        Column("decision", Text, nullable=False),
+        Column("subject", Text, nullable=False),
+        Column("decided_at", DateTime(timezone=True), nullable=False),
+        Column("record", JSONB, nullable=False),
+        # Serves GET /v1/decisions?subject=…, newest first.
+        Index("decisions_subject_id_idx", "subject", "id"),
+    )
+
+
+def create_decisions(operations: MigrationOperations) -> None:
+    """Create the table: called by the migration that brings a service its decision records."""
+    declare_decisions(new_metadata()).create(operations.get_bind())
+
+
+class PostgresDecisionLog:
+    """A decision log bound to one transaction; the records are written in one statement before it commits."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Collect decisions for `transaction`."""
+        self._transaction = transaction
+        self._decisions: list[Decision] = []
+
+    def add(self, decision: Decision) -> None:
+        """Record `decision` with the transaction."""
+        if not self._decisions:
+            self._transaction.before_commit(self._write)
+        self._decisions.append(decision)
+
+    async def _write(self) -> None:
+        driver = await self._transaction.driver()
+        await driver.execute(
+            _INSERT,
+            [decision.id for decision in self._decisions],
+            [decision.decision for decision in self._decisions],
+            [decision.subject for decision in self._decisions],
+            [decision.decided_at for decision in self._decisions],
+            [msgspec.json.encode(decision).decode() for decision in self._decisions],
+        )
+
+
+async def decisions_about(
+    transaction: Transaction, *, subject: str, before_id: UUID | None = None, limit: int
+) -> list[Decision]:
+    """Return the decisions about `subject`, newest first, at most `limit`, older than `before_id` if given."""
+    driver = await transaction.driver()
+    rows = await driver.fetch(_SELECT, subject, before_id, limit)
+    return [msgspec.json.decode(row["record"], type=Decision) for row in rows]

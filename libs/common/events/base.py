@@ -1,0 +1,207 @@
+"""Events, their envelope, and the one place where both are encoded and decoded (CloudEvents 1.0, Kafka binary mode)."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ClassVar, Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
+
+UndecodableReason = Literal["malformed", "unknown-type", "missing-header", "schema-mismatch"]
+
+_SPEC_VERSION = b"1.0"
+_CONTENT_TYPE = b"application/json"
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """
+    One Kafka topic: one aggregate of one service.
+
+    `key` is the event field that orders events (the Kafka message key), `subject` the field that names the
+    aggregate whose `aggregate_version` counts them; the two differ only where several aggregates share an order.
+    """
+
+    name: str
+    owner: str
+    key: str
+    subject: str
+    summary: str
+    partitions: int = 12
+    is_compacted: bool = False
+    retention_hours: int = 24 * 30
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Something that happened, as its owner publishes it.
+
+    Subclasses set `type` (`<noun>.<past-participle>`) and `topic`. Fields may only be added, with a default;
+    readers ignore fields they do not know. No personal data: ids only.
+    """
+
+    type: ClassVar[str]
+    topic: ClassVar[Topic]
+    version: ClassVar[int] = 1
+
+    @property
+    def key(self) -> str:
+        """Return what orders this event among others of its topic."""
+        return str(getattr(self, self.topic.key))
+
+    @property
+    def subject(self) -> str:
+        """Return the id of the aggregate that this event belongs to."""
+        return str(getattr(self, self.topic.subject))
+
+
+class Undecodable(Exception):
+    """A record that no retry can turn into an event; it belongs in the dead letters."""
+
+    def __init__(self, reason: UndecodableReason, detail: str) -> None:
+        """`reason` is one of a closed set, because dashboards count by it."""
+        super().__init__(f"{reason}: {detail}")
+        self.reason: UndecodableReason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """An event with what identifies, orders and traces it."""
+
+    id: UUID
+    event: Event
+    time: datetime
+    source: str
+    # Counts the events of one aggregate from 1 without gaps; None for streams that have no aggregate state.
+    aggregate_version: int | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireRecord:
+    """What is handed to the bus: bytes and where they go."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def encode(envelope: Envelope) -> WireRecord:
+    """Write an envelope as a Kafka record."""
+    event = envelope.event
+    headers = [
+        ("ce_specversion", _SPEC_VERSION),
+        ("ce_id", str(envelope.id).encode()),
+        ("ce_type", event.type.encode()),
+        ("ce_source", envelope.source.encode()),
+        ("ce_subject", event.subject.encode()),
+        ("ce_time", envelope.time.isoformat().encode()),
+        ("ce_dataschema", f"/events/{event.type}/v{event.version}".encode()),
+        ("content-type", _CONTENT_TYPE),
+    ]
+    optional = (
+        ("aggregate_version", envelope.aggregate_version),
+        ("correlation_id", envelope.correlation_id),
+        ("causation_id", envelope.causation_id),
+        ("traceparent", envelope.traceparent),
+    )
+    headers.extend((name, str(value).encode()) for name, value in optional if value is not None)
+    return WireRecord(
+        topic=event.topic.name,
+        key=event.key.encode(),
+        value=_encoder.encode(event),
+        headers=headers,
+    )
+
+
+class EventReader:
+    """Decodes records into envelopes for a known set of event classes."""
+
+    def __init__(self, event_classes: Iterable[type[Event]]) -> None:
+        """Accept the events that a reader may meet, one class per type."""
+        self._decoders = {event_class.type: msgspec.json.Decoder(event_class) for event_class in event_classes}
+
+    def knows(self, headers: Headers) -> bool:
+        """Tell whether the record's type is one of this reader's, without decoding it."""
+        return _text(dict(headers), "ce_type") in self._decoders
+
+    def decode(self, value: bytes | None, headers: Headers) -> Envelope:
+        """
+        Read one record.
+
+        :raises Undecodable: if it is malformed, of an unknown type, or lacks what identifies it.
+        """
+        fields = dict(headers)
+        event_type = _required(fields, "ce_type")
+        decoder = self._decoders.get(event_type)
+        if decoder is None:
+            raise Undecodable("unknown-type", event_type[:100])
+        if not value:
+            raise Undecodable("malformed", "empty value")
+        try:
+            event = decoder.decode(value)
+        except msgspec.ValidationError as error:
+            raise Undecodable("schema-mismatch", str(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Undecodable("malformed", str(error)) from error
+        if "\x00" in event.key or "\x00" in event.subject:
+            raise Undecodable("schema-mismatch", "the key holds a NUL character")
+        return Envelope(
+            id=_uuid(_required(fields, "ce_id")),
+            event=event,
+            time=_time(_required(fields, "ce_time")),
+            source=_text(fields, "ce_source") or "",
+            aggregate_version=_version(_text(fields, "aggregate_version")),
+            correlation_id=_text(fields, "correlation_id"),
+            causation_id=_text(fields, "causation_id"),
+            traceparent=_text(fields, "traceparent"),
+        )
+
+
+def _text(fields: dict[str, bytes], name: str) -> str | None:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise Undecodable("malformed", f"header {name} is not UTF-8") from error
+
+
+def _required(fields: dict[str, bytes], name: str) -> str:
+    text = _text(fields, name)
+    if not text:
+        raise Undecodable("missing-header", name)
+    return text
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Undecodable("malformed", "ce_id is not a UUID") from error
+
+
+def _time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Undecodable("malformed", "ce_time is not an RFC 3339 time") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _version(text: str | None) -> int | None:
+    if text is None:
+        return None
+    # isdecimal() alone also accepts digits of other scripts, which int() would read.
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):  # noqa: PLR2004 - fits a bigint
+        raise Undecodable("malformed", "aggregate_version is not a whole number")
+    return int(text)

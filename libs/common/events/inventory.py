@@ -1,0 +1,180 @@
+"""Events that the inventory service publishes, and those that warehouses report to it."""
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+import msgspec
+
+from libs.common.events.base import Event, Topic
+from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
+from libs.common.events.topics import (
+    INVENTORY_FACILITY,
+    INVENTORY_RESERVATION,
+    INVENTORY_STOCK,
+    INVENTORY_WAREHOUSE,
+)
+
+
+class WarehouseReport(Event, frozen=True, kw_only=True):
+    """
+    Something that happened to the units of one SKU in one warehouse, as the warehouse saw it.
+
+    `occurred_at` is the warehouse's time; `sequence`, if given, counts the reports of one warehouse from 1;
+    `reference` is the warehouse's own document number.
+    """
+
+    topic: ClassVar[Topic] = INVENTORY_WAREHOUSE
+
+    sku: str
+    warehouse: str
+    occurred_at: datetime
+    sequence: int | None = None
+    reference: str | None = None
+
+
+class GoodsReceived(WarehouseReport, frozen=True, kw_only=True):
+    """Units arrived from a supplier; `unit_cost_minor` is what one of them cost."""
+
+    type: ClassVar[str] = "goods.received"
+
+    quantity: int
+    unit_cost_minor: int | None = None
+    currency: str | None = None
+
+
+class GoodsPicked(WarehouseReport, frozen=True, kw_only=True):
+    """Units left the shelf, for an order if `order_id` is given."""
+
+    type: ClassVar[str] = "goods.picked"
+
+    quantity: int
+    order_id: UUID | None = None
+
+
+class GoodsAdjusted(WarehouseReport, frozen=True, kw_only=True):
+    """The warehouse corrected its stock by `delta` units (not 0), for example for breakage."""
+
+    type: ClassVar[str] = "goods.adjusted"
+
+    delta: int
+    reason: str
+
+
+class GoodsCounted(WarehouseReport, frozen=True, kw_only=True):
+    """Somebody counted `counted` units on the shelf at `occurred_at`."""
+
+    type: ClassVar[str] = "goods.counted"
+
+    counted: int
+
+
+class TransferDispatched(WarehouseReport, frozen=True, kw_only=True):
+    """Units left `warehouse` for `destination`."""
+
+    type: ClassVar[str] = "transfer.dispatched"
+
+    transfer_id: UUID
+    destination: str
+    quantity: int
+
+
+class TransferReceived(WarehouseReport, frozen=True, kw_only=True):
+    """Units of a transfer arrived in `warehouse`."""
+
+    type: ClassVar[str] = "transfer.received"
+
+    transfer_id: UUID
+    quantity: int
+
+
+class _FacilityState(Event, frozen=True, kw_only=True):
+    topic: ClassVar[Topic] = INVENTORY_FACILITY
+
+    warehouse: str
+    name: str
+    country: str
+    latitude: float
+    longitude: float
+    is_active: bool = True
+
+
+class WarehouseRegistered(_FacilityState, frozen=True, kw_only=True):
+    """A warehouse joined the network."""
+
+    type: ClassVar[str] = "warehouse.registered"
+
+
+class WarehouseChanged(_FacilityState, frozen=True, kw_only=True):
+    """A warehouse's name, place or state changed."""
+
+    type: ClassVar[str] = "warehouse.changed"
+
+
+class _ReservationEvent(Event, frozen=True, kw_only=True):
+    topic: ClassVar[Topic] = INVENTORY_RESERVATION
+
+    order_id: UUID
+
+
+class StockReserved(_ReservationEvent, frozen=True, kw_only=True):
+    """All units of the order are held for it."""
+
+    type: ClassVar[str] = "stock.reserved"
+
+    allocations: list[Allocation]
+    decision_id: UUID
+
+
+class StockBackordered(_ReservationEvent, frozen=True, kw_only=True):
+    """Not all units are there; the order waits in line and will be reserved when goods arrive."""
+
+    type: ClassVar[str] = "stock.backordered"
+
+    shortages: list[Shortage]
+
+
+class StockRejected(_ReservationEvent, frozen=True, kw_only=True):
+    """Nothing was reserved and nothing waits; `reason` is `insufficient-stock` or `unknown-sku`."""
+
+    type: ClassVar[str] = "stock.rejected"
+
+    reason: str
+    shortages: list[Shortage]
+
+
+class StockReleased(_ReservationEvent, frozen=True, kw_only=True):
+    """Nothing is held for the order any more; `allocations` is what was."""
+
+    type: ClassVar[str] = "stock.released"
+
+    reason: str
+    allocations: list[Allocation] = msgspec.field(default_factory=list)
+
+
+class StockCommitted(_ReservationEvent, frozen=True, kw_only=True):
+    """Held units left their warehouse for good."""
+
+    type: ClassVar[str] = "stock.committed"
+
+    warehouse: str
+    lines: list[SkuQuantity]
+
+
+class WarehouseLevel(msgspec.Struct, frozen=True, kw_only=True):
+    """The stock of one SKU in one warehouse, in units."""
+
+    warehouse: str
+    on_hand: int
+    reserved: int
+    in_transit: int = 0
+
+
+class StockLevelChanged(Event, frozen=True, kw_only=True):
+    """The level of a SKU in every warehouse that has ever had it."""
+
+    type: ClassVar[str] = "stock.level-changed"
+    topic: ClassVar[Topic] = INVENTORY_STOCK
+
+    sku: str
+    levels: list[WarehouseLevel]

@@ -1,0 +1,237 @@
+"""Events that the orders service publishes."""
+
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+import msgspec
+
+from libs.common.events.base import Event, Topic
+from libs.common.events.shapes import (
+    Allocation,
+    Destination,
+    OrderLine,
+    Shortage,
+    SkuQuantity,
+)
+from libs.common.events.topics import ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
+
+
+class _OrderEvent(Event, frozen=True, kw_only=True):
+    topic: ClassVar[Topic] = ORDERS_ORDER
+
+    order_id: UUID
+
+
+class OrderPlaced(_OrderEvent, frozen=True, kw_only=True):
+    """An order was received and is durable; `placed_at` is when the customer placed it."""
+
+    type: ClassVar[str] = "order.placed"
+
+    customer_id: str
+    channel: str
+    placed_at: datetime
+    currency: str
+    total_minor: int
+    lines: list[OrderLine]
+    destination: Destination
+
+
+class OrderHeldForReview(_OrderEvent, frozen=True, kw_only=True):
+    """Review rules want a person to look at the order."""
+
+    type: ClassVar[str] = "order.held-for-review"
+
+    reasons: list[str]
+
+
+class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
+    """
+    The order passed review: this asks inventory to reserve its stock.
+
+    `lines` are whole quantities by SKU; `on_shortage` is `backorder` or `refuse`; `is_split_allowed` says
+    whether several warehouses may share the order.
+    """
+
+    type: ClassVar[str] = "order.approved"
+
+    customer_id: str
+    channel: str
+    placed_at: datetime
+    lines: list[SkuQuantity]
+    destination: Destination
+    on_shortage: str = "backorder"
+    is_split_allowed: bool = True
+
+
+class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):
+    """The order waits for stock until `deadline_at`."""
+
+    type: ClassVar[str] = "order.backordered"
+
+    shortages: list[Shortage]
+    deadline_at: datetime
+
+
+class OrderConfirmed(_OrderEvent, frozen=True, kw_only=True):
+    """Stock is held and payment authorised: this asks logistics to ship the allocations."""
+
+    type: ClassVar[str] = "order.confirmed"
+
+    customer_id: str
+    placed_at: datetime
+    confirmed_at: datetime
+    currency: str
+    total_minor: int
+    allocations: list[Allocation]
+    destination: Destination
+
+
+class OrderRefused(_OrderEvent, frozen=True, kw_only=True):
+    """The shop will not fulfil the order; whatever is held for it must be released."""
+
+    type: ClassVar[str] = "order.refused"
+
+    reason: str
+    detail: str | None = None
+
+
+class OrderCancellationRequested(_OrderEvent, frozen=True, kw_only=True):
+    """
+    Somebody wants to call off a confirmed order: this asks logistics to stop its shipments.
+
+    Logistics stops all of them (`shipment.cancelled` for each) or, if one has left, none.
+    """
+
+    type: ClassVar[str] = "order.cancellation-requested"
+
+    reason: str
+
+
+class OrderCancelled(_OrderEvent, frozen=True, kw_only=True):
+    """The order was called off before it left; whatever is held for it must be released."""
+
+    type: ClassVar[str] = "order.cancelled"
+
+    reason: str
+    stage: str
+
+
+class OrderShipped(_OrderEvent, frozen=True, kw_only=True):
+    """Every parcel of the order has left its warehouse."""
+
+    type: ClassVar[str] = "order.shipped"
+
+    shipped_at: datetime
+
+
+class OrderDelivered(_OrderEvent, frozen=True, kw_only=True):
+    """Every parcel of the order has arrived."""
+
+    type: ClassVar[str] = "order.delivered"
+
+    delivered_at: datetime
+
+
+class OrderSettled(_OrderEvent, frozen=True, kw_only=True):
+    """Delivered and paid: nothing is owed in either direction."""
+
+    type: ClassVar[str] = "order.settled"
+
+    currency: str
+    captured_minor: int
+    refunded_minor: int
+
+
+class OrderLateRiskChanged(_OrderEvent, frozen=True, kw_only=True):
+    """The estimated probability (0 to 1) that the order arrives after its promise changed."""
+
+    type: ClassVar[str] = "order.late-risk-changed"
+
+    probability: float
+    promised_by: datetime
+
+
+class _PaymentEvent(Event, frozen=True, kw_only=True):
+    topic: ClassVar[Topic] = ORDERS_PAYMENT
+
+    order_id: UUID
+    amount_minor: int
+    currency: str
+
+
+class PaymentAuthorised(_PaymentEvent, frozen=True, kw_only=True):
+    """The provider holds the amount for us."""
+
+    type: ClassVar[str] = "payment.authorised"
+
+    provider_reference: str
+
+
+class PaymentCaptured(_PaymentEvent, frozen=True, kw_only=True):
+    """The provider moved the amount to us."""
+
+    type: ClassVar[str] = "payment.captured"
+
+    provider_reference: str
+
+
+class PaymentFailed(_PaymentEvent, frozen=True, kw_only=True):
+    """The provider refused; `reason` is its code in our words."""
+
+    type: ClassVar[str] = "payment.failed"
+
+    reason: str
+
+
+class PaymentVoided(_PaymentEvent, frozen=True, kw_only=True):
+    """The provider let go of an amount that it held."""
+
+    type: ClassVar[str] = "payment.voided"
+
+    provider_reference: str
+
+
+class RefundIssued(_PaymentEvent, frozen=True, kw_only=True):
+    """The provider moved the amount back to the customer."""
+
+    type: ClassVar[str] = "refund.issued"
+
+    refund_id: UUID
+    return_id: UUID | None = None
+
+
+class _ReturnEvent(Event, frozen=True, kw_only=True):
+    topic: ClassVar[Topic] = ORDERS_RETURN
+
+    return_id: UUID
+    order_id: UUID
+
+
+class ReturnRequested(_ReturnEvent, frozen=True, kw_only=True):
+    """A customer wants to send goods back."""
+
+    type: ClassVar[str] = "return.requested"
+
+    reason: str
+    lines: list[SkuQuantity]
+
+
+class ReturnReceived(_ReturnEvent, frozen=True, kw_only=True):
+    """The goods are back in a warehouse; `restocked` of them can be sold again."""
+
+    type: ClassVar[str] = "return.received"
+
+    warehouse: str
+    received_at: datetime
+    lines: list[SkuQuantity]
+    restocked: list[SkuQuantity] = msgspec.field(default_factory=list)
+
+
+class ReturnClosed(_ReturnEvent, frozen=True, kw_only=True):
+    """The customer has the money back."""
+
+    type: ClassVar[str] = "return.closed"
+
+    refunded_minor: int
+    currency: str

@@ -1,0 +1,47 @@
+"""Parts that events of several services are made of."""
+
+import msgspec
+
+
+class Destination(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Where an order goes, as coarsely as planning needs it; the address itself never leaves the orders service.
+
+    `country` is ISO 3166-1 alpha-2; coordinates are degrees rounded to one decimal (about 11 km).
+    """
+
+    country: str
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of an order at the price that the customer accepted."""
+
+    line: int
+    sku: str
+    quantity: int
+    unit_price_minor: int
+
+
+class SkuQuantity(msgspec.Struct, frozen=True, kw_only=True):
+    """A number of units of one SKU."""
+
+    sku: str
+    quantity: int
+
+
+class Allocation(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of one SKU held in one warehouse."""
+
+    warehouse: str
+    sku: str
+    quantity: int
+
+
+class Shortage(msgspec.Struct, frozen=True, kw_only=True):
+    """What an order wanted of a SKU and what all warehouses together could still promise."""
+
+    sku: str
+    requested: int
+    available: int

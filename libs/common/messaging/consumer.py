@@ -1,0 +1,371 @@
+"""
+The consumer loop: read a batch, apply what is new in one transaction, commit the database, then the offsets.
+
+A crash anywhere leads to redelivery, and the inbox drops what was already applied. Passing faults block in
+place with back-off; a record that can never work is isolated by bisection and goes to the dead letters.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, KafkaError
+
+from libs.common.clock import Clock
+from libs.common.db import Database, Transaction, is_transient
+from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable
+from libs.common.events.registry import EVENTS
+from libs.common.messaging.dead_letters import DeadLetterReason, dead_letter
+from libs.common.messaging.inbox import claim_new
+from libs.common.messaging.producer import BusProducer, PublishFailed
+from libs.common.telemetry import metrics
+from libs.common.telemetry.logs import get_logger
+
+_BATCH_RECORDS_MAX = 500
+_POLL_TIMEOUT_MS = 200
+_PARTITION_FETCH_BYTES_MAX = 1_048_576
+_COMMIT_TIMEOUT_SECONDS = 10.0
+_START_RETRY_SECONDS = 1.0
+_START_TIMEOUT_SECONDS = 15.0
+_STOP_TIMEOUT_SECONDS = 10.0
+_RETRY_SECONDS_MIN = 0.1
+_RETRY_SECONDS_MAX = 5.0
+# A fault of our own code may be a race that a second try does not meet; a third failure is no accident.
+_HANDLER_ATTEMPTS_MAX = 3
+# Above this many in a row the fault is ours, and a stopped consumer is cheaper than an emptied topic.
+_DEAD_LETTERS_CONSECUTIVE_MAX = 100
+_PROGRESS_SECONDS_MAX = 60.0
+_LAG_SECONDS = 2.0
+
+log = get_logger()
+
+_Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+
+
+class BatchHandler(Protocol):
+    """Applies a batch of new events, in order, inside one transaction."""
+
+    async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
+        """
+        Apply the whole batch or raise; a raise rolls all of it back.
+
+        It is called again with smaller batches if it raises, so it must keep no state of its own.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """
+    Which events a consumer group turns into which effect.
+
+    `unknown_types` says what happens to types outside the registry: topics that only our services write to
+    may carry types newer than this code (`ignore`); an intake for others reports them (`dead-letter`).
+    """
+
+    group: str
+    topics: tuple[Topic, ...]
+    events: tuple[type[Event], ...]
+    handle: BatchHandler
+    unknown_types: Literal["ignore", "dead-letter"] = "ignore"
+    batch_records_max: int = _BATCH_RECORDS_MAX
+
+
+class DeadLetterFuseBlown(Exception):
+    """So many records failed in a row that the fault must be in the consumer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    record: _Record
+    envelope: Envelope
+
+
+class Consumer:
+    """One member of a consumer group."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        *,
+        service: str,
+        database: Database,
+        bootstrap_servers: str,
+        topic_prefix: str = "",
+        clock: Clock,
+    ) -> None:
+        """Nothing connects before `run`."""
+        self._subscription = subscription
+        self._service = service
+        self._database = database
+        self._bootstrap_servers = bootstrap_servers
+        self._topic_prefix = topic_prefix
+        self._clock = clock
+        self._reader = EventReader(subscription.events)
+        self._dead_letters_in_a_row = 0
+        self._progressed_at = clock.monotonic_seconds()
+        self._lag_measured_at = 0.0
+        self._next_offsets: dict[TopicPartition, int] = {}
+        self._producer = BusProducer(
+            bootstrap_servers=bootstrap_servers,
+            topic_prefix=topic_prefix,
+            client_id=f"{subscription.group}-dead-letters",
+        )
+        labels = (service, subscription.group)
+        self._batch_records = metrics.event_batch_records.labels(*labels)
+        self._duplicates = metrics.consumer_duplicates_dropped_total.labels(*labels)
+        self._commit_failures = metrics.consumer_commit_failures_total.labels(*labels)
+        self._rebalances = metrics.consumer_rebalances_total.labels(*labels)
+
+    @property
+    def group(self) -> str:
+        """Return the name of the consumer group."""
+        return self._subscription.group
+
+    async def check_progress(self) -> None:
+        """
+        Health check: raise if the loop has not come round for a minute.
+
+        :raises RuntimeError: if the consumer is stuck and the process should be replaced.
+        """
+        stuck_seconds = self._clock.monotonic_seconds() - self._progressed_at
+        if stuck_seconds > _PROGRESS_SECONDS_MAX:
+            msg = f"{self.group} has made no progress for {stuck_seconds:.0f} s"
+            raise RuntimeError(msg)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """
+        Consume until `stop` is set.
+
+        :raises DeadLetterFuseBlown: if too many records fail in a row.
+        """
+        async with self._producer:
+            while not stop.is_set():
+                consumer = await self._start(stop)
+                if consumer is None:
+                    return
+                try:
+                    await self._consume(consumer, stop)
+                except (KafkaError, PublishFailed) as error:
+                    log.warning("consumer.interrupted", group=self.group, error=repr(error))
+                finally:
+                    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                        await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_SECONDS)
+
+    async def _start(self, stop: asyncio.Event) -> AIOKafkaConsumer | None:
+        while not stop.is_set():
+            consumer = self._new_consumer()
+            try:
+                await asyncio.wait_for(consumer.start(), _START_TIMEOUT_SECONDS)
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("consumer.start_failed", group=self.group, error=repr(error))
+                self._progressed_at = self._clock.monotonic_seconds()
+                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                    await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_SECONDS)
+                await _wait(stop, _START_RETRY_SECONDS)
+            else:
+                return consumer
+        return None
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            group_id=self._topic_prefix + self.group,
+            client_id=f"{self._service}-{self.group}",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=self._subscription.batch_records_max,
+            max_partition_fetch_bytes=_PARTITION_FETCH_BYTES_MAX,
+            fetch_max_wait_ms=500,
+            session_timeout_ms=45_000,
+            rebalance_timeout_ms=60_000,
+            heartbeat_interval_ms=3_000,
+            request_timeout_ms=40_000,
+            metadata_max_age_ms=30_000,
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+        )
+        consumer.subscribe(
+            [self._topic_prefix + topic.name for topic in self._subscription.topics],
+            listener=_RebalanceCounter(self._rebalances.inc),
+        )
+        return consumer
+
+    async def _consume(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            fetched = await consumer.getmany(
+                timeout_ms=_POLL_TIMEOUT_MS, max_records=self._subscription.batch_records_max
+            )
+            self._progressed_at = self._clock.monotonic_seconds()
+            self._measure_lag(consumer)
+            if not fetched:
+                continue
+            records = [record for partition in fetched.values() for record in partition]
+            self._batch_records.observe(len(records))
+            if not await self._process(records, stop):
+                return
+            offsets = {partition: rows[-1].offset + 1 for partition, rows in fetched.items()}
+            self._next_offsets.update(offsets)
+            await self._commit(consumer, offsets)
+
+    async def _process(self, records: Sequence[_Record], stop: asyncio.Event) -> bool:
+        """Turn every record into its effect or a dead letter; False if `stop` came first."""
+        deliveries: list[_Delivery] = []
+        for record in records:
+            try:
+                envelope = self._read(record)
+            except Undecodable as error:
+                if not await self._dead_letter(record, error.reason, error.detail, attempts=1, stop=stop):
+                    return False
+                continue
+            if envelope is not None:
+                deliveries.append(_Delivery(record, envelope))
+        return not deliveries or await self._apply(deliveries, stop)
+
+    def _read(self, record: _Record) -> Envelope | None:
+        if self._reader.knows(record.headers):
+            return self._reader.decode(record.value, record.headers)
+        event_type = dict(record.headers).get("ce_type")
+        if event_type is None:
+            raise Undecodable("missing-header", "ce_type")
+        is_registered = event_type.decode(errors="replace") in EVENTS
+        if not is_registered and self._subscription.unknown_types == "dead-letter":
+            raise Undecodable("unknown-type", event_type.decode(errors="replace")[:100])
+        return None
+
+    async def _apply(self, deliveries: Sequence[_Delivery], stop: asyncio.Event) -> bool:
+        """Apply in one transaction; bisect on failure until the record that fails stands alone."""
+        for attempt in range(1, _HANDLER_ATTEMPTS_MAX + 1):
+            try:
+                if not await self._apply_when_possible(deliveries, stop):
+                    return False
+            except Exception as error:
+                if len(deliveries) > 1:
+                    middle = len(deliveries) // 2
+                    log.warning("consumer.batch_bisected", group=self.group, error=repr(error))
+                    return await self._apply(deliveries[:middle], stop) and await self._apply(deliveries[middle:], stop)
+                if attempt == _HANDLER_ATTEMPTS_MAX:
+                    log.exception("consumer.event_failed", group=self.group)
+                    return await self._dead_letter(
+                        deliveries[0].record,
+                        "handler-failed",
+                        repr(error),
+                        attempts=attempt,
+                        stop=stop,
+                    )
+                metrics.consumer_retries_total.labels(self._service, self.group, "handler-failed").inc()
+            else:
+                self._dead_letters_in_a_row = 0
+                return True
+        return True
+
+    async def _apply_when_possible(self, deliveries: Sequence[_Delivery], stop: asyncio.Event) -> bool:
+        """Apply in one transaction, waiting out faults that pass by themselves; False if `stop` came first."""
+        delay_seconds = _RETRY_SECONDS_MIN
+        while not stop.is_set():
+            started_at = self._clock.monotonic_seconds()
+            try:
+                await self._apply_once(deliveries)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("consumer.retrying", group=self.group, error=repr(error))
+                metrics.consumer_retries_total.labels(self._service, self.group, "transient").inc()
+                # The loop is alive though the database is not: replacing the process would not help.
+                self._progressed_at = self._clock.monotonic_seconds()
+                await _wait(stop, delay_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                delay_seconds = min(delay_seconds * 2, _RETRY_SECONDS_MAX)
+            else:
+                self._observe(deliveries, self._clock.monotonic_seconds() - started_at)
+                return True
+        return False
+
+    async def _apply_once(self, deliveries: Sequence[_Delivery]) -> None:
+        envelopes = [delivery.envelope for delivery in deliveries]
+        async with self._database.transaction() as transaction:
+            fresh = await claim_new(transaction, group=self.group, envelopes=envelopes)
+            if fresh:
+                await self._subscription.handle(fresh, transaction)
+        self._duplicates.inc(len(envelopes) - len(fresh))
+
+    async def _dead_letter(
+        self,
+        record: _Record,
+        reason: DeadLetterReason,
+        error: str,
+        *,
+        attempts: int,
+        stop: asyncio.Event,
+    ) -> bool:
+        letter = dead_letter(
+            record,
+            topic=record.topic.removeprefix(self._topic_prefix),
+            group=self.group,
+            reason=reason,
+            error=error,
+            attempts=attempts,
+        )
+        while True:
+            try:
+                await self._producer.publish([letter])
+                break
+            except PublishFailed:
+                if await _wait(stop, _RETRY_SECONDS_MAX):
+                    return False
+        metrics.dead_letters_total.labels(self._service, self.group, reason).inc()
+        log.error("consumer.dead_letter", group=self.group, reason=reason, offset=record.offset)
+        self._dead_letters_in_a_row += 1
+        if self._dead_letters_in_a_row >= _DEAD_LETTERS_CONSECUTIVE_MAX:
+            msg = f"{self.group}: {self._dead_letters_in_a_row} records failed in a row"
+            raise DeadLetterFuseBlown(msg)
+        return True
+
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+        try:
+            await asyncio.wait_for(consumer.commit(offsets), _COMMIT_TIMEOUT_SECONDS)
+        except (CommitFailedError, TimeoutError) as error:
+            # The group moved on without us; whoever has the partition now meets our inbox rows.
+            self._commit_failures.inc()
+            log.warning("consumer.commit_failed", group=self.group, error=repr(error))
+
+    def _observe(self, deliveries: Sequence[_Delivery], seconds: float) -> None:
+        share = seconds / len(deliveries)
+        for delivery in deliveries:
+            metrics.event_handling_duration_seconds.labels(
+                self._service, self.group, delivery.envelope.event.type, "applied"
+            ).observe(share)
+
+    def _measure_lag(self, consumer: AIOKafkaConsumer) -> None:
+        now = self._clock.monotonic_seconds()
+        if now - self._lag_measured_at < _LAG_SECONDS:
+            return
+        self._lag_measured_at = now
+        for partition in consumer.assignment():
+            end = consumer.highwater(partition)
+            if end is not None:
+                lag = end - self._next_offsets.get(partition, end)
+                metrics.consumer_lag_records.labels(
+                    self._service, self.group, partition.topic, str(partition.partition)
+                ).set(max(0, lag))
+
+
+class _RebalanceCounter(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
+    def __init__(self, count: Callable[[], None]) -> None:
+        self._count = count
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Nothing is held between batches, so there is nothing to give back."""
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self._count()
+        log.info("consumer.partitions_assigned", partitions=len(assigned))
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()

@@ -1,0 +1,124 @@
+"""Keeps a copy of a compacted topic in memory: the fastest read there is, and never more than a fetch behind."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable
+from libs.common.telemetry.logs import get_logger
+
+_POLL_TIMEOUT_MS = 200
+_BATCH_RECORDS_MAX = 5_000
+_RESTART_SECONDS = 1.0
+_START_TIMEOUT_SECONDS = 15.0
+_STOP_TIMEOUT_SECONDS = 5.0
+
+log = get_logger()
+
+
+class Follower:
+    """
+    Reads a topic from its beginning, all partitions, without a group, and hands every event to `apply`.
+
+    `apply` must be idempotent by the event's `aggregate_version`: after a fault the topic is read again
+    from its beginning while the copy goes on answering with what it knows.
+    """
+
+    def __init__(
+        self,
+        *,
+        topics: tuple[Topic, ...],
+        events: tuple[type[Event], ...],
+        apply: Callable[[Envelope], None],
+        bootstrap_servers: str,
+        topic_prefix: str = "",
+        client_id: str,
+    ) -> None:
+        """Nothing connects before `run`."""
+        self._topics = [topic_prefix + topic.name for topic in topics]
+        self._reader = EventReader(events)
+        self._apply = apply
+        self._bootstrap_servers = bootstrap_servers
+        self._client_id = client_id
+        self._caught_up = asyncio.Event()
+
+    async def check_caught_up(self) -> None:
+        """
+        Health check: raise until the copy has once been complete.
+
+        :raises RuntimeError: while the topic's first reading is under way.
+        """
+        if not self._caught_up.is_set():
+            msg = f"{', '.join(self._topics)} is still being read"
+            raise RuntimeError(msg)
+
+    async def wait_caught_up(self) -> None:
+        """Return once the copy has been complete for the first time."""
+        await self._caught_up.wait()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Follow until `stop` is set; broker faults are waited out."""
+        while not stop.is_set():
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self._bootstrap_servers,
+                client_id=self._client_id,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=500,
+                metadata_max_age_ms=30_000,
+            )
+            try:
+                await asyncio.wait_for(consumer.start(), _START_TIMEOUT_SECONDS)
+                await self._follow(consumer, stop)
+            except (KafkaError, OSError, TimeoutError, _TopicMissing) as error:
+                log.warning("follower.interrupted", topics=self._topics, error=repr(error))
+            finally:
+                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                    await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_SECONDS)
+            if not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _RESTART_SECONDS)
+
+    async def _follow(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
+        partitions = await self._partitions(consumer)
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        while not stop.is_set():
+            fetched = await consumer.getmany(timeout_ms=_POLL_TIMEOUT_MS, max_records=_BATCH_RECORDS_MAX)
+            for records in fetched.values():
+                for record in records:
+                    self._read(record.value, record.headers)
+            if not self._caught_up.is_set():
+                positions = [await consumer.position(partition) for partition in partitions]
+                if all(position >= ends[partition] for position, partition in zip(positions, partitions, strict=True)):
+                    self._caught_up.set()
+
+    async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
+        partitions: list[TopicPartition] = []
+        for topic in self._topics:
+            await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way without a group
+            numbers = consumer.partitions_for_topic(topic)
+            if not numbers:
+                raise _TopicMissing(topic)
+            partitions.extend(TopicPartition(topic, number) for number in sorted(numbers))
+        return partitions
+
+    def _read(self, value: bytes | None, headers: tuple[tuple[str, bytes], ...]) -> None:
+        if value is None or not self._reader.knows(headers):
+            return
+        try:
+            envelope = self._reader.decode(value, headers)
+        except Undecodable as error:
+            # The groups that turn this topic into effects dead-letter it; a copy can only leave it out.
+            log.warning("follower.undecodable", reason=error.reason)
+            return
+        self._apply(envelope)
+
+
+class _TopicMissing(Exception):
+    """The topic does not exist yet."""

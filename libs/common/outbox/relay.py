@@ -1,0 +1,194 @@
+"""
+Moves committed events from the outbox to the bus: claim, publish, delete after the broker's acknowledgement.
+
+There is no cursor: identity values become visible out of order, so remembering a position would lose rows.
+The relay publishes whatever is there, in id order, and deletes it. A crash in between publishes again, and
+the consumers' inboxes drop the duplicate.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from libs.common.clock import Clock
+from libs.common.db import is_transient
+from libs.common.events.base import WireRecord
+from libs.common.messaging.producer import BusProducer, PublishFailed
+from libs.common.outbox.writer import decode_headers
+from libs.common.telemetry.logs import get_logger
+from libs.common.telemetry.metrics import (
+    outbox_oldest_event_age_seconds,
+    outbox_pending_events,
+    outbox_published_events_total,
+    relay_takeovers_total,
+)
+
+# One relay at a time per database: two would only publish duplicates, but in an order nobody promised.
+_RELAY_LOCK = 0x52_45_4C_41_59  # "RELAY"
+_BATCH_EVENTS_MAX = 1_000
+_POLL_SECONDS = 0.025
+_POLL_IDLE_SECONDS = 0.1
+_IDLE_AFTER_EMPTY_POLLS = 40
+_LOCK_RETRY_SECONDS = 0.5
+_RECONNECT_SECONDS = 0.5
+_CONNECT_TIMEOUT_SECONDS = 5
+_STATEMENT_TIMEOUT_SECONDS = 15
+# Deleted rows stay in the index until vacuum; starting above them keeps the claim cheap. An id can become
+# visible late, below the floor, so a sweep from the bottom bounds what that costs to a delay.
+_SWEEP_SECONDS = 1.0
+_BLOCKED_KEY_RETRY_SECONDS = 30.0
+_MEASURE_SECONDS = 2.0
+
+_CLAIM = """
+SELECT id, topic, key, headers, value FROM outbox_events
+WHERE id > $1 AND NOT (key = ANY($2::bytea[])) ORDER BY id LIMIT $3
+"""
+_DELETE = "DELETE FROM outbox_events WHERE id = ANY($1::bigint[])"
+_MEASURE = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox_events"
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    id: int
+    record: WireRecord
+
+
+class Relay:
+    """The relay of one service; several may run, one at a time works and the others stand by."""
+
+    def __init__(self, *, service: str, database_url: str, producer: BusProducer, clock: Clock) -> None:
+        """Connect nothing yet; `producer` is the relay's own, `database_url` gets one connection, never pooled."""
+        self._service = service
+        self._database_url = database_url
+        self._producer = producer
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._blocked_until: dict[bytes, float] = {}
+        self._floor = 0
+        self._swept_at = 0.0
+        self._measured_at = 0.0
+        self._is_alive = True
+
+    def wake(self) -> None:
+        """Look for rows now; called after a commit in the same process."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Relay until `stop` is set; database and broker faults are waited out."""
+        async with self._producer:
+            while not stop.is_set():
+                try:
+                    await self._hold_lock_and_relay(stop)
+                except Exception as error:
+                    # Anything that is not a passing fault ends the process; the rows are still there.
+                    if not (isinstance(error, PublishFailed) or is_transient(error)):
+                        raise
+                    log.warning("relay.interrupted", error=repr(error))
+                    await _wait(stop, _RECONNECT_SECONDS)
+
+    async def _hold_lock_and_relay(self, stop: asyncio.Event) -> None:
+        connection = await asyncpg.connect(
+            self._database_url,
+            timeout=_CONNECT_TIMEOUT_SECONDS,
+            command_timeout=_STATEMENT_TIMEOUT_SECONDS,
+            server_settings={"application_name": f"{self._service}-relay"},
+        )
+        try:
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _RELAY_LOCK):
+                if await _wait(stop, _LOCK_RETRY_SECONDS):
+                    return
+            epoch = await connection.fetchval(
+                "INSERT INTO relay_leases (holder) VALUES ($1) RETURNING epoch",
+                f"{socket.gethostname()}:{os.getpid()}",
+            )
+            relay_takeovers_total.labels(self._service).inc()
+            log.info("relay.lock_acquired", epoch=epoch)
+            self._floor = 0
+            await self._relay(connection, stop)
+        finally:
+            # Closing may itself wait for a dead server; the lock dies with the connection either way.
+            with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError):
+                await connection.close(timeout=1)
+
+    async def _relay(self, connection: asyncpg.Connection, stop: asyncio.Event) -> None:
+        empty_polls = 0
+        while not stop.is_set():
+            self._wake.clear()
+            relayed = await self._relay_batch(connection)
+            await self._measure(connection)
+            if relayed:
+                empty_polls = 0
+                continue
+            empty_polls += 1
+            idle = empty_polls > _IDLE_AFTER_EMPTY_POLLS
+            await self._pause(stop, _POLL_IDLE_SECONDS if idle else _POLL_SECONDS)
+        # One last pass, so that an orderly stop leaves nothing behind that was committed before it.
+        while await self._relay_batch(connection):
+            pass
+
+    async def _relay_batch(self, connection: asyncpg.Connection) -> int:
+        now = self._clock.monotonic_seconds()
+        if now - self._swept_at >= _SWEEP_SECONDS:
+            self._floor, self._swept_at = 0, now
+        self._blocked_until = {key: until for key, until in self._blocked_until.items() if until > now}
+        rows = await connection.fetch(_CLAIM, self._floor, list(self._blocked_until), _BATCH_EVENTS_MAX)
+        if not rows:
+            return 0
+        claimed = [_claimed(row) for row in rows]
+        acknowledged = await self._publish(claimed)
+        await connection.execute(_DELETE, [one.id for one in acknowledged])
+        self._floor = claimed[-1].id
+        for one in acknowledged:
+            outbox_published_events_total.labels(self._service, one.record.topic).inc()
+        return len(acknowledged)
+
+    async def _publish(self, claimed: Sequence[_Claimed]) -> list[_Claimed]:
+        outcomes = await self._producer.publish_keyed([one.record for one in claimed])
+        now = self._clock.monotonic_seconds()
+        acknowledged = []
+        for one, refusal in zip(claimed, outcomes, strict=True):
+            if refusal is None:
+                acknowledged.append(one)
+            else:
+                self._blocked_until[one.record.key] = now + _BLOCKED_KEY_RETRY_SECONDS
+                log.error("relay.key_blocked", topic=one.record.topic, outbox_id=one.id, error=refusal)
+        return acknowledged
+
+    async def _measure(self, connection: asyncpg.Connection) -> None:
+        now = self._clock.monotonic_seconds()
+        if now - self._measured_at < _MEASURE_SECONDS:
+            return
+        self._measured_at = now
+        [(pending, age_seconds)] = await connection.fetch(_MEASURE)
+        outbox_pending_events.labels(self._service).set(pending)
+        outbox_oldest_event_age_seconds.labels(self._service).set(float(age_seconds))
+
+    async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
+        if stop.is_set():
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), seconds)
+
+
+def _claimed(row: asyncpg.Record) -> _Claimed:
+    record = WireRecord(
+        topic=row["topic"],
+        key=row["key"],
+        value=row["value"],
+        headers=decode_headers(row["headers"]),
+    )
+    return _Claimed(row["id"], record)
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> bool:
+    """Wait for `stop` for at most `seconds`; tell whether it is set."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+    return stop.is_set()

@@ -1,0 +1,114 @@
+"""Collects the events of one transaction and writes them with it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+
+from libs.common.clock import Clock
+from libs.common.db import Transaction
+from libs.common.events.base import Envelope, Event, WireRecord, encode
+from libs.common.ids import new_id
+from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
+
+# The brokers' message.max.bytes is 1 MiB; what is larger must be refused while the caller can still hear it.
+RECORD_BYTES_MAX = 900_000
+
+_INSERT = """
+INSERT INTO outbox_events (event_id, topic, key, headers, value, created_at)
+SELECT event_id, topic, key, headers, value, $6
+FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[])
+     WITH ORDINALITY AS events (event_id, topic, key, headers, value, position)
+ORDER BY position
+"""
+
+encode_headers = msgspec.msgpack.Encoder().encode
+decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+
+class EventTooLarge(ValueError):
+    """An event would not fit into a message of the bus."""
+
+
+class Outbox(Protocol):
+    """What a use case needs in order to publish."""
+
+    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
+        """
+        Publish `event` if and only if the surrounding transaction commits; return its id.
+
+        `aggregate_version` counts the events of the aggregate from 1; `cause` is the event that led to it.
+
+        :raises EventTooLarge: if it would not fit into a message.
+        """
+        ...
+
+
+class OutboxWriter:
+    """
+    An outbox bound to one transaction; the rows are written in one statement just before it commits.
+
+    Per aggregate, row order is version order because the caller has locked the aggregate's row before.
+    """
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        *,
+        source: str,
+        clock: Clock,
+        wake_relay: Callable[[], None] | None = None,
+    ) -> None:
+        """`source` is the service's name; `wake_relay` is called after the commit."""
+        self._transaction = transaction
+        self._source = source
+        self._clock = clock
+        self._wake_relay = wake_relay
+        self._records: list[tuple[UUID, WireRecord]] = []
+
+    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
+        """Publish `event` with the transaction (see `Outbox.add`)."""
+        if not self._records:
+            self._transaction.before_commit(self._write)
+            if self._wake_relay is not None:
+                self._transaction.after_commit(self._wake_relay)
+        event_id = new_id()
+        record = encode(
+            Envelope(
+                id=event_id,
+                event=event,
+                time=self._clock.now(),
+                source=self._source,
+                aggregate_version=aggregate_version,
+                correlation_id=_correlation_of(cause) or current_correlation_id(),
+                causation_id=str(cause.id) if cause else None,
+                traceparent=(cause.traceparent if cause else None) or current_traceparent(),
+            )
+        )
+        if len(record.value) > RECORD_BYTES_MAX:
+            msg = f"{event.type} has {len(record.value)} bytes, {RECORD_BYTES_MAX} fit"
+            raise EventTooLarge(msg)
+        self._records.append((event_id, record))
+        return event_id
+
+    async def _write(self) -> None:
+        driver = await self._transaction.driver()
+        records = [record for _, record in self._records]
+        created_at: datetime = self._clock.now()
+        await driver.execute(
+            _INSERT,
+            [event_id for event_id, _ in self._records],
+            [record.topic for record in records],
+            [record.key for record in records],
+            [encode_headers(record.headers) for record in records],
+            [record.value for record in records],
+            created_at,
+        )
+
+
+def _correlation_of(cause: Envelope | None) -> str | None:
+    if cause is None:
+        return None
+    return cause.correlation_id or str(cause.id)

@@ -1,0 +1,1 @@
+"""Logs, metrics and traces: how a running process is seen from outside."""

@@ -1,0 +1,119 @@
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from libs.common.clock import SystemClock
+from libs.common.db import Transaction
+from libs.common.events.inventory import GoodsAdjusted
+from libs.common.events.topics import INVENTORY_WAREHOUSE
+from libs.common.messaging.producer import BusProducer
+from libs.common.outbox import OutboxWriter, Relay
+from libs.common.outbox.writer import EventTooLarge
+from tests.support.eventually import eventually
+from tests.support.kafka import TestBus
+from tests.support.postgres import FreshDatabase
+
+NOON = datetime(2011, 6, 1, 12, tzinfo=UTC)
+
+
+def an_adjustment(sku: str = "CRUNCHY-ARMCHAIR", *, delta: int = 1) -> GoodsAdjusted:
+    return GoodsAdjusted(sku=sku, warehouse="LON", occurred_at=NOON, delta=delta, reason="breakage")
+
+
+async def write(database: FreshDatabase, *events: GoodsAdjusted) -> list[UUID]:
+    async with database.transaction() as transaction:
+        outbox = OutboxWriter(transaction, source="inventory", clock=SystemClock())
+        return [outbox.add(event, aggregate_version=version) for version, event in enumerate(events, 1)]
+
+
+async def pending(database: FreshDatabase) -> int:
+    async with database.transaction() as transaction:
+        driver = await transaction.driver()
+        return int(await driver.fetchval("SELECT count(*) FROM outbox_events"))
+
+
+def a_relay(database: FreshDatabase, bus: TestBus) -> Relay:
+    return Relay(
+        service="inventory",
+        database_url=database.url,
+        producer=BusProducer(
+            bootstrap_servers=bus.bootstrap_servers,
+            topic_prefix=bus.topic_prefix,
+            client_id="relay",
+        ),
+        clock=SystemClock(),
+    )
+
+
+class TestOutboxWriter:
+    async def test_writes_nothing_when_the_transaction_rolls_back(self, database: FreshDatabase) -> None:
+        async def change_and_fail(transaction: Transaction) -> None:
+            OutboxWriter(transaction, source="inventory", clock=SystemClock()).add(an_adjustment())
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await database.run(change_and_fail)
+
+        assert await pending(database) == 0
+
+    async def test_refuses_an_event_that_no_message_can_hold(self, database: FreshDatabase) -> None:
+        async with database.transaction() as transaction:
+            outbox = OutboxWriter(transaction, source="inventory", clock=SystemClock())
+
+            with pytest.raises(EventTooLarge):
+                outbox.add(an_adjustment("X" * 1_000_000))
+
+
+class TestRelay:
+    async def test_publishes_in_order_and_leaves_nothing_behind(self, database: FreshDatabase, bus: TestBus) -> None:
+        ids = await write(database, *(an_adjustment(delta=delta) for delta in range(1, 1501)))
+        stop = asyncio.Event()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(a_relay(database, bus).run(stop))
+            await eventually(lambda: pending(database), lambda count: count == 0)
+            stop.set()
+
+        published = await bus.read_all(INVENTORY_WAREHOUSE)
+        assert [envelope.id for envelope in published] == ids
+        assert [envelope.aggregate_version for envelope in published] == list(range(1, 1501))
+
+    async def test_finishes_what_was_committed_before_it_is_stopped(
+        self, database: FreshDatabase, bus: TestBus
+    ) -> None:
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(a_relay(database, bus).run(stop))
+            await eventually(lambda: lease_count(database), lambda count: count == 1)
+            await write(database, an_adjustment())
+            stop.set()
+
+        assert await pending(database) == 0
+
+    async def test_stands_by_while_another_one_works_and_takes_over_when_it_stops(
+        self, database: FreshDatabase, bus: TestBus
+    ) -> None:
+        stop_first, stop_second = asyncio.Event(), asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(a_relay(database, bus).run(stop_first))
+            await eventually(lambda: lease_count(database), lambda count: count == 1)
+            group.create_task(a_relay(database, bus).run(stop_second))
+            await write(database, an_adjustment())
+            await eventually(lambda: pending(database), lambda count: count == 0)
+            assert await lease_count(database) == 1
+
+            stop_first.set()
+            await eventually(lambda: lease_count(database), lambda count: count == 2)
+            await write(database, an_adjustment("OMINOUS-MIRROR"))
+            await eventually(lambda: pending(database), lambda count: count == 0)
+            stop_second.set()
+
+        assert len(await bus.read_all(INVENTORY_WAREHOUSE)) == 2
+
+
+async def lease_count(database: FreshDatabase) -> int:
+    async with database.transaction() as transaction:
+        driver = await transaction.driver()
+        return int(await driver.fetchval("SELECT count(*) FROM relay_leases"))

@@ -1,0 +1,39 @@
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+from libs.common.clock import SystemClock
+from libs.common.ids import new_id, smallest_id_at
+
+
+class TestNewId:
+    def test_sorts_in_the_order_of_making(self) -> None:
+        made = [new_id() for _ in range(50_000)]
+
+        assert made == sorted(made)
+        assert len(set(made)) == len(made)
+
+    def test_is_unique_across_threads(self) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            batches = list(threads.map(lambda _: [new_id() for _ in range(2_000)], range(8)))
+
+        assert len({one for batch in batches for one in batch}) == 16_000
+
+    def test_is_a_version_7_uuid_of_now(self) -> None:
+        before = SystemClock().now() - timedelta(milliseconds=1)
+
+        made = new_id()
+
+        assert made.version == 7
+        assert made.variant == "specified in RFC 4122"
+        milliseconds = made.int >> 80
+        assert before.timestamp() * 1000 <= milliseconds <= SystemClock().now().timestamp() * 1000
+
+
+class TestSmallestIdAt:
+    def test_parts_older_from_newer_ids(self) -> None:
+        now = SystemClock().now()
+
+        assert smallest_id_at(now - timedelta(seconds=1)) < new_id() < smallest_id_at(now + timedelta(seconds=1))
+
+    def test_is_a_version_7_uuid(self) -> None:
+        assert smallest_id_at(datetime(2011, 6, 1, tzinfo=UTC)).version == 7

@@ -1,0 +1,97 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from libs.common.http.health import Health
+from libs.common.runtime import PeriodicJob, Process, run_process
+from libs.common.settings import ServiceSettings
+
+SETTINGS = ServiceSettings(
+    database_url=SecretStr("postgresql://nobody@localhost/nothing"),
+    api_keys_file=Path("none"),
+    shutdown_timeout_seconds=0.2,
+)
+
+
+class Worker:
+    """Runs until it is stopped, then takes its time."""
+
+    def __init__(self, *, finishing_seconds: float = 0.0, fault: Exception | None = None) -> None:
+        self.running = asyncio.Event()
+        self.finished = False
+        self._finishing_seconds = finishing_seconds
+        self._fault = fault
+
+    async def run(self, stop: asyncio.Event) -> None:
+        self.running.set()
+        if self._fault is not None:
+            raise self._fault
+        await stop.wait()
+        await asyncio.sleep(self._finishing_seconds)
+        self.finished = True
+
+
+class TestRunProcess:
+    async def test_lets_components_finish_and_then_closes_in_reverse(self) -> None:
+        worker, closed = Worker(finishing_seconds=0.01), list[str]()
+
+        async def close_pool() -> None:
+            closed.append("pool")
+
+        async def close_client() -> None:
+            closed.append("client")
+
+        process = Process(Health(), components=[worker], closers=[close_pool, close_client])
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(run_process(process, stop, service="test", settings=SETTINGS))
+            await worker.running.wait()
+            stop.set()
+
+        assert worker.finished
+        assert process.health.stopping
+        assert closed == ["client", "pool"]
+
+    async def test_gives_up_on_a_component_that_does_not_finish_in_time(self) -> None:
+        worker = Worker(finishing_seconds=60)
+        stop = asyncio.Event()
+        stop.set()
+
+        await run_process(Process(Health(), components=[worker]), stop, service="test", settings=SETTINGS)
+
+        assert not worker.finished
+
+    async def test_ends_when_a_component_fails(self) -> None:
+        process = Process(Health(), components=[Worker(), Worker(fault=LookupError("broken"))])
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await run_process(process, asyncio.Event(), service="test", settings=SETTINGS)
+
+        assert caught.group_contains(LookupError, match="broken")
+
+
+class TestPeriodicJob:
+    async def test_goes_on_at_once_while_there_is_work(self) -> None:
+        stop, left = asyncio.Event(), [3, 2, 1, 0]
+
+        async def work() -> int:
+            done = left.pop(0)
+            if not left:
+                stop.set()
+            return done
+
+        # An hour between rounds: the test ends only because nobody waits while there is work.
+        await asyncio.wait_for(PeriodicJob("drain", work, every_seconds=3600).run(stop), 5)
+
+        assert left == []
+
+    async def test_waits_out_a_passing_fault_and_ends_on_another(self) -> None:
+        faults: list[Exception] = [ConnectionRefusedError(), LookupError("broken")]
+
+        async def work() -> int:
+            raise faults.pop(0)
+
+        with pytest.raises(LookupError):
+            await PeriodicJob("job", work, every_seconds=0.001).run(asyncio.Event())
