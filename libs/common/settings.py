@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -14,6 +14,7 @@ from pydantic_settings import (
 SHARED_PREFIX = "QUAYSIDE_"
 
 _MEBIBYTE = 1024 * 1024
+_PORT_MAX = 65_535
 
 
 def _postgresql_url(value: SecretStr) -> SecretStr:
@@ -23,7 +24,7 @@ def _postgresql_url(value: SecretStr) -> SecretStr:
     return value
 
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+Port = Annotated[int, Field(ge=0, le=_PORT_MAX)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -68,6 +69,15 @@ class ServiceSettings(BaseSettings):
     otlp_endpoint: str | None = None
 
     shutdown_timeout_seconds: Seconds = 20.0
+
+    @field_validator("port", "worker_port")
+    @classmethod
+    def _is_port(cls, value: int) -> int:
+        # The bound of the field is lost where a service declares it again as `port: int`, to set its own default.
+        if not 0 <= value <= _PORT_MAX:
+            message = f"must be 0 to {_PORT_MAX}"
+            raise ValueError(message)
+        return value
 
     @property
     def shows_api_docs(self) -> bool:

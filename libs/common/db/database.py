@@ -64,6 +64,8 @@ class Database:
             max_overflow=0,
             pool_timeout=_POOL_TIMEOUT_SECONDS,
             pool_use_lifo=True,
+            # Parameters are customers' data; they do not belong into the text of an error.
+            hide_parameters=True,
             connect_args={
                 "timeout": _CONNECT_TIMEOUT_SECONDS,
                 "server_settings": {

@@ -75,7 +75,7 @@ class TestSettings:
         settings = load_settings(OrdersSettings)
 
         with pytest.raises(ValidationError):
-            settings.port = 1
+            settings.port = 1  # type: ignore[misc]
 
     def test_do_not_show_the_database_password_when_printed(self) -> None:
         assert "hunter2" not in repr(load_settings(OrdersSettings))

@@ -1,0 +1,1 @@
+"""HTTP in and out: applications, problems, keys, limits, pages, idempotency, batching."""

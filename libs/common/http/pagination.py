@@ -1,0 +1,85 @@
+"""Keyset pages: stable under inserts, as cheap on the thousandth page as on the first."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+import msgspec
+from fastapi import Query
+from pydantic import BaseModel, Field
+
+from libs.common.errors import Invalid
+
+PAGE_LIMIT_DEFAULT: Final = 50
+PAGE_LIMIT_MAX: Final = 200
+_CURSOR_LENGTH_MAX: Final = 1024
+
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+Key = TypeVar("Key")
+
+# Used with a default: `limit: PageLimit = PAGE_LIMIT_DEFAULT`, `cursor: PageCursor = None`.
+PageLimit = Annotated[int, Query(alias="limit", ge=1, le=PAGE_LIMIT_MAX, description="How many items to return.")]
+PageCursor = Annotated[
+    str | None,
+    Query(
+        alias="cursor",
+        max_length=_CURSOR_LENGTH_MAX,
+        description="`next_cursor` of the page before; absent for the first page.",
+    ),
+]
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list; `next_cursor` is absent on the last."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(default=None, description="Pass as `cursor` to get the next page.")
+
+
+class Cursor:
+    """
+    The sort key of the last item seen, opaque to callers.
+
+    It is not signed: it grants nothing that a caller could not ask for, and every query filters by what that
+    caller may see, whatever the cursor says.
+    """
+
+    @staticmethod
+    def encode(*key: Any) -> str:
+        """Encode the values of a sort key: numbers, texts, UUIDs, times."""
+        return urlsafe_b64encode(msgspec.json.encode(key)).rstrip(b"=").decode()
+
+    @staticmethod
+    def decode(cursor: str, key_type: type[Key]) -> Key:
+        """
+        Decode a cursor into `key_type`, for example `tuple[datetime, UUID]`.
+
+        :raises Invalid: if it was not made for such a list.
+        """
+        try:
+            content = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
+            if b"\\u0000" in content:
+                raise Invalid("The cursor is not one of this list.", field="cursor")
+            return msgspec.json.decode(content, type=key_type)
+        except (Base64Error, ValueError) as error:
+            # msgspec's errors are ValueErrors, as are those of text that is not ASCII.
+            raise Invalid("The cursor is not one of this list.", field="cursor") from error
+
+
+def page_of(
+    rows: Sequence[Row],
+    *,
+    limit: int,
+    key: Callable[[Row], tuple[Any, ...]],
+    item: Callable[[Row], Item],
+) -> Page[Item]:
+    """
+    Shape `rows` into a page. Query `limit + 1` rows: the extra one says whether there is a next page.
+
+    `key` gives the sort key of a row, `item` the model that is returned for it.
+    """
+    shown = rows[:limit]
+    next_cursor = Cursor.encode(*key(shown[-1])) if len(rows) > limit and shown else None
+    return Page(items=[item(row) for row in shown], next_cursor=next_cursor)
