@@ -29,6 +29,9 @@ from libs.common.telemetry.logs import get_logger
 _BATCH_RECORDS_MAX = 500
 _POLL_TIMEOUT_MS = 200
 _PARTITION_FETCH_BYTES_MAX = 1_048_576
+# How long the partitions of a killed member stay unread. Heartbeats share the loop with the handlers, which never
+# hold it for longer than a batch takes to decide: a fraction of a second.
+_SESSION_TIMEOUT_MS = 12_000
 _COMMIT_TIMEOUT_SECONDS = 10.0
 _START_RETRY_SECONDS = 1.0
 _START_TIMEOUT_SECONDS = 15.0
@@ -162,6 +165,9 @@ class Consumer:
             consumer = self._new_consumer()
             try:
                 await asyncio.wait_for(consumer.start(), _START_TIMEOUT_SECONDS)
+                # Subscribed before the start, it would wait there for its partitions, deaf to `stop`, for as long
+                # as the group still counts on a member that died.
+                self._subscribe(consumer)
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("consumer.start_failed", group=self.group, error=repr(error))
                 self._progressed_at = self._clock.monotonic_seconds()
@@ -173,7 +179,7 @@ class Consumer:
         return None
 
     def _new_consumer(self) -> AIOKafkaConsumer:
-        consumer = AIOKafkaConsumer(
+        return AIOKafkaConsumer(
             bootstrap_servers=self._bootstrap_servers,
             group_id=self._topic_prefix + self.group,
             client_id=f"{self._service}-{self.group}",
@@ -182,18 +188,19 @@ class Consumer:
             max_poll_records=self._subscription.batch_records_max,
             max_partition_fetch_bytes=_PARTITION_FETCH_BYTES_MAX,
             fetch_max_wait_ms=500,
-            session_timeout_ms=45_000,
+            session_timeout_ms=_SESSION_TIMEOUT_MS,
             rebalance_timeout_ms=60_000,
-            heartbeat_interval_ms=3_000,
+            heartbeat_interval_ms=_SESSION_TIMEOUT_MS // 4,
             request_timeout_ms=40_000,
             metadata_max_age_ms=30_000,
             partition_assignment_strategy=(StickyPartitionAssignor,),
         )
+
+    def _subscribe(self, consumer: AIOKafkaConsumer) -> None:
         consumer.subscribe(
             [self._topic_prefix + topic.name for topic in self._subscription.topics],
             listener=_RebalanceCounter(self._rebalances.inc),
         )
-        return consumer
 
     async def _consume(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         while not stop.is_set():

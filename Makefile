@@ -1,0 +1,59 @@
+# Everything sets itself up: the virtual environment is made from a hash-locked requirements file
+# the first time a target needs it, and again when that file changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help run replay test check format lint types contracts lock clean distclean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/local.installed ## Start everything, replay the sample, stay up (EXIT=1: stop after it)
+	@exec $(BIN)/python -m deploy.local --leashed run $(if $(filter 1,$(EXIT)),--exit) \
+		$(if $(filter 0,$(REPLAY)),--no-replay)
+
+replay: $(VENV)/$(if $(filter %.parquet,$(DATA)),replay,local).installed ## Replay DATA=path at SPEED=… against the running stack
+	@exec $(BIN)/python -m deploy.local --leashed replay $(if $(DATA),--data "$(DATA)") \
+		$(if $(SPEED),--speed "$(SPEED)")
+
+test: $(VENV)/dev.installed ## Run every test, or those of ARGS=…
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/dev.installed ## Check format, lint, types and import contracts
+	$(BIN)/ruff format --check
+	$(MAKE) --no-print-directory lint types contracts
+
+format: $(VENV)/dev.installed ## Format the code and fix what can be fixed
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+lint: $(VENV)/dev.installed ## Run the linter
+	$(BIN)/ruff check
+
+types: $(VENV)/dev.installed ## Run the type checker
+	$(BIN)/mypy
+
+contracts: $(VENV)/dev.installed ## Check which module may import which
+	$(BIN)/lint-imports --no-cache
+
+lock: $(VENV)/dev.installed ## Lock the requirements again (UPGRADE=1: to the newest versions)
+	$(LOCK) --group dev --output-file requirements/dev.txt
+	$(LOCK) --constraints requirements/dev.txt --output-file requirements/services.txt
+	for group in local replay; do $(LOCK) --constraints requirements/dev.txt --group $$group \
+		--output-file requirements/$$group.txt || exit 1; done
+
+clean: ## Forget all data of the stack that `make run` started
+	@if [ -x $(BIN)/python ] && [ -d .quayside ]; then $(BIN)/python -m deploy.local clean; fi
+
+distclean: clean ## Forget the virtual environment and Kafka's jars too
+	rm -rf $(VENV) .quayside .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/%.installed: requirements/%.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "quayside: Python 3.11\
+	 or newer is needed: install one and set PYTHON to it (make run PYTHON=…)" >&2; exit 1; }
+	@exec $(PYTHON) -m deploy.local.install $*

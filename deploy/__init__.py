@@ -1,0 +1,1 @@
+"""How Quayside is run: on a laptop, under Docker, on a cluster."""

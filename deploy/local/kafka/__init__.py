@@ -1,0 +1,1 @@
+"""Apache Kafka: where its jars come from and how one broker is run."""

@@ -1,0 +1,99 @@
+"""Carriers, and the decisions that their rates lead to."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Header, Path, Query
+from starlette.responses import Response
+
+from libs.common.db import Transaction
+from libs.common.decisions import Decision
+from libs.common.errors import Invalid
+from libs.common.http.auth import requires
+from libs.common.http.pagination import (
+    PAGE_LIMIT_DEFAULT,
+    Cursor,
+    Page,
+    PageCursor,
+    PageLimit,
+    page_of,
+)
+from services.logistics.api.carrier_schemas import CarrierModel, Code, PutCarrierRequest
+from services.logistics.api.dependencies import OurBackend
+from services.logistics.domain.carriers import Carrier
+from services.logistics.handlers.rates import put_carrier
+
+router = APIRouter(prefix="/v1", tags=["carriers"])
+
+CarrierCode = Annotated[Code, Path(description="The carrier's code, chosen by the shop.")]
+
+
+@router.get("/carriers", dependencies=[requires("shipments:read")])
+async def list_carriers(backend: OurBackend) -> Page[CarrierModel]:
+    """List all carriers with their rates; there are never more than a page of them."""
+
+    async def read(transaction: Transaction) -> list[CarrierModel]:
+        table = await backend.open_desk(transaction).rates.current()
+        return [CarrierModel.of(carrier) for carrier in table.carriers]
+
+    return Page(items=await backend.database.run(read))
+
+
+@router.put(
+    "/carriers/{carrier}",
+    dependencies=[requires("logistics:write")],
+    responses={HTTPStatus.CREATED: {"model": CarrierModel}},
+)
+async def put_one_carrier(
+    carrier: CarrierCode,
+    body: PutCarrierRequest,
+    backend: OurBackend,
+    response: Response,
+    if_match: Annotated[str | None, Header(description="The carrier's ETag, to change that version only.")] = None,
+) -> CarrierModel:
+    """Create a carrier or replace all that it offers; shipments planned from now on go by it."""
+    expected_version = _version_of(if_match)
+
+    async def write(transaction: Transaction) -> tuple[Carrier, bool]:
+        return await put_carrier(
+            body.carrier(carrier),
+            rates=backend.open_desk(transaction).rates,
+            shop_currency=backend.currency,
+            expected_version=expected_version,
+            now=backend.clock.now(),
+        )
+
+    stored, is_new = await backend.database.run(write)
+    response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+    response.headers["ETag"] = f'"{stored.version}"'
+    return CarrierModel.of(stored)
+
+
+@router.get("/decisions", dependencies=[requires("shipments:read")], tags=["decisions"])
+async def list_decisions(
+    backend: OurBackend,
+    subject: Annotated[str, Query(pattern=r"^[a-z-]+:[\x21-\x7e]+$", max_length=200, examples=["shipment:<id>"])],
+    limit: PageLimit = PAGE_LIMIT_DEFAULT,
+    cursor: PageCursor = None,
+) -> Page[dict[str, Any]]:
+    """Say why a carrier was chosen: the decisions about a subject, newest first."""
+    before_id = Cursor.decode(cursor, tuple[UUID])[0] if cursor else None
+
+    async def read(transaction: Transaction) -> Sequence[Decision]:
+        explanations = backend.open_desk(transaction).explanations
+        return await explanations.about(subject, before_id=before_id, limit=limit + 1)
+
+    decisions = await backend.database.run(read)
+    return page_of(decisions, limit=limit, key=lambda one: (one.id,), item=msgspec.to_builtins)
+
+
+def _version_of(if_match: str | None) -> int | None:
+    if if_match is None or if_match.strip() == "*":
+        return None
+    text = if_match.strip().removeprefix('"').removesuffix('"')
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):  # noqa: PLR2004 - fits a bigint
+        raise Invalid("The ETag is not one of a carrier.", field="If-Match")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Pure rules of logistics: no clock, no IO."""

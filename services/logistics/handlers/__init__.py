@@ -1,0 +1,1 @@
+"""Use cases of logistics and the ports they need."""
