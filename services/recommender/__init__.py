@@ -1,0 +1,1 @@
+"""Recommender: what visitors look at and buy together, and what to show them next."""

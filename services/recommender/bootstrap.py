@@ -1,0 +1,170 @@
+"""Puts the recommender's processes together; the only place that constructs concrete adapters."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from libs.common.clock import Clock, SystemClock
+from libs.common.db import Database
+from libs.common.events.topics import STOREFRONT_BEHAVIOUR
+from libs.common.http.app import create_app, serve
+from libs.common.http.auth import Authenticator
+from libs.common.http.health import Health
+from libs.common.messaging.consumer import Consumer
+from libs.common.messaging.producer import BusProducer
+from libs.common.runtime import Component, PeriodicJob, Process, Service
+from services.recommender.api.errors import STATUS_BY_ERROR
+from services.recommender.api.routes import UseCases, router_of
+from services.recommender.clients.stream import KafkaBehaviourStream, KafkaShownLog
+from services.recommender.consumers import (
+    BEHAVIOUR_GROUP,
+    behaviour_subscription,
+    listing_follower,
+    stock_follower,
+)
+from services.recommender.domain.shelf import Shelf
+from services.recommender.handlers.intake import SOURCE
+from services.recommender.handlers.recommending import Recommender
+from services.recommender.settings import RecommenderSettings
+from services.recommender.storage.counts import PostgresCounts
+from services.recommender.storage.reads import PostgresReads
+from services.recommender.storage.retention import Retention
+
+_RETENTION_EVERY_SECONDS = 600.0
+
+
+def build(settings: RecommenderSettings, roles: frozenset[str]) -> Process:
+    """Construct what `roles` need; nothing connects before it runs."""
+    clock = SystemClock()
+    health = Health()
+    database = Database(
+        settings.database_url.get_secret_value(),
+        application_name=f"recommender-{'-'.join(sorted(roles))}",
+        pool_size=settings.database_pool_size,
+    )
+    process = Process(health=health, closers=[database.dispose])
+    health.add("database", database.is_reachable)
+    if "api" in roles:
+        process.components.extend(build_api(settings, database, health, clock))
+    if "consumer" in roles:
+        consumer = Consumer(
+            behaviour_subscription(PostgresCounts),
+            service="recommender",
+            database=database,
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            topic_prefix=settings.kafka_topic_prefix,
+            clock=clock,
+        )
+        process.components.append(consumer)
+        process.watchdogs.append(consumer.check_progress)
+    if "jobs" in roles:
+        process.components.extend(_build_jobs(settings, database))
+    return process
+
+
+def build_api(
+    settings: RecommenderSettings,
+    database: Database,
+    health: Health,
+    clock: Clock,
+    *,
+    authenticator: Authenticator | None = None,
+    on_listening: Callable[[int], None] | None = None,
+) -> list[Component]:
+    """Construct the API with the copies it filters by; tests pass their own keys and ask for the port."""
+    bus = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "topic_prefix": settings.kafka_topic_prefix,
+    }
+    shelf = Shelf()
+    stock, listing = stock_follower(shelf, **bus), listing_follower(shelf, **bus)
+    health.add("stock", stock.check_caught_up)
+    health.add("listing", listing.check_caught_up)
+    reads = PostgresReads(database)
+    # Two producers: notes about answers must not stand in the way of what storefronts wait for.
+    intake_producer = BusProducer(**bus, client_id="recommender-intake")
+    shown_producer = BusProducer(**bus, client_id="recommender-shown")
+    stream = KafkaBehaviourStream(intake_producer, timeout_seconds=settings.intake_timeout_seconds)
+    shown_log = KafkaShownLog(shown_producer, source=SOURCE, clock=clock)
+    recommender = Recommender(
+        reads=reads,
+        shelf=shelf,
+        clock=clock,
+        counts_age_seconds_max=settings.counts_age_seconds_max,
+        shown_log=shown_log if settings.publishes_shown else None,
+    )
+    app = create_app(
+        service="recommender",
+        title="Quayside recommender",
+        description="Takes in what visitors do and answers what to show them.",
+        version="1",
+        settings=settings,
+        routers=[router_of(UseCases(stream=stream, recommender=recommender, clock=clock))],
+        status_by_error=STATUS_BY_ERROR,
+        health=health,
+        authenticator=authenticator,
+    )
+
+    async def enter_all(exits: AsyncExitStack) -> None:
+        for resource in (intake_producer, reads, stream):
+            await exits.enter_async_context(resource)
+
+    api = _Api(app, settings, enter_all, on_listening)
+    return [api, stock, listing, *([shown_log] if settings.publishes_shown else [])]
+
+
+class _Api:
+    """The HTTP server, between the start and the end of what its routes use."""
+
+    def __init__(
+        self,
+        app: FastAPI,
+        settings: RecommenderSettings,
+        enter_all: Callable[[AsyncExitStack], Awaitable[None]],
+        on_listening: Callable[[int], None] | None,
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._enter_all = enter_all
+        self._on_listening = on_listening
+
+    async def run(self, stop: asyncio.Event) -> None:
+        async with AsyncExitStack() as exits:
+            await self._enter_all(exits)
+            await serve(
+                self._app,
+                host=self._settings.host,
+                port=self._settings.port,
+                stop=stop,
+                shutdown_timeout_seconds=self._settings.shutdown_timeout_seconds,
+                on_listening=self._on_listening,
+            )
+
+
+def _build_jobs(settings: RecommenderSettings, database: Database) -> list[Component]:
+    retention = Retention(
+        database,
+        windows_kept=timedelta(hours=settings.windows_kept_hours),
+        histories_kept=timedelta(days=settings.histories_kept_days),
+    )
+    work = {
+        "forget-windows": retention.forget_windows,
+        "forget-histories": retention.forget_histories,
+        "forget-events": retention.forget_events,
+    }
+    return [PeriodicJob(name, one, every_seconds=_RETENTION_EVERY_SECONDS) for name, one in work.items()]
+
+
+SERVICE = Service(
+    name="recommender",
+    settings=RecommenderSettings,
+    roles=("api", "consumer", "jobs"),
+    build=build,
+    migrations=Path(__file__).parent / "storage" / "migrations",
+    topics=(STOREFRONT_BEHAVIOUR,),
+    groups=(BEHAVIOUR_GROUP,),
+)

@@ -1,0 +1,1 @@
+"""What the recommender sends to: the behaviour topic."""

@@ -1,0 +1,1 @@
+"""Pure rules of the recommender: no clock, no IO."""

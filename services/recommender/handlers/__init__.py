@@ -1,0 +1,1 @@
+"""Use cases of the recommender: taking behaviour in, learning from it, recommending."""

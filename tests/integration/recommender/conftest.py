@@ -1,0 +1,13 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.recommender.bootstrap import SERVICE
+from tests.support.infrastructure import Infrastructure
+from tests.support.postgres import FreshDatabase, fresh_database
+
+
+@pytest.fixture
+async def database(infrastructure: Infrastructure) -> AsyncIterator[FreshDatabase]:
+    async with fresh_database(infrastructure, SERVICE.name, SERVICE.migrations) as fresh:
+        yield fresh
