@@ -1,0 +1,1 @@
+"""The catalog: what the shop sells, under which names and at what prices, and how it is found."""

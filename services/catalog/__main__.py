@@ -1,0 +1,4 @@
+from libs.common.runtime import main
+from services.catalog.bootstrap import SERVICE
+
+main(SERVICE)

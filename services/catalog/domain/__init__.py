@@ -1,0 +1,1 @@
+"""The rules of the catalog, without a database and without a clock."""

@@ -1,0 +1,61 @@
+"""What the use cases need of the outside, each bound to one transaction."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from libs.common.events.base import Envelope, Event
+from services.catalog.domain.category import Category
+from services.catalog.domain.product import Product
+
+
+class ProductRepository(Protocol):
+    """The products, for changing them."""
+
+    async def lock(self, skus: Sequence[str]) -> dict[str, Product]:
+        """Return those of `skus` that exist, by SKU; nobody else changes them before the transaction ends."""
+        ...
+
+    async def add(self, products: Sequence[Product]) -> set[str]:
+        """Store new products; return the SKUs stored, without those that somebody else created meanwhile."""
+        ...
+
+    async def update(self, products: Sequence[Product]) -> None:
+        """Store new versions of locked products."""
+        ...
+
+
+class CategoryRepository(Protocol):
+    """The categories, for changing them and for putting products into them."""
+
+    async def known(self, codes: Iterable[str]) -> set[str]:
+        """Return those of `codes` that exist."""
+        ...
+
+    async def lock_tree(self) -> dict[str, Category]:
+        """Return all categories by code; nobody else changes one, or a product, before the transaction ends."""
+        ...
+
+    async def save(self, categories: Sequence[Category]) -> None:
+        """Store new and changed categories, parents included, and let their products be found by the new names."""
+        ...
+
+
+class EventOutbox(Protocol):
+    """Where events go that leave with the transaction."""
+
+    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
+        """Publish `event` if and only if the transaction commits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitOfWork:
+    """What one use case may change, all of it together or not at all; `now` is the time at which it happens."""
+
+    products: ProductRepository
+    categories: CategoryRepository
+    outbox: EventOutbox
+    now: datetime
