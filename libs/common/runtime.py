@@ -6,12 +6,14 @@ import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import uvloop
+from starlette.applications import Starlette
 
 from libs.common.db import Database, is_transient
 from libs.common.db.migrations import upgrade
@@ -74,6 +76,40 @@ class Service(Generic[Settings]):
     migrations: Path | None = None
     topics: tuple[Topic, ...] = ()
     groups: tuple[str, ...] = ()
+
+
+class HttpServer:
+    """An HTTP application as a component, served between the start and the end of what its routes use."""
+
+    def __init__(
+        self,
+        app: Starlette,
+        settings: ServiceSettings,
+        *,
+        port: int | None = None,
+        resources: Sequence[AbstractAsyncContextManager[object]] = (),
+        on_listening: Callable[[int], None] | None = None,
+    ) -> None:
+        """Nothing listens before `run`; `port` is `settings.port` unless given, `resources` are entered in order."""
+        self._app = app
+        self._settings = settings
+        self._port = settings.port if port is None else port
+        self._resources = tuple(resources)
+        self._on_listening = on_listening
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set; what was accepted is answered before the resources are closed."""
+        async with AsyncExitStack() as exits:
+            for resource in self._resources:
+                await exits.enter_async_context(resource)
+            await serve(
+                self._app,
+                host=self._settings.host,
+                port=self._port,
+                stop=stop,
+                shutdown_timeout_seconds=self._settings.shutdown_timeout_seconds,
+                on_listening=self._on_listening,
+            )
 
 
 class PeriodicJob:
@@ -142,7 +178,8 @@ async def _run(service: Service[Settings], settings: Settings, roles: frozenset[
             loop.add_signal_handler(number, stop.set)
         process = service.build(settings, remaining)
         if "api" not in remaining:
-            process.components.append(_OpsServer(service.name, process.health, settings))
+            ops = create_ops_app(service.name, process.health)
+            process.components.append(HttpServer(ops, settings, port=settings.worker_port))
         await run_process(process, stop, service=service.name, settings=settings)
 
 
@@ -210,23 +247,6 @@ async def _watch(watchdogs: Sequence[Callable[[], Awaitable[None]]]) -> None:
         await asyncio.sleep(_WATCHDOG_SECONDS)
         for check in watchdogs:
             await check()
-
-
-class _OpsServer:
-    """Health and metrics of a process without an API."""
-
-    def __init__(self, service: str, health: Health, settings: ServiceSettings) -> None:
-        self._app = create_ops_app(service, health)
-        self._settings = settings
-
-    async def run(self, stop: asyncio.Event) -> None:
-        await serve(
-            self._app,
-            host=self._settings.host,
-            port=self._settings.worker_port,
-            stop=stop,
-            shutdown_timeout_seconds=self._settings.shutdown_timeout_seconds,
-        )
 
 
 def _check_kafka_client() -> None:

@@ -1,6 +1,5 @@
 """Puts the catalog together: the only place that knows which adapter stands behind which port."""
 
-import asyncio
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -10,13 +9,13 @@ from fastapi import FastAPI
 from libs.common.clock import Clock, SystemClock
 from libs.common.db import Database, Transaction
 from libs.common.events.topics import CATALOG_PRODUCT
-from libs.common.http.app import create_app, serve
+from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
 from libs.common.http.health import Health
 from libs.common.http.idempotency import purge_idempotency_keys
 from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import OutboxWriter, Relay
-from libs.common.runtime import PeriodicJob, Process, Service
+from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from services.catalog.api.dependencies import CatalogAccess
 from services.catalog.api.errors import STATUS_BY_ERROR
 from services.catalog.api.routes import ROUTERS
@@ -31,23 +30,6 @@ NAME = "catalog"
 
 _PURGE_SECONDS = 60.0
 _MEASURE_SECONDS = 15.0
-
-
-class _Api:
-    """The listening part of the process."""
-
-    def __init__(self, app: FastAPI, settings: CatalogSettings) -> None:
-        self._app = app
-        self._settings = settings
-
-    async def run(self, stop: asyncio.Event) -> None:
-        await serve(
-            self._app,
-            host=self._settings.host,
-            port=self._settings.port,
-            stop=stop,
-            shutdown_timeout_seconds=self._settings.shutdown_timeout_seconds,
-        )
 
 
 def build(settings: CatalogSettings, roles: frozenset[str]) -> Process:
@@ -69,7 +51,7 @@ def build(settings: CatalogSettings, roles: frozenset[str]) -> Process:
         process.components.extend(build_jobs(database, clock))
     if "api" in roles:
         app = build_app(settings, database, process.health, clock=clock, wake_relay=wake_relay)
-        process.components.append(_Api(app, settings))
+        process.components.append(HttpServer(app, settings))
     return process
 
 

@@ -1,22 +1,18 @@
 """Puts the recommender's processes together; the only place that constructs concrete adapters."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-
-from fastapi import FastAPI
 
 from libs.common.clock import Clock, SystemClock
 from libs.common.db import Database
 from libs.common.events.topics import STOREFRONT_BEHAVIOUR
-from libs.common.http.app import create_app, serve
+from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
 from libs.common.http.health import Health
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.producer import BusProducer
-from libs.common.runtime import Component, PeriodicJob, Process, Service
+from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
 from services.recommender.api.errors import STATUS_BY_ERROR
 from services.recommender.api.routes import UseCases, router_of
 from services.recommender.clients.stream import KafkaBehaviourStream, KafkaShownLog
@@ -109,40 +105,8 @@ def build_api(
         authenticator=authenticator,
     )
 
-    async def enter_all(exits: AsyncExitStack) -> None:
-        for resource in (intake_producer, reads, stream):
-            await exits.enter_async_context(resource)
-
-    api = _Api(app, settings, enter_all, on_listening)
+    api = HttpServer(app, settings, resources=(intake_producer, reads, stream), on_listening=on_listening)
     return [api, stock, listing, *([shown_log] if settings.publishes_shown else [])]
-
-
-class _Api:
-    """The HTTP server, between the start and the end of what its routes use."""
-
-    def __init__(
-        self,
-        app: FastAPI,
-        settings: RecommenderSettings,
-        enter_all: Callable[[AsyncExitStack], Awaitable[None]],
-        on_listening: Callable[[int], None] | None,
-    ) -> None:
-        self._app = app
-        self._settings = settings
-        self._enter_all = enter_all
-        self._on_listening = on_listening
-
-    async def run(self, stop: asyncio.Event) -> None:
-        async with AsyncExitStack() as exits:
-            await self._enter_all(exits)
-            await serve(
-                self._app,
-                host=self._settings.host,
-                port=self._settings.port,
-                stop=stop,
-                shutdown_timeout_seconds=self._settings.shutdown_timeout_seconds,
-                on_listening=self._on_listening,
-            )
 
 
 def _build_jobs(settings: RecommenderSettings, database: Database) -> list[Component]:

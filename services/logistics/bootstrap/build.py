@@ -1,6 +1,5 @@
 """Puts a process together for the roles it was asked for: the only place that makes adapters."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -10,13 +9,13 @@ from fastapi import FastAPI
 from libs.common.clock import Clock, SystemClock
 from libs.common.db import Database, Transaction
 from libs.common.decisions.storage import PostgresDecisionLog
-from libs.common.http.app import create_app, serve
+from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
 from libs.common.http.health import Health
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import OutboxWriter, Relay
-from libs.common.runtime import PeriodicJob, Process
+from libs.common.runtime import HttpServer, PeriodicJob, Process
 from services.logistics.api import carrier_routes, reports, shipment_routes
 from services.logistics.api.dependencies import Backend
 from services.logistics.api.errors import STATUS_BY_ERROR
@@ -55,7 +54,7 @@ def build(settings: LogisticsSettings, roles: frozenset[str]) -> Process:
         process.components.append(relay)
     if "api" in roles:
         app = build_app(settings, database=database, clock=clock, health=process.health, open_desk=open_desk)
-        process.components.append(_Api(app, settings))
+        process.components.append(HttpServer(app, settings))
     if "consumer" in roles:
         consumer = build_consumer(settings, database=database, clock=clock, open_desk=open_desk)
         process.components.append(consumer)
@@ -177,23 +176,6 @@ def policy_of(settings: LogisticsSettings) -> Policy:
         far_km=settings.far_km,
         unit_weight_grams=settings.unit_weight_grams,
     )
-
-
-class _Api:
-    """The HTTP application as a component of its process."""
-
-    def __init__(self, app: FastAPI, settings: LogisticsSettings) -> None:
-        self._app = app
-        self._settings = settings
-
-    async def run(self, stop: asyncio.Event) -> None:
-        await serve(
-            self._app,
-            host=self._settings.host,
-            port=self._settings.port,
-            stop=stop,
-            shutdown_timeout_seconds=self._settings.shutdown_timeout_seconds,
-        )
 
 
 def _relay(settings: LogisticsSettings, clock: Clock) -> Relay:
