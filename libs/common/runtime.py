@@ -91,7 +91,7 @@ class HttpServer:
         on_listening: Callable[[int], None] | None = None,
     ) -> None:
         """Nothing listens before `run`; `port` is `settings.port` unless given, `resources` are entered in order."""
-        self._app = app
+        self.app = app
         self._settings = settings
         self._port = settings.port if port is None else port
         self._resources = tuple(resources)
@@ -103,7 +103,7 @@ class HttpServer:
             for resource in self._resources:
                 await exits.enter_async_context(resource)
             await serve(
-                self._app,
+                self.app,
                 host=self._settings.host,
                 port=self._port,
                 stop=stop,

@@ -199,8 +199,18 @@ class Consumer:
     def _subscribe(self, consumer: AIOKafkaConsumer) -> None:
         consumer.subscribe(
             [self._topic_prefix + topic.name for topic in self._subscription.topics],
-            listener=_RebalanceCounter(self._rebalances.inc),
+            listener=_RebalanceListener(self._forget, self._rebalances.inc),
         )
+
+    def _forget(self, revoked: set[TopicPartition]) -> None:
+        """Leave the figures of these partitions to the member that reads them now."""
+        for partition in revoked:
+            self._next_offsets.pop(partition, None)
+            # Partitions that were given back before they were measured have no figure.
+            with contextlib.suppress(KeyError):
+                metrics.consumer_lag_records.remove(
+                    self._service, self.group, partition.topic, str(partition.partition)
+                )
 
     async def _consume(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -208,6 +218,8 @@ class Consumer:
                 timeout_ms=_POLL_TIMEOUT_MS, max_records=self._subscription.batch_records_max
             )
             self._progressed_at = self._clock.monotonic_seconds()
+            for partition, rows in fetched.items():
+                self._next_offsets.setdefault(partition, rows[0].offset)
             self._measure_lag(consumer)
             if not fetched:
                 continue
@@ -353,19 +365,22 @@ class Consumer:
         self._lag_measured_at = now
         for partition in consumer.assignment():
             end = consumer.highwater(partition)
-            if end is not None:
-                lag = end - self._next_offsets.get(partition, end)
+            if end is not None and partition in self._next_offsets:
+                lag = end - self._next_offsets[partition]
                 metrics.consumer_lag_records.labels(
                     self._service, self.group, partition.topic, str(partition.partition)
                 ).set(max(0, lag))
 
 
-class _RebalanceCounter(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
-    def __init__(self, count: Callable[[], None]) -> None:
+class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
+    """Keeps count; between batches nothing is held that would have to be given back."""
+
+    def __init__(self, forget: Callable[[set[TopicPartition]], None], count: Callable[[], None]) -> None:
+        self._forget = forget
         self._count = count
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Nothing is held between batches, so there is nothing to give back."""
+        self._forget(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._count()

@@ -121,8 +121,9 @@ class Relay:
         empty_polls = 0
         while not stop.is_set():
             self._wake.clear()
-            relayed = await self._relay_batch(connection)
+            # Before the batch: what cannot be published must show in the figures.
             await self._measure(connection)
+            relayed = await self._relay_batch(connection)
             if relayed:
                 empty_polls = 0
                 continue

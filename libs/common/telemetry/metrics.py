@@ -115,11 +115,6 @@ dead_letters_total = Counter(
     "Events set aside because they can never be applied.",
     ["service", "group", "reason"],
 )
-database_pool_connections = Gauge(
-    "database_pool_connections",
-    "Connections of the pool by state: idle, in_use, overflow.",
-    ["service", "state"],
-)
 kafka_client_c_extension = Gauge(
     "kafka_client_c_extension",
     "1 if the Kafka client decodes records in C, 0 if in Python (several times slower).",

@@ -1,0 +1,373 @@
+"""What each service shows of its own business, beside what all services show."""
+
+from typing import Final
+
+from deploy.grafana.expressions import measured, per_second, quantile, share, within
+from deploy.grafana.layout import Panel, Query, Row, Shape, Unit
+
+_CATALOG: Final = (
+    Row(
+        "Catalog",
+        (
+            Panel(
+                title="Products",
+                description="A sudden fall of listed ones: an import or a caller delisted them; see the changes.",
+                queries=(measured("catalog_products", "status"),),
+            ),
+            Panel(
+                title="Changes of products",
+                description="Versions committed. Each becomes one event; many for long mean long rebuilds elsewhere.",
+                queries=(per_second("catalog_product_changes_total", "change"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Rows of imports",
+                description="Many rejected: the answer to the import names each row and its fault.",
+                queries=(per_second("catalog_import_rows_total", "outcome"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Slowest 1 % of import batches",
+                description="Above a second the import holds up other writers: import outside the busy hours.",
+                queries=(quantile(0.99, "catalog_import_batch_duration_seconds"),),
+                unit=Unit.SECONDS,
+            ),
+            Panel(
+                title="Searches by what matched",
+                description="Many with nothing: buyers ask for what is not listed, or in words that no product has.",
+                queries=(per_second("catalog_searches_total", "matched_by"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+        ),
+    ),
+)
+
+DRIFT: Final = (
+    Panel(
+        title="Drift from the ledger",
+        description="Always 0. Anything else is a fault of ours: stop trusting availability and compare "
+        "GET /v1/stock/{sku} with its movements.",
+        queries=(Query("max(abs(inventory_ledger_drift_units))"),),
+        shape=Shape.STAT,
+        alarm=1,
+    ),
+    Panel(
+        title="Drift of reservations",
+        description="Always 0. Anything else is a fault of ours: compare what a SKU has reserved with "
+        "GET /v1/reservations/{order}.",
+        queries=(Query("max(abs(inventory_reservation_drift_units))"),),
+        shape=Shape.STAT,
+        alarm=1,
+    ),
+)
+
+_INVENTORY: Final = (
+    Row(
+        "Stock",
+        (
+            *DRIFT,
+            Panel(
+                title="Audits, last hour",
+                description="Rounds over all SKUs. 0: nobody looks, so that no drift means nothing; does the jobs "
+                "role run?",
+                queries=(Query("sum(increase(inventory_audit_rounds_total[1h]))"),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Orders that wait for stock",
+                description="Backorders. Growing: goods are late, or arrivals are not reported.",
+                queries=(Query("max(inventory_waiting_orders)"),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Shortfall",
+                description="Units reported gone that had never been reported as arrived. Growing: a warehouse loses "
+                "its reports of arrivals, or a count is due.",
+                queries=(Query("max(inventory_shortfall_units)"),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Stock-outs, last hour",
+                description="SKUs whose last unit was promised. Many at once: an import of levels, or a sale.",
+                queries=(Query(within("inventory_stock_outs_total")),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Events of warehouses",
+                description="By type and way in. Nothing during working hours: ask the warehouse.",
+                queries=(per_second("inventory_stock_events_total", "event_type", "way_in"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Events of warehouses that had no effect",
+                description="Duplicates are harmless. Rejected ones: the answer, or the dead letter, says why.",
+                queries=(per_second("inventory_stock_events_total", "way_in", "outcome", where='outcome!="applied"'),),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="Orders by what became of their stock",
+                description="unreserved means that units were held which turned out not to be there: recount.",
+                queries=(per_second("inventory_reservations_total", "outcome"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+        ),
+    ),
+)
+
+STAGES: Final = Panel(
+    title="Orders by stage",
+    description="Those that are not finished. A stage that only grows: approved waits for inventory, reserved for the "
+    "payment provider, confirmed for the warehouse, shipped for the carrier.",
+    queries=(measured("orders_by_status", "status"),),
+    shape=Shape.STACK,
+)
+STUCK: Final = Panel(
+    title="Stuck orders",
+    description="Past a deadline without progress. See their timelines: a lagging consumer or a payment provider that "
+    "does not answer is the usual cause.",
+    queries=(Query("max(orders_stuck)"),),
+    shape=Shape.STAT,
+    alarm=1,
+)
+MONEY: Final = Panel(
+    title="Captured and refunded per hour",
+    description="In minor units: pence, cents. Captures stop while orders ship: see the "
+    "payment commands of the orders dashboard.",
+    queries=(
+        Query("sum by (currency) (increase(orders_captured_minor_total[1h]))", "captured {{currency}}"),
+        Query("sum by (currency) (increase(orders_refunded_minor_total[1h]))", "refunded {{currency}}"),
+    ),
+)
+
+_ORDERS: Final = (
+    Row(
+        "Orders",
+        (
+            STUCK,
+            Panel(
+                title="Placed, last hour",
+                description="Far below the usual hour: look at the storefront and at this service's errors.",
+                queries=(Query(within("orders_placed_total")),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Open payment commands",
+                description="Not resolved yet. Growing: the payment provider is slow or away.",
+                queries=(Query("sum(max by (kind) (orders_payment_commands_open))"),),
+                shape=Shape.STAT,
+            ),
+            STAGES,
+            Panel(
+                title="Stages entered",
+                description="Many refused or cancelled: see why in the orders' timelines.",
+                queries=(per_second("orders_stage_entered_total", "stage"),),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="Deadlines passed",
+                description="stock-reply: inventory lags. payment: the provider. dispatch: the warehouse. delivery: "
+                "the carrier. cancellation: logistics does not answer.",
+                queries=(per_second("orders_deadlines_passed_total", "timer"),),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="Messages that the saga did not take",
+                description="Duplicates are harmless. reject: a message in a stage where it makes no sense; the log "
+                "names the order.",
+                queries=(
+                    per_second("orders_saga_messages_total", "message", "answer", where='answer!~"advance|compensate"'),
+                ),
+                unit=Unit.PER_SECOND,
+            ),
+        ),
+    ),
+    Row(
+        "Payments",
+        (
+            Panel(
+                title="Answers of the payment provider",
+                description="Many declined: a fraud wave or a fault at the provider. unknown is asked again by itself.",
+                queries=(per_second("orders_payment_commands_total", "kind", "outcome"),),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="Payment commands: open, and resolved after being unknown",
+                description="Open ones that only grow: the provider is away; nothing is lost, orders wait.",
+                queries=(
+                    Query("max by (kind) (orders_payment_commands_open)", "open {{kind}}"),
+                    Query(
+                        "sum by (kind, outcome) (increase(orders_payment_unknown_resolved_total[5m]))",
+                        "resolved in 5 minutes: {{kind}} {{outcome}}",
+                    ),
+                ),
+            ),
+            MONEY,
+        ),
+    ),
+)
+
+SERVED: Final = Panel(
+    title="Recommendations served by rule",
+    description="Mostly popular/1: visitors are unknown, or the counts are still small. Nothing: does the storefront "
+    "ask?",
+    queries=(per_second("recommender_recommendations_served_total", "rule"),),
+    unit=Unit.PER_SECOND,
+    shape=Shape.STACK,
+)
+
+_RECOMMENDER: Final = (
+    Row(
+        "Behaviour",
+        (
+            Panel(
+                title="Behaviour events accepted",
+                description="Nothing in busy hours: does the storefront send, does the broker answer?",
+                queries=(per_second("recommender_behaviour_events_accepted_total", "event_type"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Behaviour events not accepted",
+                description="Rejected: the answer tells the storefront which line and why. Not acknowledged: the "
+                "broker is slow or away, and the storefront sends again.",
+                queries=(
+                    per_second("recommender_behaviour_events_rejected_total", "event_type", "reason"),
+                    Query(
+                        "sum(rate(recommender_behaviour_publish_failures_total[$__rate_interval]))", "not acknowledged"
+                    ),
+                ),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="Pairs counted",
+                description="Nothing while events are handled: visitors look at one product each.",
+                queries=(Query("sum(rate(recommender_pairs_counted_total[$__rate_interval]))", "pairs"),),
+                unit=Unit.PER_SECOND,
+            ),
+        ),
+    ),
+    Row(
+        "Recommendations",
+        (
+            SERVED,
+            Panel(
+                title="Answers without a product",
+                description="Many: the copies of stock and catalog are empty (beside), or nothing is in stock.",
+                queries=(per_second("recommender_empty_answers_total", "rule"),),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="SKUs in the copies in memory",
+                description="stock and listed should be near the number of products. Far below: the follower of that "
+                "topic is behind; the process is not ready until it has caught up once.",
+                queries=(Query("min by (copy) (recommender_followed_skus)", "{{copy}}"),),
+            ),
+            Panel(
+                title="Candidates not offered",
+                description="By what stood against them. Mostly out-of-stock: the shop recommends what it cannot sell "
+                "unless stock arrives.",
+                queries=(per_second("recommender_candidates_filtered_total", "reason"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Notes of what was shown",
+                description="lost: the broker did not take them in time; only the statistics of answers suffer.",
+                queries=(per_second("recommender_shown_events_total", "outcome"),),
+                unit=Unit.PER_SECOND,
+            ),
+        ),
+    ),
+)
+
+LATE: Final = Panel(
+    title="Late deliveries, last hour",
+    description="Share of deliveries after the day that was promised. Growing: see transit days by carrier, then talk "
+    "to the carrier or promise more days (LOGISTICS_PROMISE_DAYS_…).",
+    queries=(Query(share("logistics_deliveries_total", 'punctuality="late"')),),
+    unit=Unit.RATIO,
+    shape=Shape.STAT,
+    alarm=0.1,
+)
+
+_LOGISTICS: Final = (
+    Row(
+        "Shipments",
+        (
+            LATE,
+            Panel(
+                title="Failed, last hour",
+                description="Shipments that came back or were lost. See which carrier in GET /v1/shipments.",
+                queries=(Query(within("logistics_shipments_total", where='status="failed"')),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Simulated steps, last hour",
+                description="0 where parcels are real. Anything else: the simulator role runs, which belongs on a "
+                "laptop.",
+                queries=(Query(within("logistics_simulated_steps_total")),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Shipments that are not finished",
+                description="planned that only grow: the warehouse does not dispatch. dispatched that only grow: no "
+                "scans come from the carrier.",
+                queries=(measured("logistics_shipments_live", "status"),),
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Shipments that reached a status",
+                description="Planned without dispatched, for a working day: ask the warehouse.",
+                queries=(per_second("logistics_shipments_total", "status"),),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="Carriers chosen",
+                description="One carrier for everything: the rates of the others are missing or out of date.",
+                queries=(per_second("logistics_carrier_choices_total", "carrier", "carrier_service"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Days in transit, 19 of 20 parcels",
+                description="Above what is promised: late deliveries follow.",
+                queries=(
+                    Query(
+                        "histogram_quantile(0.95, sum by (carrier, le) (increase(logistics_transit_days_bucket[6h])))",
+                        "{{carrier}}",
+                    ),
+                ),
+                unit=Unit.DAYS,
+            ),
+            Panel(
+                title="Scans, and estimates that moved",
+                description="No scans: the carrier's reports do not arrive. Many later estimates: delays are on the "
+                "way, tell the buyers.",
+                queries=(
+                    Query("sum(rate(logistics_scans_total[$__rate_interval]))", "scans"),
+                    per_second("logistics_eta_changes_total", "direction"),
+                ),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="Requests to stop an order",
+                description="Many too-late: dispatch is faster than the reviews or the buyers' second thoughts.",
+                queries=(per_second("logistics_cancellations_total", "outcome"),),
+                unit=Unit.PER_SECOND,
+            ),
+        ),
+    ),
+)
+
+OWN_ROWS: Final = {
+    "catalog": _CATALOG,
+    "inventory": _INVENTORY,
+    "orders": _ORDERS,
+    "recommender": _RECOMMENDER,
+    "logistics": _LOGISTICS,
+}
