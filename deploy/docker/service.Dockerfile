@@ -15,9 +15,11 @@ FROM ${PYTHON_IMAGE}
 RUN groupadd --system --gid 10001 quayside && \
     useradd --system --uid 10001 --gid 10001 --no-create-home quayside && \
     install --directory --owner 10001 --group 10001 --mode 0700 /keys
+ARG VERSION=unreleased
 ENV PATH=/opt/quayside/bin:$PATH \
     PYTHONUNBUFFERED=1 \
-    QUAYSIDE_HOST=0.0.0.0
+    QUAYSIDE_HOST=0.0.0.0 \
+    QUAYSIDE_VERSION=${VERSION}
 WORKDIR /app
 COPY --from=build /opt/quayside /opt/quayside
 COPY libs libs

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -157,7 +156,7 @@ def main(service: Service[Settings]) -> None:
         sample_ratio=settings.trace_sample_ratio,
         otlp_endpoint=settings.otlp_endpoint,
     )
-    set_build_info(service.name, _version())
+    set_build_info(service.name, settings.version)
     _check_kafka_client()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -257,10 +256,3 @@ def _check_kafka_client() -> None:
         kafka_client_c_extension.set(0)
     else:
         kafka_client_c_extension.set(1)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("quayside")
-    except metadata.PackageNotFoundError:
-        return "unreleased"

@@ -44,6 +44,8 @@ class ServiceSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    # What runs, as told to operators and clients; images carry it.
+    version: str = Field(default="unreleased", max_length=64)
     environment: str = Field(default="local", pattern=r"^[a-z][a-z0-9-]{0,31}$")
 
     database_url: Annotated[SecretStr, AfterValidator(_postgresql_url)]

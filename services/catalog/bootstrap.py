@@ -1,7 +1,6 @@
 """Puts the catalog together: the only place that knows which adapter stands behind which port."""
 
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -79,7 +78,6 @@ def build_app(
         service=NAME,
         title="Quayside catalog",
         description="Products, categories, prices, import and search.",
-        version=metadata_version(),
         settings=settings,
         routers=ROUTERS,
         status_by_error=STATUS_BY_ERROR,
@@ -120,14 +118,6 @@ def build_jobs(database: Database, clock: Clock) -> list[PeriodicJob]:
         PeriodicJob("purge", lambda: database.run(purge), every_seconds=_PURGE_SECONDS),
         PeriodicJob("measure", measure, every_seconds=_MEASURE_SECONDS),
     ]
-
-
-def metadata_version() -> str:
-    """Return the version of the installed distribution."""
-    try:
-        return metadata.version("quayside")
-    except metadata.PackageNotFoundError:
-        return "unreleased"
 
 
 SERVICE = Service(

@@ -97,7 +97,6 @@ def build_api(
         service="recommender",
         title="Quayside recommender",
         description="Takes in what visitors do and answers what to show them.",
-        version="1",
         settings=settings,
         routers=[router_of(UseCases(stream=stream, recommender=recommender, clock=clock))],
         status_by_error=STATUS_BY_ERROR,

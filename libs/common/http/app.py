@@ -48,7 +48,6 @@ def create_app(
     service: str,
     title: str,
     description: str,
-    version: str,
     settings: ServiceSettings,
     routers: Sequence[APIRouter],
     status_by_error: Mapping[type[DomainError], int],
@@ -69,7 +68,7 @@ def create_app(
     app = FastAPI(
         title=title,
         description=description,
-        version=version,
+        version=settings.version,
         lifespan=lifespan,
         docs_url="/docs" if shows_docs else None,
         redoc_url=None,

@@ -105,7 +105,6 @@ def build_app(
         service=_SERVICE,
         title="Quayside logistics",
         description="Carriers, shipments, tracking and arrival estimates.",
-        version="1",
         settings=settings,
         routers=(carrier_routes.router, shipment_routes.router, reports.router),
         status_by_error=STATUS_BY_ERROR,

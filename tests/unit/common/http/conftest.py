@@ -53,7 +53,6 @@ def make_app(health: Health) -> AppFactory:
             service="orders",
             title="Orders",
             description="Takes orders.",
-            version="1",
             settings=ServiceSettings(database_url=SecretStr("postgresql://127.0.0.1/orders"), **settings),
             routers=routers,
             status_by_error=status_by_error or {},

@@ -50,7 +50,6 @@ def test_no_shared_family_has_an_id_among_its_labels() -> None:
         "topic",
         "partition",
         "reason",
-        "state",
         "version",
         "python",
     }
