@@ -214,6 +214,8 @@ class LocalStack:
         return {
             "QUAYSIDE_LOG_LEVEL": "info",
             **inherited_environment(),
+            # The days that are replayed here lie further back than a warehouse's clock is ever wrong.
+            "INVENTORY_EVENT_AGE_YEARS_MAX": "30",
             **self._service_environment,
             "QUAYSIDE_KAFKA_BOOTSTRAP_SERVERS": self.addresses.kafka_bootstrap_servers,
             "QUAYSIDE_KAFKA_TOPIC_PREFIX": self.addresses.kafka_topic_prefix,

@@ -18,9 +18,9 @@ from deploy.local.services import Spread, service_processes
 from deploy.local.stack import LocalStack
 from libs.common.events.topics import INVENTORY_RESERVATION, LOGISTICS_SHIPMENT
 
-ORDERS = 400
+ORDERS = 300
 # The orders of about six trading days, spread over the time that the kills take.
-EVENT_SECONDS_PER_SECOND = 7_000
+EVENT_SECONDS_PER_SECOND = 4_500
 SIMULATED_DAY_SECONDS = 0.5
 REPLAY_SECONDS_MAX = 400
 SAGA_GROUP = "orders.saga"
