@@ -23,7 +23,7 @@ METHODS = {"get", "put", "post", "patch", "delete"}
 
 @pytest.fixture(params=SERVICES, ids=lambda service: service.name)
 async def document(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, Any]:
-    """The OpenAPI document of a service, made from its composition root; nothing connects."""
+    """Make the OpenAPI document of a service from its composition root; nothing connects."""
     service: Service[Any] = request.param
     keys = tmp_path / "keys.json"
     issue_key(keys, name="anybody", scopes=("*",), environment="test", expires_at=None)

@@ -95,9 +95,7 @@ async def lose_offsets(stack: LocalStack) -> None:
     )
     await consumer.start()
     try:
-        partitions = [
-            TopicPartition(topic.name, number) for topic in SAGA_TOPICS for number in range(topic.partitions)
-        ]
+        partitions = [TopicPartition(topic.name, number) for topic in SAGA_TOPICS for number in range(topic.partitions)]
         consumer.assign(partitions)
         await consumer.commit(dict.fromkeys(partitions, 0))
     finally:

@@ -1,0 +1,1 @@
+"""Benchmarks and replays: the system under real data, measured from outside."""

@@ -1,0 +1,63 @@
+"""What can be promised, answered from memory."""
+
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from libs.common.errors import Invalid
+from libs.common.http.auth import requires
+from services.inventory.api.dependencies import UseCases
+from services.inventory.api.schemas import AvailabilityResponse
+from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX
+
+SKUS_MAX: Final = 200
+
+_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "sku",
+        "in": "query",
+        "required": True,
+        "description": "Once for each SKU.",
+        "schema": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": SKUS_MAX,
+            "items": {"type": "string", "minLength": 1, "maxLength": SKU_CHARACTERS_MAX},
+        },
+    }
+]
+
+
+def router_of(use_cases: UseCases) -> APIRouter:
+    """Return the route of availability."""
+    router = APIRouter(prefix="/v1")
+    availability = use_cases.availability
+
+    # The parameters are read here and not by the framework: this route answers storefronts, in microseconds.
+    @router.get(
+        "/availability",
+        response_model=AvailabilityResponse,
+        dependencies=[requires("availability:read")],
+        openapi_extra={"parameters": _PARAMETERS},
+    )
+    async def show_availability(request: Request) -> Response:
+        """Show what can be promised of each SKU now; of one that nobody ever stocked, that is nothing."""
+        items = b",".join([availability.encoded(sku) for sku in _skus(request)])
+        as_of = availability.as_of.isoformat().encode()
+        return Response(b'{"as_of":"%b","items":[%b]}' % (as_of, items), media_type="application/json")
+
+    return router
+
+
+def _skus(request: Request) -> list[str]:
+    skus = [value for name, value in parse_qsl(request.url.query, keep_blank_values=True) if name == "sku"]
+    if not skus:
+        raise Invalid("Name at least one SKU: ?sku=…", field="sku")
+    if len(skus) > SKUS_MAX:
+        raise Invalid(f"At most {SKUS_MAX} SKUs fit into one request.", field="sku")
+    if not all(0 < len(sku) <= SKU_CHARACTERS_MAX for sku in skus):
+        raise Invalid(f"A SKU has 1 to {SKU_CHARACTERS_MAX} characters.", field="sku")
+    return skus

@@ -1,0 +1,79 @@
+"""What the routes call, put together in bootstrap."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from libs.common.clock import Clock
+from libs.common.db import Database, Transaction
+from libs.common.decisions import Decision
+from libs.common.events.base import Envelope
+from libs.common.http.batching import Coalescer
+from services.inventory import metrics
+from services.inventory.domain.plausibility import InvalidStockEvent
+from services.inventory.handlers.availability import Availability
+from services.inventory.handlers.ports import Tools
+from services.inventory.handlers.queries import InventoryViews
+from services.inventory.handlers.stock_events import Outcome, apply_stock_events
+
+
+class DecisionsAbout(Protocol):
+    """The decision records, newest first."""
+
+    async def __call__(
+        self, transaction: Transaction, *, subject: str, before_id: UUID | None, limit: int
+    ) -> list[Decision]:
+        """Return at most `limit` decisions about `subject`, older than `before_id` if given."""
+        ...
+
+
+class StockEventIntake:
+    """Applies what warehouses post; concurrent posts share transactions."""
+
+    def __init__(
+        self, *, database: Database, tools_of: Callable[[Transaction], Tools], event_age_years_max: int
+    ) -> None:
+        """`coalescer` has to be entered before the first event is submitted."""
+        self._database = database
+        self._tools_of = tools_of
+        self._event_age_years_max = event_age_years_max
+        self.coalescer: Coalescer[Envelope, Outcome] = Coalescer(self.apply)
+
+    async def submit(self, envelope: Envelope) -> Outcome:
+        """
+        Apply one event together with whatever else is waiting.
+
+        :raises InvalidStockEvent: if it cannot be true.
+        """
+        return await self.coalescer.submit(envelope)
+
+    async def apply(self, batch: Sequence[Envelope]) -> Sequence[Outcome | InvalidStockEvent]:
+        """Apply a batch in one transaction; return what became of each event."""
+
+        async def work(transaction: Transaction) -> Sequence[Outcome | InvalidStockEvent]:
+            applied = await apply_stock_events(
+                batch, tools=self._tools_of(transaction), age_years_max=self._event_age_years_max
+            )
+
+            def count() -> None:
+                metrics.count_outcomes(applied.outcomes, sold_out=applied.sold_out)
+                metrics.count_stock_events(applied.tally(batch), way_in="http")
+
+            transaction.after_commit(count)
+            return applied.results
+
+        return await self._database.run(work)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """What the routes need."""
+
+    database: Database
+    tools_of: Callable[[Transaction], Tools]
+    views_of: Callable[[Transaction], InventoryViews]
+    decisions_about: DecisionsAbout
+    intake: StockEventIntake
+    availability: Availability
+    clock: Clock

@@ -1,0 +1,169 @@
+"""What inventory takes and answers over HTTP."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from libs.common.http.ndjson import BulkResult
+from services.inventory.domain.plausibility import TEXT_CHARACTERS_MAX
+from services.inventory.domain.warehouses import PRIORITY_DEFAULT
+
+WAREHOUSE_CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+class PutWarehouse(BaseModel):
+    """A warehouse as it should be."""
+
+    # A misspelt field is a mistake to be told of, and "5" is no number.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1, max_length=TEXT_CHARACTERS_MAX)
+    country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")
+    latitude: float = Field(ge=-90, le=90, allow_inf_nan=False)
+    longitude: float = Field(ge=-180, le=180, allow_inf_nan=False)
+    priority: int = Field(
+        default=PRIORITY_DEFAULT, ge=0, le=10_000, description="Of two equally near, the smaller serves first."
+    )
+    is_active: bool = Field(default=True, description="Whether stock here is promised to orders.")
+
+
+class WarehouseResponse(BaseModel):
+    """A warehouse as it is."""
+
+    warehouse: str
+    version: int
+    name: str
+    country: str
+    latitude: float
+    longitude: float
+    priority: int
+    is_active: bool
+
+
+class StockEventResponse(BaseModel):
+    """What became of an event."""
+
+    id: UUID
+    status: Literal["applied", "duplicate"]
+
+
+class StockEventsResponse(BulkResult):
+    """What became of the rows of an upload; `accepted` are those that were new."""
+
+    duplicates: int
+
+
+class LevelResponse(BaseModel):
+    """The units of a SKU in one warehouse."""
+
+    warehouse: str
+    on_hand: int
+    reserved: int
+    available: int
+    in_transit: int = Field(description="On their way here.")
+    shortfall: int = Field(description="Reported gone without ever having been reported as arrived.")
+    counted_at: datetime | None = Field(description="When somebody last counted.")
+
+
+class StockResponse(BaseModel):
+    """The units of a SKU in every warehouse that ever had it."""
+
+    sku: str
+    version: int
+    on_hand: int
+    reserved: int
+    available: int
+    levels: list[LevelResponse]
+
+
+class MovementResponse(BaseModel):
+    """One line of the ledger."""
+
+    id: int
+    event_id: UUID
+    leg: int
+    kind: str
+    sku: str
+    warehouse: str
+    delta_on_hand: int
+    occurred_at: datetime
+    recorded_at: datetime
+    reference: str | None
+    reason: str | None
+    order_id: UUID | None
+    transfer_id: UUID | None
+    unit_cost_minor: int | None
+    currency: str | None
+
+
+class ReservedLineResponse(BaseModel):
+    """Units of an order in one warehouse; those not committed are held."""
+
+    sku: str
+    warehouse: str
+    quantity: int
+    committed: int
+
+
+class WantedLineResponse(BaseModel):
+    """Units that an order waits for."""
+
+    sku: str
+    quantity: int
+
+
+class ReservationResponse(BaseModel):
+    """What is held for an order, and what it waits for."""
+
+    order_id: UUID
+    version: int
+    status: Literal["held", "waiting", "rejected", "released", "committed"]
+    approved_at: datetime | None
+    lines: list[ReservedLineResponse]
+    waiting_for: list[WantedLineResponse]
+
+
+class AlternativeResponse(BaseModel):
+    """Something that could have been chosen."""
+
+    option: str
+    score: float | None
+    details: dict[str, object]
+
+
+class DecisionResponse(BaseModel):
+    """One automated choice and its reason."""
+
+    id: UUID
+    decision: str
+    subject: str
+    chosen: str
+    reason: str
+    rule: str
+    decided_at: datetime
+    alternatives: list[AlternativeResponse]
+    inputs: dict[str, object]
+
+
+class WarehouseAvailabilityResponse(BaseModel):
+    """Units that can be promised from one warehouse."""
+
+    warehouse: str
+    available: int
+
+
+class SkuAvailabilityResponse(BaseModel):
+    """Units of a SKU that can be promised now."""
+
+    sku: str
+    available: int
+    warehouses: list[WarehouseAvailabilityResponse]
+
+
+class AvailabilityResponse(BaseModel):
+    """What can be promised; `as_of` is the time of the newest change that is in it."""
+
+    as_of: datetime
+    items: list[SkuAvailabilityResponse]

@@ -1,0 +1,175 @@
+"""What warehouses report over HTTP, and how a row of it is read."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from libs.common.clock import Clock
+from libs.common.events.base import Envelope
+from libs.common.events.inventory import (
+    GoodsAdjusted,
+    GoodsCounted,
+    GoodsPicked,
+    GoodsReceived,
+    TransferDispatched,
+    TransferReceived,
+    WarehouseReport,
+)
+from libs.common.http.ndjson import RowError
+from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
+from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX, InvalidStockEvent
+
+_REASON_CHARACTERS_MAX = 200
+
+
+class _StockEvent(BaseModel):
+    # A misspelt field is a mistake to be told of, and "5" is no number.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: UUID = Field(description="The event's own id: sent again, it changes nothing more.")
+    sku: str = Field(min_length=1, max_length=SKU_CHARACTERS_MAX)
+    warehouse: str = Field(min_length=1, max_length=CODE_CHARACTERS_MAX)
+    occurred_at: AwareDatetime = Field(description="When it happened in the warehouse.")
+    sequence: int | None = Field(default=None, description="Counts the events of one warehouse from 1.")
+    reference: str | None = Field(default=None, description="The warehouse's own document number.")
+
+
+class GoodsReceivedEvent(_StockEvent):
+    """Units arrived from a supplier."""
+
+    type: Literal["goods.received"]
+    quantity: int
+    unit_cost_minor: int | None = Field(default=None, description="What one unit cost, with its currency.")
+    currency: str | None = None
+
+
+class GoodsPickedEvent(_StockEvent):
+    """Units left the shelf; for an order they stay on hand, packed, until its shipment leaves."""
+
+    type: Literal["goods.picked"]
+    quantity: int
+    order_id: UUID | None = None
+
+
+class GoodsAdjustedEvent(_StockEvent):
+    """The warehouse corrected its stock."""
+
+    type: Literal["goods.adjusted"]
+    delta: int
+    reason: str
+
+
+class GoodsCountedEvent(_StockEvent):
+    """Somebody counted; what happened after the count still applies on top of it."""
+
+    type: Literal["goods.counted"]
+    counted: int
+
+
+class TransferDispatchedEvent(_StockEvent):
+    """Units left for another warehouse."""
+
+    type: Literal["transfer.dispatched"]
+    transfer_id: UUID
+    destination: str
+    quantity: int
+
+
+class TransferReceivedEvent(_StockEvent):
+    """Units of a transfer arrived."""
+
+    type: Literal["transfer.received"]
+    transfer_id: UUID
+    quantity: int
+
+
+StockEvent = (
+    GoodsReceivedEvent
+    | GoodsPickedEvent
+    | GoodsAdjustedEvent
+    | GoodsCountedEvent
+    | TransferDispatchedEvent
+    | TransferReceivedEvent
+)
+
+STOCK_EVENT: TypeAdapter[StockEvent] = TypeAdapter(Annotated[StockEvent, Field(discriminator="type")])
+
+
+def read_event(body: bytes, *, clock: Clock) -> Envelope:
+    """
+    Read one event, as if it had come from the bus.
+
+    :raises ValidationError: if it is no event.
+    """
+    request = STOCK_EVENT.validate_json(body)
+    return Envelope(
+        id=request.id,
+        event=_report_of(request),
+        time=clock.now(),
+        source="http",
+        correlation_id=current_correlation_id(),
+        traceparent=current_traceparent(),
+    )
+
+
+def read_row(number: int, body: bytes, *, clock: Clock) -> Envelope | RowError:
+    """Read one row of an upload, or say why it is none."""
+    try:
+        return read_event(body, clock=clock)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        code = "malformed-row" if first["type"] == "json_invalid" else InvalidStockEvent.code
+        return RowError(number, code, str(first["msg"])[:_REASON_CHARACTERS_MAX], _field_of(first))
+
+
+def problems_of(error: ValidationError) -> list[dict[str, Any]]:
+    """Return the errors of an event that was posted alone, placed in the body of its request."""
+    problems: list[dict[str, Any]] = []
+    for problem in error.errors(include_input=False, include_url=False):
+        field = _field_of(problem)
+        # Where the text breaks off is a position, which the common handler of such errors reads from the place.
+        place = (0,) if problem["type"] == "json_invalid" else (field,) if field else ()
+        problems.append({**problem, "loc": ("body", *place)})
+    return problems
+
+
+def _field_of(problem: ErrorDetails) -> str | None:
+    """Return the field that is wrong, without the type of the event, which pydantic puts first."""
+    if problem["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+        return "type"
+    return ".".join(str(part) for part in problem["loc"][1:]) or None
+
+
+def _report_of(request: StockEvent) -> WarehouseReport:
+    common: dict[str, Any] = {
+        "sku": request.sku,
+        "warehouse": request.warehouse,
+        "occurred_at": request.occurred_at,
+        "sequence": request.sequence,
+        "reference": request.reference,
+    }
+    match request:
+        case GoodsReceivedEvent():
+            return GoodsReceived(
+                quantity=request.quantity,
+                unit_cost_minor=request.unit_cost_minor,
+                currency=request.currency,
+                **common,
+            )
+        case GoodsPickedEvent():
+            return GoodsPicked(quantity=request.quantity, order_id=request.order_id, **common)
+        case GoodsAdjustedEvent():
+            return GoodsAdjusted(delta=request.delta, reason=request.reason, **common)
+        case GoodsCountedEvent():
+            return GoodsCounted(counted=request.counted, **common)
+        case TransferDispatchedEvent():
+            return TransferDispatched(
+                transfer_id=request.transfer_id,
+                destination=request.destination,
+                quantity=request.quantity,
+                **common,
+            )
+        case TransferReceivedEvent():
+            return TransferReceived(transfer_id=request.transfer_id, quantity=request.quantity, **common)

@@ -1,0 +1,238 @@
+"""Puts inventory's processes together; the only place that constructs concrete adapters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+
+from libs.common.clock import Clock, SystemClock
+from libs.common.db import Database, Transaction
+from libs.common.decisions.storage import PostgresDecisionLog, decisions_about
+from libs.common.events.inventory import StockLevelChanged, WarehouseChanged, WarehouseRegistered
+from libs.common.events.topics import (
+    INVENTORY_FACILITY,
+    INVENTORY_RESERVATION,
+    INVENTORY_STOCK,
+    INVENTORY_WAREHOUSE,
+)
+from libs.common.http.app import create_app
+from libs.common.http.auth import Authenticator
+from libs.common.http.health import Health
+from libs.common.messaging import inbox
+from libs.common.messaging.consumer import Consumer, Subscription
+from libs.common.messaging.follower import Follower
+from libs.common.messaging.producer import BusProducer
+from libs.common.outbox.relay import Relay
+from libs.common.outbox.writer import OutboxWriter
+from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
+from services.inventory import metrics
+from services.inventory.api import availability, reservations, stock, stock_events, warehouses
+from services.inventory.api.dependencies import StockEventIntake, UseCases
+from services.inventory.api.errors import STATUS_BY_ERROR
+from services.inventory.consumers import (
+    INTAKE_GROUP,
+    RESERVATIONS_GROUP,
+    intake_subscription,
+    reservations_subscription,
+)
+from services.inventory.handlers.audit import Audit
+from services.inventory.handlers.availability import Availability
+from services.inventory.handlers.backorders import continue_queue
+from services.inventory.handlers.ports import Tools
+from services.inventory.settings import InventorySettings
+from services.inventory.storage.books import PostgresBooks
+from services.inventory.storage.reservations import PostgresReservations
+from services.inventory.storage.stock import PostgresStock
+from services.inventory.storage.views import PostgresInventoryViews
+from services.inventory.storage.warehouses import PostgresWarehouses
+
+NAME: Final = "inventory"
+# How long the rest of a queue waits at most after goods arrived for all of it.
+_QUEUE_SECONDS: Final = 0.5
+_PURGE_SECONDS: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """What the use cases work with, for as long as the process runs."""
+
+    database: Database
+    clock: Clock
+    wake_relay: Callable[[], None] | None = None
+
+    def tools_of(self, transaction: Transaction) -> Tools:
+        """Return the tools of one transaction."""
+        return Tools(
+            stock=PostgresStock(transaction),
+            reservations=PostgresReservations(transaction),
+            warehouses=PostgresWarehouses(transaction),
+            outbox=OutboxWriter(transaction, source=NAME, clock=self.clock, wake_relay=self.wake_relay),
+            decisions=PostgresDecisionLog(transaction),
+            clock=self.clock,
+        )
+
+
+def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
+    """Construct what `roles` need; nothing connects before it runs."""
+    clock = SystemClock()
+    health = Health()
+    database = Database(
+        settings.database_url.get_secret_value(),
+        application_name=f"{NAME}-{'-'.join(sorted(roles))}",
+        pool_size=settings.database_pool_size,
+    )
+    process = Process(health=health, closers=[database.dispose])
+    health.add("database", database.is_reachable)
+    relay = build_relay(settings, clock) if "relay" in roles else None
+    if relay is not None:
+        process.components.append(relay)
+    adapters = Adapters(database=database, clock=clock, wake_relay=relay.wake if relay else None)
+    if "api" in roles:
+        process.components.extend(build_api(settings, adapters, health))
+    if "consumer" in roles:
+        for consumer in build_consumers(settings, adapters):
+            process.components.append(consumer)
+            process.watchdogs.append(consumer.check_progress)
+    if "jobs" in roles:
+        process.components.extend(build_jobs(settings, adapters))
+    return process
+
+
+def build_api(
+    settings: InventorySettings,
+    adapters: Adapters,
+    health: Health,
+    *,
+    authenticator: Authenticator | None = None,
+    on_listening: Callable[[int], None] | None = None,
+) -> list[Component]:
+    """Construct the API with the copy it answers from; tests pass their own keys and ask for the port."""
+    copy = Availability()
+    follower = Follower(
+        topics=(INVENTORY_STOCK, INVENTORY_FACILITY),
+        events=(StockLevelChanged, WarehouseRegistered, WarehouseChanged),
+        apply=copy.apply,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        client_id=f"{NAME}-availability",
+    )
+    health.add("availability", follower.check_caught_up)
+    use_cases = use_cases_of(settings, adapters, copy)
+    app = build_app(settings, use_cases, health, authenticator=authenticator)
+    server = HttpServer(app, settings, resources=(use_cases.intake.coalescer,), on_listening=on_listening)
+    return [server, follower]
+
+
+def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availability) -> UseCases:
+    """Put together what the routes call."""
+    return UseCases(
+        database=adapters.database,
+        tools_of=adapters.tools_of,
+        views_of=PostgresInventoryViews,
+        decisions_about=decisions_about,
+        intake=StockEventIntake(
+            database=adapters.database,
+            tools_of=adapters.tools_of,
+            event_age_years_max=settings.event_age_years_max,
+        ),
+        availability=copy,
+        clock=adapters.clock,
+    )
+
+
+def build_app(
+    settings: InventorySettings, use_cases: UseCases, health: Health, *, authenticator: Authenticator | None = None
+) -> FastAPI:
+    """Construct the HTTP application."""
+    return create_app(
+        service=NAME,
+        title="Quayside inventory",
+        description="Where the units of every SKU are, which of them are promised to orders, and why.",
+        settings=settings,
+        routers=[part.router_of(use_cases) for part in (availability, stock_events, stock, reservations, warehouses)],
+        status_by_error=STATUS_BY_ERROR,
+        health=health,
+        authenticator=authenticator,
+    )
+
+
+def build_consumers(settings: InventorySettings, adapters: Adapters) -> list[Consumer]:
+    """Construct a member of each consumer group."""
+    subscriptions: tuple[Subscription, ...] = (
+        reservations_subscription(adapters.tools_of),
+        intake_subscription(adapters.tools_of, event_age_years_max=settings.event_age_years_max),
+    )
+    return [
+        Consumer(
+            subscription,
+            service=NAME,
+            database=adapters.database,
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            topic_prefix=settings.kafka_topic_prefix,
+            clock=adapters.clock,
+        )
+        for subscription in subscriptions
+    ]
+
+
+def build_relay(settings: InventorySettings, clock: Clock) -> Relay:
+    """Construct the relay of the outbox."""
+    producer = BusProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        client_id=f"{NAME}-relay",
+    )
+    return Relay(
+        service=NAME,
+        database_url=settings.database_url.get_secret_value(),
+        producer=producer,
+        clock=clock,
+    )
+
+
+def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
+    """Construct what runs without being asked: the rest of long queues, the auditor, and forgetting."""
+    audit = Audit()
+
+    async def continue_queues() -> int:
+        async with adapters.database.transaction() as transaction:
+            desk = await continue_queue(adapters.tools_of(transaction))
+            if desk is not None:
+                transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
+        return 0 if desk is None else 1
+
+    async def audit_page() -> int:
+        async with adapters.database.transaction() as transaction:
+            books = PostgresBooks(transaction)
+            goes_on = await audit.next_page(books)
+            metrics.inventory_ledger_drift_units.set(audit.drift.ledger_units)
+            metrics.inventory_reservation_drift_units.set(audit.drift.reservation_units)
+            if not goes_on:
+                metrics.inventory_audit_rounds_total.inc()
+                metrics.inventory_waiting_orders.set(await books.waiting_orders())
+                metrics.inventory_shortfall_units.set(await books.shortfall_units())
+        return int(goes_on)
+
+    async def forget_events() -> int:
+        async with adapters.database.transaction() as transaction:
+            await inbox.purge(transaction)
+        return 0
+
+    return [
+        PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
+        PeriodicJob("audit", audit_page, every_seconds=settings.audit_interval_seconds),
+        PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
+    ]
+
+
+SERVICE = Service(
+    name=NAME,
+    settings=InventorySettings,
+    roles=("api", "consumer", "relay", "jobs"),
+    build=build,
+    migrations=Path(__file__).parent / "storage" / "migrations",
+    topics=(INVENTORY_WAREHOUSE, INVENTORY_FACILITY, INVENTORY_RESERVATION, INVENTORY_STOCK),
+    groups=(RESERVATIONS_GROUP, INTAKE_GROUP),
+)

@@ -1,0 +1,1 @@
+"""Pure rules of inventory: no clock, no IO."""

@@ -1,0 +1,102 @@
+"""
+Who is served when units are short: the orders in the sequence of their approval.
+
+An order that cannot be served whole is passed over and keeps its place; those behind it may still be served.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from libs.common.events.shapes import Destination, Shortage
+from services.inventory.domain.allocation import Choice, Free, allocate, shortages
+from services.inventory.domain.reservations import Reservation, Terms
+from services.inventory.domain.stock import Stock
+from services.inventory.domain.warehouses import RankedWarehouse, Warehouse, rank
+
+_Place = tuple[str, float | None, float | None]
+
+
+class QueuePlace(NamedTuple):
+    """Where an order stands in line."""
+
+    approved_at: datetime
+    order_id: UUID
+
+
+FRONT: Final = QueuePlace(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """
+    What the stock allows for one order.
+
+    `shortages` are empty if `choice` has allocations; `unknown_skus` are those that never had any stock.
+    """
+
+    reservation: Reservation
+    choice: Choice
+    shortages: tuple[Shortage, ...] = ()
+    unknown_skus: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Allocator:
+    """Serves orders in turn from the stock of one transaction."""
+
+    stock: Stock
+    warehouses: Sequence[Warehouse]
+    _rankings: dict[_Place, Sequence[RankedWarehouse]] = field(default_factory=dict)
+
+    def serve(self, waiting: Iterable[Reservation]) -> list[Verdict]:
+        """Hold stock for each of the `waiting` that can be served whole, first approved first."""
+        return [self._serve(reservation) for reservation in sorted(waiting, key=place_of)]
+
+    def shortages_of(self, reservation: Reservation) -> tuple[Shortage, ...]:
+        """Return what a reservation waits for and the stock does not have now."""
+        wanted = reservation.wanted
+        return shortages(wanted, self._free(wanted), self._ranking(terms_of(reservation).destination))
+
+    def _serve(self, reservation: Reservation) -> Verdict:
+        wanted = reservation.wanted
+        terms = terms_of(reservation)
+        ranking = self._ranking(terms.destination)
+        free = self._free(wanted)
+        choice = allocate(wanted, free, ranking, is_split_allowed=terms.is_split_allowed)
+        if choice.allocations is None:
+            return Verdict(
+                reservation=reservation,
+                choice=choice,
+                shortages=shortages(wanted, free, ranking),
+                unknown_skus=tuple(sku for sku in wanted if not self.stock.items[sku].levels),
+            )
+        for one in choice.allocations:
+            self.stock.hold(one.quantity, sku=one.sku, warehouse=one.warehouse)
+        reservation.hold(choice.allocations)
+        return Verdict(reservation=reservation, choice=choice)
+
+    def _free(self, wanted: Mapping[str, int]) -> Free:
+        return {sku: {code: level.available for code, level in self.stock.items[sku].levels.items()} for sku in wanted}
+
+    def _ranking(self, destination: Destination) -> Sequence[RankedWarehouse]:
+        place = (destination.country, destination.latitude, destination.longitude)
+        ranking = self._rankings.get(place)
+        if ranking is None:
+            ranking = self._rankings[place] = rank(self.warehouses, destination)
+        return ranking
+
+
+def place_of(reservation: Reservation) -> QueuePlace:
+    """Return where a reservation stands in line."""
+    return QueuePlace(terms_of(reservation).approved_at, reservation.order_id)
+
+
+def terms_of(reservation: Reservation) -> Terms:
+    """Return the terms of a reservation that was asked for; one released before that has none."""
+    if reservation.terms is None:
+        msg = f"order {reservation.order_id} never asked for stock"
+        raise ValueError(msg)
+    return reservation.terms

@@ -1,0 +1,241 @@
+"""
+Levels, and the ledger that explains them.
+
+`on_hand` is always the sum of a level's ledger movements and is never negative. A warehouse may report that more
+units left than were ever booked in, because its report of their arrival is late or lost. Such units are counted
+as the level's `shortfall` and stand in the ledger as movements of their own, so that the report is kept, nothing
+goes negative, and whatever order the reports come in, the levels end up the same.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+
+class MovementKind(StrEnum):
+    """Why units came or went."""
+
+    RECEIPT = "receipt"
+    PICK = "pick"
+    SHIP = "ship"
+    RETURN = "return"
+    ADJUST = "adjust"
+    COUNT = "count"
+    TRANSFER_OUT = "transfer-out"
+    TRANSFER_IN = "transfer-in"
+    SHORTFALL = "shortfall"
+
+
+class Cause(NamedTuple):
+    """The event behind movements: which one, when it happened in the warehouse, and what it said of itself."""
+
+    event_id: UUID
+    occurred_at: datetime
+    reference: str | None = None
+    reason: str | None = None
+    order_id: UUID | None = None
+    transfer_id: UUID | None = None
+    sequence: int | None = None
+    unit_cost_minor: int | None = None
+    currency: str | None = None
+
+
+class Movement(NamedTuple):
+    """One line of the ledger; `leg` tells apart the movements of one event."""
+
+    leg: int
+    kind: MovementKind
+    sku: str
+    warehouse: str
+    delta_on_hand: int
+    occurred_at: datetime
+    cause: Cause
+
+
+class LevelState(NamedTuple):
+    """What a level was before a transaction touched it."""
+
+    on_hand: int
+    reserved: int
+    in_transit: int
+
+
+@dataclass(slots=True)
+class Level:
+    """
+    The units of one SKU in one warehouse.
+
+    `reserved` of those `on_hand` are held for orders; `in_transit` are on their way here. `counted_at` and
+    `counted_by` (an event's id) name the latest count, which says what was there at that time.
+    """
+
+    on_hand: int = 0
+    reserved: int = 0
+    in_transit: int = 0
+    shortfall: int = 0
+    counted_at: datetime | None = None
+    counted_by: UUID | None = None
+
+    @property
+    def available(self) -> int:
+        """Units that can be promised; never negative, whatever is about to be un-reserved."""
+        return max(0, self.on_hand - self.reserved)
+
+
+@dataclass(slots=True)
+class StockItem:
+    """A SKU with its levels by warehouse; `version` counts the states that were published."""
+
+    sku: str
+    version: int = 0
+    levels: dict[str, Level] = field(default_factory=dict)
+
+    @property
+    def available(self) -> int:
+        """Units that can be promised, over all warehouses."""
+        units = 0
+        for level in self.levels.values():
+            if level.on_hand > level.reserved:
+                units += level.on_hand - level.reserved
+        return units
+
+
+class Changes(NamedTuple):
+    """What one transaction has to write: levels, the SKUs whose published state differs from before, the ledger."""
+
+    levels: Sequence[tuple[str, str, Level]]
+    items: Sequence[StockItem]
+    movements: Sequence[Movement]
+
+
+@dataclass(slots=True)
+class Stock:
+    """
+    The stock of the SKUs that one transaction has locked: it is changed here, and then written as a whole.
+
+    `movements` are the ledger lines to add.
+    """
+
+    items: Mapping[str, StockItem]
+    movements: list[Movement] = field(default_factory=list)
+    _legs: dict[UUID, int] = field(default_factory=dict)
+    _recent: dict[tuple[str, str], list[tuple[datetime, int]]] = field(default_factory=dict)
+    _before: dict[tuple[str, str], LevelState | None] = field(default_factory=dict)
+    _available_before: dict[str, int] = field(default_factory=dict)
+
+    def book(self, kind: MovementKind, units: int, *, sku: str, warehouse: str, cause: Cause) -> None:
+        """Book units that came (positive) or went, unless a later count has already seen that they did."""
+        level = self._touch(sku, warehouse)
+        self._add(kind, units, sku, warehouse, cause.occurred_at, cause)
+        if level.counted_at is not None and cause.occurred_at <= level.counted_at:
+            self._add(MovementKind.COUNT, -units, sku, warehouse, level.counted_at, cause)
+        else:
+            self._move(level, units, sku=sku, warehouse=warehouse, cause=cause)
+
+    def count(self, counted: int, *, units_since: int, sku: str, warehouse: str, cause: Cause) -> None:
+        """
+        Book what a count found in excess of the ledger at its time, or missing from it.
+
+        `units_since` is the sum of the recorded movements that happened after the count, without those of this
+        transaction and without shortfalls. A count that a later one has overtaken changes nothing.
+        """
+        level = self._touch(sku, warehouse)
+        counted_at = cause.occurred_at
+        if _is_overtaken(level, counted_at, cause.event_id):
+            self._add(MovementKind.COUNT, 0, sku, warehouse, counted_at, cause)
+            return
+        units_since += sum(
+            units for occurred_at, units in self._recent.get((sku, warehouse), ()) if occurred_at > counted_at
+        )
+        balance = level.on_hand - level.shortfall
+        discrepancy = counted + units_since - balance
+        level.counted_at, level.counted_by = counted_at, cause.event_id
+        self._add(MovementKind.COUNT, discrepancy, sku, warehouse, counted_at, cause)
+        self._move(level, discrepancy, sku=sku, warehouse=warehouse, cause=cause)
+
+    def expect(self, units: int, *, sku: str, warehouse: str) -> None:
+        """Change what is on its way to `warehouse`."""
+        self._touch(sku, warehouse).in_transit += units
+
+    def hold(self, units: int, *, sku: str, warehouse: str) -> None:
+        """Hold units for an order, or let them go if `units` is negative."""
+        self._touch(sku, warehouse).reserved += units
+
+    def overdrawn(self) -> list[tuple[str, str]]:
+        """Return the (sku, warehouse) pairs that hold more for orders than is there."""
+        return sorted(pair for pair in self._before if (level := self.level(*pair)).reserved > level.on_hand)
+
+    def freed(self) -> set[str]:
+        """Return the SKUs of which more can be promised now than before this transaction."""
+        return {sku for sku, units in self._available_before.items() if self.items[sku].available > units}
+
+    def sold_out(self) -> list[str]:
+        """Return the SKUs of which something could be promised before, and nothing now."""
+        return [sku for sku, units in self._available_before.items() if units and not self.items[sku].available]
+
+    def level(self, sku: str, warehouse: str) -> Level:
+        """Return a level that exists or that this transaction touched."""
+        return self.items[sku].levels[warehouse]
+
+    def changes(self) -> "Changes":
+        """Return what has to be written, in (sku, warehouse) order."""
+        levels = []
+        changed: dict[str, StockItem] = {}
+        for (sku, warehouse), before in sorted(self._before.items(), key=_pair_of):
+            item = self.items[sku]
+            level = item.levels[warehouse]
+            levels.append((sku, warehouse, level))
+            if before != (level.on_hand, level.reserved, level.in_transit):
+                changed[sku] = item
+        return Changes(levels, list(changed.values()), self.movements)
+
+    def _touch(self, sku: str, warehouse: str) -> Level:
+        item = self.items[sku]
+        if sku not in self._available_before:
+            self._available_before[sku] = item.available
+        level = item.levels.get(warehouse)
+        if (sku, warehouse) not in self._before:
+            self._before[sku, warehouse] = _state(level) if level is not None else None
+        if level is None:
+            level = item.levels[warehouse] = Level()
+        return level
+
+    def _move(self, level: Level, units: int, *, sku: str, warehouse: str, cause: Cause) -> None:
+        balance = level.on_hand - level.shortfall + units
+        shortfall = max(0, -balance)
+        if shortfall != level.shortfall:
+            difference = shortfall - level.shortfall
+            self._add(MovementKind.SHORTFALL, difference, sku, warehouse, cause.occurred_at, cause)
+        level.on_hand, level.shortfall = max(0, balance), shortfall
+
+    def _add(  # noqa: PLR0917 - the columns of one line, always all of them
+        self, kind: MovementKind, units: int, sku: str, warehouse: str, occurred_at: datetime, cause: Cause
+    ) -> None:
+        leg = self._legs.get(cause.event_id, 0)
+        self._legs[cause.event_id] = leg + 1
+        self.movements.append(Movement(leg, kind, sku, warehouse, units, occurred_at, cause))
+        if kind is not MovementKind.SHORTFALL:
+            self._recent.setdefault((sku, warehouse), []).append((occurred_at, units))
+
+
+def stock_of(items: Iterable[StockItem]) -> Stock:
+    """Put loaded items together."""
+    return Stock({item.sku: item for item in items})
+
+
+def _pair_of(touched: tuple[tuple[str, str], object]) -> tuple[str, str]:
+    return touched[0]
+
+
+def _state(level: Level) -> LevelState:
+    return LevelState(level.on_hand, level.reserved, level.in_transit)
+
+
+def _is_overtaken(level: Level, counted_at: datetime, event_id: UUID) -> bool:
+    if level.counted_at is None or level.counted_by is None:
+        return False
+    # Two counts of the same moment contradict each other; the ids decide, so that their order of arrival does not.
+    return (counted_at, event_id) < (level.counted_at, level.counted_by)

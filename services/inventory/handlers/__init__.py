@@ -1,0 +1,1 @@
+"""Use cases of inventory, and the ports that they need."""

@@ -1,0 +1,277 @@
+"""
+One transaction's work on stock: lock, change, serve whoever waits, write.
+
+Lock order, the same everywhere, so that nobody waits in a circle: first the SKUs, sorted, and all of them at once;
+then reservations, in the order of their ids, which only the holder of their SKUs' locks changes. Work that turns
+out to concern more SKUs gives its locks back and starts again with the larger set.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from typing import Final
+from uuid import UUID
+
+from libs.common.events.base import Envelope, Event
+from libs.common.events.inventory import (
+    StockBackordered,
+    StockCommitted,
+    StockLevelChanged,
+    StockReleased,
+    WarehouseLevel,
+)
+from libs.common.events.shapes import Allocation, SkuQuantity
+from services.inventory.domain.queue import FRONT, Allocator, QueuePlace, Verdict, place_of, terms_of
+from services.inventory.domain.reservations import Reservation, ReservationStatus
+from services.inventory.domain.stock import Stock, stock_of
+from services.inventory.domain.warehouses import Warehouse
+from services.inventory.handlers import explanations
+from services.inventory.handlers.ports import MoreSkusNeeded, Revisit, Tools
+
+# A queue that is longer is served in several transactions, so that one arrival of goods never locks for long.
+WAITING_ORDERS_MAX: Final = 200
+# Waiting orders that need SKUs beyond those locked are worth starting again for, but not without end.
+_ATTEMPTS_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    event: Event
+    version: int
+    cause: Envelope | None
+
+
+@dataclass(slots=True)
+class Desk:
+    """The stock that one transaction has locked, and what it does with it; nothing is written before `save`."""
+
+    tools: Tools
+    stock: Stock
+    warehouses: Sequence[Warehouse]
+    now: datetime
+    may_start_again: bool
+    outcomes: Counter[str] = field(default_factory=Counter)
+    _reservations: dict[UUID, Reservation] = field(default_factory=dict)
+    _changed: dict[UUID, Reservation] = field(default_factory=dict)
+    _asking: list[Reservation] = field(default_factory=list)
+    _announcements: list[_Announcement] = field(default_factory=list)
+    _order_causes: dict[UUID, Envelope] = field(default_factory=dict)
+    _sku_causes: dict[str, Envelope] = field(default_factory=dict)
+    _revisits: list[Revisit] = field(default_factory=list)
+
+    @property
+    def sold_out(self) -> int:
+        """How many SKUs lost the last unit that could be promised."""
+        return len(self.stock.sold_out())
+
+    async def load(self, order_ids: Collection[UUID]) -> None:
+        """
+        Load the reservations of `order_ids` for change.
+
+        :raises MoreSkusNeeded: if one of them concerns SKUs that are not locked.
+        """
+        missing = {order_id for order_id in order_ids if order_id not in self._reservations}
+        if not missing:
+            return
+        loaded = await self.tools.reservations.load(missing)
+        unlocked = {sku for one in loaded for sku in one.skus if sku not in self.stock.items}
+        if unlocked:
+            raise MoreSkusNeeded(unlocked)
+        self._reservations.update((one.order_id, one) for one in loaded)
+
+    def reservation(self, order_id: UUID) -> Reservation | None:
+        """Return a loaded reservation, None if there is none for this order."""
+        return self._reservations.get(order_id)
+
+    def caused_by(self, envelope: Envelope, *, skus: Iterable[str] = (), order_id: UUID | None = None) -> None:
+        """Remember which event led to what is announced about `skus` and the order."""
+        for sku in skus:
+            self._sku_causes[sku] = envelope
+        if order_id is not None:
+            self._order_causes[order_id] = envelope
+
+    def ask(self, reservation: Reservation) -> None:
+        """Put a new reservation in line; it is served when the desk settles."""
+        self._reservations[reservation.order_id] = reservation
+        self._changed[reservation.order_id] = reservation
+        self._asking.append(reservation)
+
+    def release(self, order_id: UUID, reason: str) -> None:
+        """Let go of everything held for an order, or see to it that nothing ever will be."""
+        reservation = self._reservations.get(order_id)
+        if reservation is None:
+            tombstone = Reservation(order_id=order_id, status=ReservationStatus.RELEASED, is_new=True)
+            self._reservations[order_id] = self._changed[order_id] = tombstone
+            return
+        is_unanswered = reservation in self._asking
+        if is_unanswered:
+            self._asking.remove(reservation)
+        if reservation.status not in {ReservationStatus.HELD, ReservationStatus.WAITING}:
+            return
+        freed = reservation.release()
+        self._let_go(freed)
+        self._changed[order_id] = reservation
+        if not is_unanswered:
+            self._announce(reservation, StockReleased(order_id=order_id, reason=reason, allocations=freed))
+        self.outcomes["released"] += 1
+
+    def ship(self, reservation: Reservation, warehouse: str, lines: Sequence[SkuQuantity]) -> None:
+        """Note that units left `warehouse` for an order; the ledger is booked apart from this."""
+        for line in lines:
+            self._let_go(reservation.ship(line.sku, warehouse, line.quantity))
+        self._changed[reservation.order_id] = reservation
+        committed = StockCommitted(order_id=reservation.order_id, warehouse=warehouse, lines=list(lines))
+        self._announce(reservation, committed)
+        if reservation.status is ReservationStatus.COMMITTED:
+            self.outcomes["committed"] += 1
+        elif reservation.status is ReservationStatus.WAITING and reservation not in self._asking:
+            # It waits for less than before; that much may be there.
+            self._asking.append(reservation)
+
+    async def settle(self, revisit: Revisit | None = None) -> None:
+        """
+        Un-reserve what is not there any more, then serve in turn whoever waits for what became free.
+
+        `revisit` adds the rest of a queue that an earlier transaction left.
+        """
+        await self._unreserve_overdrawn()
+        if freed := sorted(self.stock.freed()):
+            await self._call_waiting(freed)
+        if revisit is not None:
+            await self._call_waiting([revisit.sku], after=revisit.after)
+        asked = {one.order_id: dict(one.wanted) for one in self._asking}
+        verdicts = Allocator(self.stock, self.warehouses).serve(self._asking)
+        for verdict in verdicts:
+            self._answer(verdict, asked[verdict.reservation.order_id])
+
+    async def save(self) -> None:
+        """Write everything and announce it."""
+        changes = self.stock.changes()
+        for item in changes.items:
+            item.version += 1
+        await self.tools.stock.save(changes, recorded_at=self.now)
+        await self.tools.reservations.save(self._changed.values(), changed_at=self.now)
+        # Where nothing is left to give, the next arrival will start from the front anyway.
+        revisits = [one for one in self._revisits if self.stock.items[one.sku].available]
+        await self.tools.reservations.add_revisits(revisits)
+        for item in changes.items:
+            levels = [
+                WarehouseLevel(
+                    warehouse=code, on_hand=level.on_hand, reserved=level.reserved, in_transit=level.in_transit
+                )
+                for code, level in sorted(item.levels.items())
+            ]
+            self.tools.outbox.add(
+                StockLevelChanged(sku=item.sku, levels=levels),
+                aggregate_version=item.version,
+                cause=self._sku_causes.get(item.sku),
+            )
+        for one in self._announcements:
+            self.tools.outbox.add(one.event, aggregate_version=one.version, cause=one.cause)
+
+    def _answer(self, verdict: Verdict, wanted: dict[str, int]) -> None:
+        reservation = verdict.reservation
+        if verdict.choice.allocations is None:
+            if not reservation.is_new:
+                # It has been announced that the order waits; it goes on waiting.
+                return
+            if terms_of(reservation).on_shortage == "refuse":
+                reservation.reject()
+        decision = explanations.decision_of(verdict, wanted, self.now)
+        self.tools.decisions.add(decision)
+        self._changed[reservation.order_id] = reservation
+        match reservation.status:
+            case ReservationStatus.HELD:
+                self._announce(reservation, explanations.reserved(verdict, decision))
+                self.outcomes["reserved"] += 1
+            case ReservationStatus.REJECTED:
+                reservation.wanted = {}
+                self._announce(reservation, explanations.rejected(verdict))
+                self.outcomes["rejected"] += 1
+            case _:
+                self._announce(reservation, explanations.backordered(verdict))
+                self.outcomes["backordered"] += 1
+
+    async def _unreserve_overdrawn(self) -> None:
+        allocator = Allocator(self.stock, self.warehouses)
+        for sku, warehouse in self.stock.overdrawn():
+            level = self.stock.level(sku, warehouse)
+            holders = await self.tools.reservations.holders(
+                sku=sku,
+                warehouse=warehouse,
+                units=level.reserved - level.on_hand,
+                besides=self._reservations.keys(),
+            )
+            await self.load(holders)
+            for reservation in sorted(self._holding(sku, warehouse), key=place_of, reverse=True):
+                if level.reserved <= level.on_hand:
+                    break
+                self._let_go(reservation.unreserve())
+                self._changed[reservation.order_id] = reservation
+                self._asking.append(reservation)
+                shortages = list(allocator.shortages_of(reservation))
+                self._announce(reservation, StockBackordered(order_id=reservation.order_id, shortages=shortages))
+                self.outcomes["unreserved"] += 1
+
+    def _holding(self, sku: str, warehouse: str) -> list[Reservation]:
+        key = (sku, warehouse)
+        return [one for one in self._reservations.values() if (line := one.lines.get(key)) and line.held]
+
+    async def _call_waiting(self, skus: Sequence[str], after: QueuePlace = FRONT) -> None:
+        places = await self.tools.reservations.waiting(skus, limit=WAITING_ORDERS_MAX + 1, after=after)
+        called = places[:WAITING_ORDERS_MAX]
+        try:
+            await self.load([place.order_id for place in called])
+        except MoreSkusNeeded:
+            if self.may_start_again:
+                raise
+            # Not forgotten: the follow-up locks what these orders need from the start.
+            self._revisits.extend(Revisit(sku=sku, after=after) for sku in skus)
+            return
+        if len(places) > len(called):
+            self._revisits.extend(Revisit(sku=sku, after=called[-1]) for sku in skus)
+        asking = {one.order_id for one in self._asking}
+        for place in called:
+            reservation = self._reservations[place.order_id]
+            if reservation.status is ReservationStatus.WAITING and place.order_id not in asking:
+                self._asking.append(reservation)
+
+    def _let_go(self, freed: Iterable[Allocation]) -> None:
+        for one in freed:
+            self.stock.hold(-one.quantity, sku=one.sku, warehouse=one.warehouse)
+
+    def _announce(self, reservation: Reservation, event: Event) -> None:
+        reservation.version += 1
+        cause = self._order_causes.get(reservation.order_id)
+        if cause is None:
+            causes = (self._sku_causes.get(sku) for sku in sorted(reservation.skus))
+            cause = next((one for one in causes if one is not None), None)
+        self._announcements.append(_Announcement(event, reservation.version, cause))
+
+
+async def work_on_stock(tools: Tools, skus: Iterable[str], work: Callable[[Desk], Awaitable[None]]) -> Desk:
+    """
+    Lock `skus`, do `work` and write it; return the desk with what came of it.
+
+    `work` is called again from the start if it turns out to concern more SKUs.
+    """
+    now = tools.clock.now()
+    locked = set(skus)
+    for attempt in count(1):
+        try:
+            async with tools.stock.locked(locked) as items:
+                desk = Desk(
+                    tools=tools,
+                    stock=stock_of(items),
+                    warehouses=await tools.warehouses.all(),
+                    now=now,
+                    may_start_again=attempt < _ATTEMPTS_MAX,
+                )
+                await work(desk)
+                await desk.save()
+                return desk
+        except MoreSkusNeeded as needed:
+            locked |= needed.skus
+    raise AssertionError  # count() does not end

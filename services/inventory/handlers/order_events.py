@@ -1,0 +1,143 @@
+"""What happens to orders, turned into reservations and movements."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from libs.common.errors import Invalid
+from libs.common.events.base import Envelope
+from libs.common.events.logistics import ShipmentDispatched
+from libs.common.events.orders import OrderApproved, OrderCancelled, OrderRefused, ReturnReceived
+from libs.common.events.shapes import SkuQuantity
+from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX, UNITS_MAX
+from services.inventory.domain.reservations import OnShortage, Reservation, ReservationStatus, Terms
+from services.inventory.domain.stock import Cause, MovementKind
+from services.inventory.handlers.desk import Desk, work_on_stock
+from services.inventory.handlers.ports import Tools
+
+
+class UnusableOrder(Invalid):
+    """An event about an order asks for what no stock can be."""
+
+    code = "unusable-order"
+
+
+async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk:
+    """
+    Reserve, release, commit and restock for a batch of events, in one transaction.
+
+    Everything that frees or takes units comes before anything is promised: then the orders that were waiting and
+    those that are new are served together, in the sequence of their approval.
+
+    :raises UnusableOrder: if an order has no lines or impossible ones.
+    """
+    skus, order_ids = set[str](), set[UUID]()
+    for envelope in batch:
+        match envelope.event:
+            case OrderApproved(order_id=order_id, lines=lines):
+                order_ids.add(order_id)
+                skus.update(_wanted(lines))
+            case OrderCancelled(order_id=order_id) | OrderRefused(order_id=order_id):
+                order_ids.add(order_id)
+            case ShipmentDispatched(order_id=order_id, lines=lines):
+                order_ids.add(order_id)
+                skus.update(line.sku for line in lines)
+            case ReturnReceived(restocked=lines):
+                skus.update(line.sku for line in lines)
+            case _:
+                pass
+    # Read without locks, so that the first set of locks is nearly always the right one.
+    skus |= await tools.reservations.skus_of(order_ids)
+
+    async def work(desk: Desk) -> None:
+        await desk.load(order_ids)
+        for envelope in batch:
+            _apply(desk, envelope)
+        await desk.settle()
+
+    return await work_on_stock(tools, skus, work)
+
+
+def _apply(desk: Desk, envelope: Envelope) -> None:
+    match envelope.event:
+        case OrderApproved() as event:
+            _approve(desk, envelope, event)
+        case OrderCancelled(order_id=order_id):
+            _release(desk, envelope, order_id, reason="order-cancelled")
+        case OrderRefused(order_id=order_id):
+            _release(desk, envelope, order_id, reason="order-refused")
+        case ShipmentDispatched() as event:
+            _ship(desk, envelope, event)
+        case ReturnReceived() as event:
+            _restock(desk, envelope, event)
+        case _:
+            pass
+
+
+def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
+    # Reserved before, or released before it could be: either way there is nothing more to do.
+    if desk.reservation(event.order_id) is not None:
+        return
+    wanted = _wanted(event.lines)
+    on_shortage: OnShortage = "refuse" if event.on_shortage == "refuse" else "backorder"
+    desk.caused_by(envelope, order_id=event.order_id, skus=wanted)
+    desk.ask(
+        Reservation(
+            order_id=event.order_id,
+            status=ReservationStatus.WAITING,
+            terms=Terms(
+                approved_at=envelope.time,
+                destination=event.destination,
+                on_shortage=on_shortage,
+                is_split_allowed=event.is_split_allowed,
+            ),
+            wanted=wanted,
+            is_new=True,
+        )
+    )
+
+
+def _release(desk: Desk, envelope: Envelope, order_id: UUID, *, reason: str) -> None:
+    reservation = desk.reservation(order_id)
+    desk.caused_by(envelope, order_id=order_id, skus=reservation.skus if reservation else ())
+    desk.release(order_id, reason)
+
+
+def _ship(desk: Desk, envelope: Envelope, event: ShipmentDispatched) -> None:
+    lines = [line for line in event.lines if line.quantity > 0]
+    desk.caused_by(envelope, order_id=event.order_id, skus=[line.sku for line in lines])
+    cause = Cause(
+        event_id=envelope.id,
+        occurred_at=event.dispatched_at,
+        reference=str(event.shipment_id),
+        order_id=event.order_id,
+    )
+    for line in lines:
+        desk.stock.book(MovementKind.SHIP, -line.quantity, sku=line.sku, warehouse=event.warehouse, cause=cause)
+    reservation = desk.reservation(event.order_id)
+    if reservation is not None and lines:
+        desk.ship(reservation, event.warehouse, lines)
+
+
+def _restock(desk: Desk, envelope: Envelope, event: ReturnReceived) -> None:
+    lines = [line for line in event.restocked if line.quantity > 0]
+    desk.caused_by(envelope, skus=[line.sku for line in lines])
+    cause = Cause(
+        event_id=envelope.id,
+        occurred_at=event.received_at,
+        reference=str(event.return_id),
+        order_id=event.order_id,
+    )
+    for line in lines:
+        desk.stock.book(MovementKind.RETURN, line.quantity, sku=line.sku, warehouse=event.warehouse, cause=cause)
+
+
+def _wanted(lines: Iterable[SkuQuantity]) -> dict[str, int]:
+    """Add up what an order wants, by SKU."""
+    wanted: dict[str, int] = {}
+    for line in lines:
+        if not 0 < line.quantity <= UNITS_MAX or not 0 < len(line.sku) <= SKU_CHARACTERS_MAX:
+            raise UnusableOrder("A line has no SKU or an impossible quantity.", field="lines")
+        wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
+    if not wanted:
+        raise UnusableOrder("The order has no lines.", field="lines")
+    return wanted

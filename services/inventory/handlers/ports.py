@@ -1,0 +1,164 @@
+"""What the use cases need from outside."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from libs.common.clock import Clock
+from libs.common.decisions import DecisionLog
+from libs.common.events.base import Envelope, Event
+from services.inventory.domain.queue import QueuePlace
+from services.inventory.domain.reservations import Reservation
+from services.inventory.domain.stock import Changes, StockItem
+from services.inventory.domain.transfers import Transfer, TransferKey
+from services.inventory.domain.warehouses import Warehouse
+
+
+class MoreSkusNeeded(Exception):
+    """The work concerns SKUs that are not locked: it starts again with these as well."""
+
+    def __init__(self, skus: Collection[str]) -> None:
+        """`skus` are those that were missing."""
+        super().__init__(f"{len(skus)} more SKUs")
+        self.skus = frozenset(skus)
+
+
+class ReservationRaced(Exception):
+    """Another transaction created the same order's reservation first; the work starts again and finds it."""
+
+
+class Outbox(Protocol):
+    """Publishes with the transaction."""
+
+    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
+        """Publish `event` if and only if the transaction commits."""
+        ...
+
+
+class CountTaken(NamedTuple):
+    """A count, as far as it takes to find what moved since."""
+
+    event_id: UUID
+    sku: str
+    warehouse: str
+    counted_at: datetime
+
+
+class StockStore(Protocol):
+    """Stock, its ledger and the transfers, in one transaction."""
+
+    def locked(self, skus: Collection[str]) -> AbstractAsyncContextManager[list[StockItem]]:
+        """
+        Lock `skus`, adding those that are new, and load them; other transactions wait for the rest of this one.
+
+        The warehouses do not change meanwhile either.
+        If the block raises `MoreSkusNeeded`, everything in it is undone and the locks are given back.
+        """
+        ...
+
+    async def recorded(self, event_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the events that are in the ledger."""
+        ...
+
+    async def units_since(self, counts: Sequence[CountTaken]) -> Mapping[UUID, int]:
+        """Return by event id the units that moved after each count; shortfalls do not count."""
+        ...
+
+    async def transfers(self, keys: Collection[TransferKey]) -> dict[TransferKey, Transfer]:
+        """Load what is known of transfers."""
+        ...
+
+    async def save(self, changes: Changes, *, recorded_at: datetime) -> None:
+        """Write what changed, and add its movements to the ledger."""
+        ...
+
+    async def save_transfers(self, transfers: Mapping[TransferKey, Transfer]) -> None:
+        """Write transfers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revisit:
+    """The rest of a queue that has yet to be served: the orders that wait for `sku` behind `after`."""
+
+    sku: str
+    after: QueuePlace
+
+
+class ReservationStore(Protocol):
+    """Reservations and the queue of those that wait, in one transaction."""
+
+    async def known(self, order_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the orders that have a reservation of whatever status."""
+        ...
+
+    async def skus_of(self, order_ids: Collection[UUID]) -> set[str]:
+        """Return the SKUs that concern the orders' reservations; without their locks that may change."""
+        ...
+
+    async def load(self, order_ids: Collection[UUID]) -> list[Reservation]:
+        """Load reservations; those that do not exist are left out."""
+        ...
+
+    async def holders(self, *, sku: str, warehouse: str, units: int, besides: Collection[UUID]) -> list[UUID]:
+        """Return the newest orders, without `besides`, that together hold `units` or all there are."""
+        ...
+
+    async def waiting(self, skus: Collection[str], *, limit: int, after: QueuePlace) -> list[QueuePlace]:
+        """Return the first orders in line, behind `after`, that wait for any of `skus`."""
+        ...
+
+    async def save(self, reservations: Iterable[Reservation], *, changed_at: datetime) -> None:
+        """
+        Write reservations.
+
+        :raises ReservationRaced: if another transaction created one of them meanwhile.
+        """
+        ...
+
+    async def next_revisit(self) -> Revisit | None:
+        """Return a queue whose rest has yet to be served; another process may be at it."""
+        ...
+
+    async def take_revisit(self, sku: str) -> Revisit | None:
+        """Return the place to go on from in this SKU's queue and forget it; None if its queue is done with."""
+        ...
+
+    async def add_revisits(self, revisits: Iterable[Revisit]) -> None:
+        """Remember to serve the rest of these queues, from the earlier place where there is one already."""
+        ...
+
+
+class WarehouseStore(Protocol):
+    """The registered warehouses, in one transaction."""
+
+    async def all(self) -> list[Warehouse]:
+        """Return every warehouse, in the order of their codes."""
+        ...
+
+    async def lock(self, code: str) -> Warehouse | None:
+        """Load one warehouse, None if it is not registered, and keep stock and warehouses from all others."""
+        ...
+
+    async def save(self, warehouse: Warehouse, *, changed_at: datetime) -> None:
+        """Write a warehouse, new or changed."""
+        ...
+
+    async def skus_waited_for(self, code: str) -> list[str]:
+        """Return the SKUs that orders wait for and that could be promised from this warehouse."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What one transaction gives to a use case."""
+
+    stock: StockStore
+    reservations: ReservationStore
+    warehouses: WarehouseStore
+    outbox: Outbox
+    decisions: DecisionLog
+    clock: Clock

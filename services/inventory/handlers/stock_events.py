@@ -1,0 +1,127 @@
+"""Applying what warehouses report: one applier for both ways in."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+from uuid import UUID
+
+from libs.common.events.base import Envelope
+from libs.common.events.inventory import GoodsCounted, GoodsPicked, TransferDispatched, TransferReceived
+from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, check_report
+from services.inventory.domain.stock_events import Facts, apply_report, report_of, transfer_key
+from services.inventory.handlers.desk import Desk, work_on_stock
+from services.inventory.handlers.ports import CountTaken, Tools
+
+Outcome = Literal["applied", "duplicate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StockEventsApplied:
+    """What became of each event of a batch, in order, and what it led to."""
+
+    results: Sequence[Outcome | InvalidStockEvent]
+    outcomes: Mapping[str, int] = field(default_factory=Counter)
+    sold_out: int = 0
+
+    def tally(self, batch: Sequence[Envelope]) -> Iterator[tuple[str, str]]:
+        """Yield the type and the outcome of each event of the batch."""
+        for envelope, result in zip(batch, self.results, strict=True):
+            yield envelope.event.type, result if isinstance(result, str) else "rejected"
+
+
+async def apply_stock_events(
+    batch: Sequence[Envelope], *, tools: Tools, age_years_max: int, is_all_or_nothing: bool = False
+) -> StockEventsApplied:
+    """
+    Apply a batch of reports, each once however often and in whatever way it comes.
+
+    An event that cannot be true is left out and its refusal returned; the others are applied. Orders that wait
+    for what arrived are served in the same transaction.
+
+    :raises InvalidStockEvent: if one cannot be true and the batch is all or nothing.
+    """
+    refusals = await _refusals(batch, tools, age_years_max)
+    if refusals and is_all_or_nothing:
+        raise next(iter(refusals.values()))
+    plausible = [envelope for envelope in batch if envelope.id not in refusals]
+    if not plausible:
+        return StockEventsApplied(results=[refusals[envelope.id] for envelope in batch])
+    fresh: dict[UUID, Envelope] = {}
+
+    async def work(desk: Desk) -> None:
+        fresh.clear()
+        fresh.update(await _not_recorded(plausible, tools))
+        facts = await _facts(list(fresh.values()), tools)
+        for envelope in fresh.values():
+            apply_report(desk.stock, envelope, facts)
+            desk.caused_by(envelope, skus=[report_of(envelope).sku])
+        await desk.settle()
+        await tools.stock.save_transfers(facts.transfers)
+
+    desk = await work_on_stock(tools, {report_of(envelope).sku for envelope in plausible}, work)
+    return StockEventsApplied(
+        results=_results(batch, refusals, set(fresh)),
+        outcomes=desk.outcomes,
+        sold_out=desk.sold_out,
+    )
+
+
+async def _refusals(batch: Sequence[Envelope], tools: Tools, age_years_max: int) -> dict[UUID, InvalidStockEvent]:
+    plausibility = Plausibility.at(
+        tools.clock.now(),
+        warehouses={warehouse.code for warehouse in await tools.warehouses.all()},
+        age_years_max=age_years_max,
+    )
+    refusals = {}
+    for envelope in batch:
+        try:
+            check_report(report_of(envelope), plausibility)
+        except InvalidStockEvent as refusal:
+            refusals[envelope.id] = refusal
+    return refusals
+
+
+async def _not_recorded(batch: Sequence[Envelope], tools: Tools) -> dict[UUID, Envelope]:
+    """Return the events that are new, asked under the locks: the same event by both ways meets itself here."""
+    recorded = await tools.stock.recorded({envelope.id for envelope in batch})
+    fresh: dict[UUID, Envelope] = {}
+    for envelope in batch:
+        if envelope.id not in recorded:
+            fresh.setdefault(envelope.id, envelope)
+    return fresh
+
+
+async def _facts(batch: Sequence[Envelope], tools: Tools) -> Facts:
+    counts, transfers, orders = [], set(), set()
+    for envelope in batch:
+        match report_of(envelope):
+            case GoodsCounted(sku=sku, warehouse=warehouse, occurred_at=counted_at):
+                counts.append(CountTaken(envelope.id, sku, warehouse, counted_at))
+            case (TransferDispatched() | TransferReceived()) as report:
+                transfers.add(transfer_key(report))
+            case GoodsPicked(order_id=UUID() as order_id):
+                orders.add(order_id)
+            case _:
+                pass
+    return Facts(
+        known_orders=await tools.reservations.known(orders) if orders else (),
+        units_since=await tools.stock.units_since(counts) if counts else {},
+        transfers=await tools.stock.transfers(transfers) if transfers else {},
+    )
+
+
+def _results(
+    batch: Sequence[Envelope], refusals: Mapping[UUID, InvalidStockEvent], fresh: set[UUID]
+) -> list[Outcome | InvalidStockEvent]:
+    results: list[Outcome | InvalidStockEvent] = []
+    for envelope in batch:
+        if envelope.id in refusals:
+            results.append(refusals[envelope.id])
+        elif envelope.id in fresh:
+            # Only its first appearance in the batch had the effect.
+            fresh.discard(envelope.id)
+            results.append("applied")
+        else:
+            results.append("duplicate")
+    return results

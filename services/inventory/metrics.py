@@ -1,0 +1,56 @@
+"""Every metric of inventory, beyond those that all services share."""
+
+from collections import Counter as Counts
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import Counter, Gauge
+
+inventory_stock_events_total = Counter(
+    "inventory_stock_events_total",
+    "Events of warehouses by type, way in (http, kafka) and outcome: applied, duplicate, rejected.",
+    ["event_type", "way_in", "outcome"],
+)
+inventory_reservations_total = Counter(
+    "inventory_reservations_total",
+    "Orders by what became of their stock: reserved, backordered, rejected, released, committed, and unreserved,"
+    " when units that were held turned out not to be there.",
+    ["outcome"],
+)
+inventory_stock_outs_total = Counter(
+    "inventory_stock_outs_total",
+    "Times the last unit of a SKU that could be promised, over all warehouses, was taken.",
+)
+inventory_waiting_orders = Gauge(
+    "inventory_waiting_orders",
+    "Orders that wait for stock.",
+)
+inventory_shortfall_units = Gauge(
+    "inventory_shortfall_units",
+    "Units that warehouses reported gone and had never reported as arrived.",
+)
+inventory_ledger_drift_units = Gauge(
+    "inventory_ledger_drift_units",
+    "Units by which levels differ from the sum of their ledger; anything but 0 is a fault.",
+)
+inventory_reservation_drift_units = Gauge(
+    "inventory_reservation_drift_units",
+    "Units by which what is reserved differs from what orders hold; anything but 0 is a fault.",
+)
+inventory_audit_rounds_total = Counter(
+    "inventory_audit_rounds_total",
+    "Times the auditor has gone over every SKU.",
+)
+
+
+def count_outcomes(outcomes: Mapping[str, int], *, sold_out: int) -> None:
+    """Count what a committed transaction did for orders, and the SKUs that it sold out."""
+    for outcome, orders in outcomes.items():
+        inventory_reservations_total.labels(outcome).inc(orders)
+    if sold_out:
+        inventory_stock_outs_total.inc(sold_out)
+
+
+def count_stock_events(results: Iterable[tuple[str, str]], *, way_in: str) -> None:
+    """Count committed events of warehouses by type and outcome."""
+    for (event_type, outcome), events in Counts(results).items():
+        inventory_stock_events_total.labels(event_type, way_in, outcome).inc(events)

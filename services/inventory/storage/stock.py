@@ -1,0 +1,212 @@
+"""Stock in PostgreSQL: locked by SKU, read and written in sets."""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from libs.common.db import Transaction
+from libs.common.errors import Unavailable
+from services.inventory.domain.stock import Changes, Level, Movement, StockItem
+from services.inventory.domain.transfers import Transfer, TransferKey
+from services.inventory.handlers.ports import CountTaken, MoreSkusNeeded
+
+# Held in shared mode by whoever works on stock and exclusively by whoever changes a warehouse, so that no order is
+# left waiting by a transaction that did not yet know a warehouse that another one has just opened.
+WAREHOUSES_LOCK: Final = 0x57_48_53  # "WHS"
+
+_BEGIN: Final = f"SAVEPOINT locked; SELECT pg_advisory_xact_lock_shared({WAREHOUSES_LOCK})"
+_UNDO: Final = "ROLLBACK TO SAVEPOINT locked"
+
+# Sorted, like the lock below it: whoever adds rows waits for others in the same order as whoever locks them.
+_ADD_ITEMS: Final = "INSERT INTO stock_items (sku) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
+# Two statements: only a snapshot taken after the locks shows what their former holders wrote.
+_LOCK_ITEMS: Final = "SELECT sku, version FROM stock_items WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE"
+_LEVELS: Final = """
+SELECT sku, warehouse, on_hand, reserved, in_transit, shortfall, counted_at, counted_by
+FROM stock_levels WHERE sku = ANY($1::text[])
+"""
+_RECORDED: Final = "SELECT event_id FROM stock_movements WHERE event_id = ANY($1::uuid[]) AND leg = 0"
+_UNITS_SINCE: Final = """
+SELECT counts.event_id, sum(movements.delta_on_hand)::bigint AS units
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
+     AS counts (event_id, sku, warehouse, counted_at)
+JOIN stock_movements AS movements
+    ON movements.sku = counts.sku
+    AND movements.warehouse = counts.warehouse
+    AND movements.occurred_at > counts.counted_at
+WHERE movements.kind <> 'shortfall'
+GROUP BY counts.event_id
+"""
+_SAVE_LEVELS: Final = """
+INSERT INTO stock_levels (sku, warehouse, on_hand, reserved, in_transit, shortfall, counted_at, counted_by)
+SELECT * FROM unnest(
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::uuid[]
+)
+ON CONFLICT (sku, warehouse) DO UPDATE SET
+    on_hand = excluded.on_hand,
+    reserved = excluded.reserved,
+    in_transit = excluded.in_transit,
+    shortfall = excluded.shortfall,
+    counted_at = excluded.counted_at,
+    counted_by = excluded.counted_by
+"""
+_SAVE_VERSIONS: Final = """
+UPDATE stock_items SET version = saved.version
+FROM unnest($1::text[], $2::bigint[]) AS saved (sku, version) WHERE stock_items.sku = saved.sku
+"""
+_MOVEMENT_COLUMNS: Final = (
+    "event_id",
+    "leg",
+    "kind",
+    "sku",
+    "warehouse",
+    "delta_on_hand",
+    "occurred_at",
+    "recorded_at",
+    "reference",
+    "reason",
+    "order_id",
+    "transfer_id",
+    "sequence",
+    "unit_cost_minor",
+    "currency",
+)
+_TRANSFERS: Final = """
+SELECT transfer_id, sku, destination, dispatched, received
+FROM stock_transfers JOIN unnest($1::uuid[], $2::text[], $3::text[]) AS keys (transfer_id, sku, destination)
+    USING (transfer_id, sku, destination)
+"""
+_SAVE_TRANSFERS: Final = """
+INSERT INTO stock_transfers (transfer_id, sku, destination, dispatched, received)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+ON CONFLICT (transfer_id, sku, destination) DO UPDATE SET
+    dispatched = excluded.dispatched, received = excluded.received
+"""
+
+
+class StockEventRaced(Unavailable):
+    """Another transaction recorded an event of the same id about another SKU at this moment; try again."""
+
+    code = "stock-event-raced"
+
+
+class PostgresStock:
+    """The stock, in one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Work in `transaction`."""
+        self._transaction = transaction
+
+    @asynccontextmanager
+    async def locked(self, skus: Collection[str]) -> AsyncIterator[list[StockItem]]:
+        """Lock and load SKUs (see `StockStore.locked`)."""
+        driver = await self._transaction.driver()
+        await driver.execute(_BEGIN)
+        wanted = sorted(skus)
+        await driver.execute(_ADD_ITEMS, wanted)
+        items = {row["sku"]: StockItem(row["sku"], row["version"]) for row in await driver.fetch(_LOCK_ITEMS, wanted)}
+        for sku, warehouse, *level in await driver.fetch(_LEVELS, wanted):
+            items[sku].levels[warehouse] = Level(*level)
+        try:
+            yield list(items.values())
+        except MoreSkusNeeded:
+            await driver.execute(_UNDO)
+            raise
+
+    async def recorded(self, event_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the events that are in the ledger."""
+        driver = await self._transaction.driver()
+        return {row["event_id"] for row in await driver.fetch(_RECORDED, list(event_ids))}
+
+    async def units_since(self, counts: Sequence[CountTaken]) -> Mapping[UUID, int]:
+        """Return the units that moved after each count; those after which nothing moved are left out."""
+        driver = await self._transaction.driver()
+        rows = await driver.fetch(_UNITS_SINCE, *_columns(counts, 4))
+        return {row["event_id"]: row["units"] for row in rows}
+
+    async def transfers(self, keys: Collection[TransferKey]) -> dict[TransferKey, Transfer]:
+        """Load what is known of transfers."""
+        driver = await self._transaction.driver()
+        rows = await driver.fetch(_TRANSFERS, *_columns(list(keys), 3))
+        return {
+            TransferKey(row["transfer_id"], row["sku"], row["destination"]): Transfer(
+                dispatched=row["dispatched"], received=row["received"]
+            )
+            for row in rows
+        }
+
+    async def save_transfers(self, transfers: Mapping[TransferKey, Transfer]) -> None:
+        """Write transfers."""
+        if not transfers:
+            return
+        driver = await self._transaction.driver()
+        rows = [(*key, transfer.dispatched, transfer.received) for key, transfer in transfers.items()]
+        await driver.execute(_SAVE_TRANSFERS, *_columns(rows, 5))
+
+    async def save(self, changes: Changes, *, recorded_at: datetime) -> None:
+        """
+        Write levels, versions and movements.
+
+        :raises StockEventRaced: if an event was recorded meanwhile under another SKU.
+        """
+        driver = await self._transaction.driver()
+        levels = [
+            (
+                sku,
+                warehouse,
+                level.on_hand,
+                level.reserved,
+                level.in_transit,
+                level.shortfall,
+                level.counted_at,
+                level.counted_by,
+            )
+            for sku, warehouse, level in changes.levels
+        ]
+        if levels:
+            await driver.execute(_SAVE_LEVELS, *_columns(levels, 8))
+        if changes.items:
+            versions = [(item.sku, item.version) for item in changes.items]
+            await driver.execute(_SAVE_VERSIONS, *_columns(versions, 2))
+        if changes.movements:
+            try:
+                await self._add_movements(driver, changes.movements, recorded_at)
+            except asyncpg.UniqueViolationError as error:
+                raise StockEventRaced("The same event is being recorded for another SKU.") from error
+
+    @staticmethod
+    async def _add_movements(driver: asyncpg.Connection, movements: Sequence[Movement], recorded_at: datetime) -> None:
+        # COPY: half the work of arrays for rows as wide as these.
+        await driver.copy_records_to_table(
+            "stock_movements",
+            columns=_MOVEMENT_COLUMNS,
+            records=[
+                (
+                    cause.event_id,
+                    leg,
+                    kind,
+                    sku,
+                    warehouse,
+                    units,
+                    occurred_at,
+                    recorded_at,
+                    cause.reference,
+                    cause.reason,
+                    cause.order_id,
+                    cause.transfer_id,
+                    cause.sequence,
+                    cause.unit_cost_minor,
+                    cause.currency,
+                )
+                for leg, kind, sku, warehouse, units, occurred_at, cause in movements
+            ],
+        )
+
+
+def _columns(rows: Collection[Sequence[object]], width: int) -> list[list[object]]:
+    """Turn rows into the arrays that unnest takes."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]

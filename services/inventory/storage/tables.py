@@ -1,0 +1,190 @@
+"""The tables of inventory."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+
+from libs.common.db import new_metadata
+from libs.common.decisions.storage import declare_decisions
+from libs.common.messaging.tables import declare_inbox
+from libs.common.outbox.tables import declare_outbox
+from services.inventory.domain.reservations import ReservationStatus
+from services.inventory.domain.stock import MovementKind
+
+metadata = new_metadata()
+declare_outbox(metadata)
+declare_inbox(metadata)
+declare_decisions(metadata)
+
+# Codes sort by their bytes everywhere: the order in which rows are locked must not depend on a locale.
+_CODE = Text(collation="C")
+_TIME = DateTime(timezone=True)
+
+
+def _one_of(column: str, values: type[MovementKind | ReservationStatus]) -> str:
+    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
+
+
+warehouses = Table(
+    "warehouses",
+    metadata,
+    Column("code", _CODE, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("country", Text, nullable=False),
+    Column("latitude", Double, nullable=False),
+    Column("longitude", Double, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("changed_at", _TIME, nullable=False),
+    CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="coordinates"),
+)
+
+# One row per SKU: what a transaction locks before it touches anything of that SKU.
+stock_items = Table(
+    "stock_items",
+    metadata,
+    Column("sku", _CODE, primary_key=True),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+)
+
+stock_levels = Table(
+    "stock_levels",
+    metadata,
+    Column("sku", _CODE, ForeignKey("stock_items.sku"), nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("on_hand", BigInteger, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    Column("in_transit", BigInteger, nullable=False),
+    Column("shortfall", BigInteger, nullable=False),
+    Column("counted_at", _TIME),
+    Column("counted_by", Uuid),
+    PrimaryKeyConstraint("sku", "warehouse"),
+    # The last line of defence: with these no fault of the code can oversell.
+    CheckConstraint("on_hand >= 0", name="on_hand"),
+    CheckConstraint("reserved >= 0 AND reserved <= on_hand", name="reserved"),
+    CheckConstraint("in_transit >= 0", name="in_transit"),
+    CheckConstraint("shortfall >= 0 AND (shortfall = 0 OR on_hand = 0)", name="shortfall"),
+    CheckConstraint("(counted_at IS NULL) = (counted_by IS NULL)", name="counted"),
+)
+
+stock_movements = Table(
+    "stock_movements",
+    metadata,
+    # The sequence of recording; what happened first is said by occurred_at.
+    Column("id", BigInteger, Identity(always=True), nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("leg", SmallInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("sku", _CODE, nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("delta_on_hand", BigInteger, nullable=False),
+    Column("occurred_at", _TIME, nullable=False),
+    Column("recorded_at", _TIME, nullable=False),
+    Column("reference", Text),
+    Column("reason", Text),
+    Column("order_id", Uuid),
+    Column("transfer_id", Uuid),
+    Column("sequence", BigInteger),
+    Column("unit_cost_minor", BigInteger),
+    Column("currency", Text),
+    # One effect per event, whichever way and however often it comes in.
+    PrimaryKeyConstraint("event_id", "leg"),
+    CheckConstraint(_one_of("kind", MovementKind), name="kind"),
+    CheckConstraint("(unit_cost_minor IS NULL) = (currency IS NULL)", name="cost"),
+    # Serves the ledger of a SKU by pages, what moved since a count, and the auditor.
+    Index("stock_movements_sku_occurred_at_id_idx", "sku", "occurred_at", "id"),
+)
+
+stock_transfers = Table(
+    "stock_transfers",
+    metadata,
+    Column("transfer_id", Uuid, nullable=False),
+    Column("sku", _CODE, nullable=False),
+    Column("destination", _CODE, nullable=False),
+    Column("dispatched", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    PrimaryKeyConstraint("transfer_id", "sku", "destination"),
+    CheckConstraint("dispatched >= 0 AND received >= 0", name="units"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    # What the order asked for; an order that was called off before it asked has none of these.
+    Column("approved_at", _TIME),
+    Column("on_shortage", Text),
+    Column("is_split_allowed", Boolean),
+    Column("country", Text),
+    Column("latitude", Double),
+    Column("longitude", Double),
+    Column("changed_at", _TIME, nullable=False),
+    CheckConstraint(_one_of("status", ReservationStatus), name="status"),
+    CheckConstraint("on_shortage IN ('backorder', 'refuse')", name="on_shortage"),
+    CheckConstraint(
+        "status = 'released' OR num_nulls(approved_at, on_shortage, is_split_allowed, country) = 0", name="terms"
+    ),
+    # Counts the orders that wait; tiny, because few do.
+    Index("reservations_waiting_idx", "approved_at", postgresql_where=text("status = 'waiting'")),
+)
+
+# Units allocated to an order. Those not committed are held, and their sum is what stock_levels has as reserved.
+reservation_lines = Table(
+    "reservation_lines",
+    metadata,
+    Column("order_id", Uuid, ForeignKey("reservations.order_id"), nullable=False),
+    Column("sku", _CODE, nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("committed_quantity", BigInteger, nullable=False),
+    PrimaryKeyConstraint("order_id", "sku", "warehouse"),
+    CheckConstraint("quantity > 0 AND committed_quantity BETWEEN 0 AND quantity", name="quantity"),
+    # Finds who holds units of a level, for the auditor and for when they are not there any more.
+    Index(
+        "reservation_lines_held_idx",
+        "sku",
+        "warehouse",
+        postgresql_where=text("quantity > committed_quantity"),
+    ),
+)
+
+# What waiting orders wait for: a row goes when its order is served or called off.
+backorder_lines = Table(
+    "backorder_lines",
+    metadata,
+    Column("order_id", Uuid, ForeignKey("reservations.order_id"), nullable=False),
+    Column("sku", _CODE, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("approved_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("order_id", "sku"),
+    CheckConstraint("quantity > 0", name="quantity"),
+    # The queue of a SKU.
+    Index("backorder_lines_queue_idx", "sku", "approved_at", "order_id"),
+)
+
+# Queues that were too long for one transaction: the orders behind this place have yet to be served.
+backorder_revisits = Table(
+    "backorder_revisits",
+    metadata,
+    Column("sku", _CODE, primary_key=True),
+    Column("after_approved_at", _TIME, nullable=False),
+    Column("after_order_id", Uuid, nullable=False),
+)

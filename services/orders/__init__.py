@@ -1,0 +1,1 @@
+"""Orders: carries every order from received to settled, and its money with it."""

@@ -1,0 +1,143 @@
+"""What the routes work with: transactions, the coalescer of placements, and the follower of orders."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from types import TracebackType
+from typing import Annotated, Self, TypeVar, cast
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from libs.common.clock import Clock
+from libs.common.db import Database, Transaction
+from libs.common.http.batching import Coalescer
+from libs.common.http.idempotency import (
+    Claim,
+    KeyedWrite,
+    KeyInProgress,
+    KeyReused,
+    StoredResponse,
+    claim_batch,
+    idempotent,
+    store_batch,
+)
+from services.orders.api.following import OrderFollower
+from services.orders.api.schemas import OrderResponse
+from services.orders.domain.order import NewOrder
+from services.orders.domain.review import ReviewRule
+from services.orders.handlers.fulfilment import Policy
+from services.orders.handlers.placement import place_orders
+from services.orders.handlers.ports import Unit
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """An order to be placed, and the key under which it is placed once."""
+
+    write: KeyedWrite
+    order: NewOrder
+
+
+@dataclass(kw_only=True)
+class Backend:
+    """The adapters behind the routes; `async with` starts and drains the coalescer."""
+
+    database: Database
+    bind: Callable[[Transaction], Unit]
+    policy: Policy
+    review_rules: Sequence[ReviewRule]
+    clock: Clock
+    follow_poll_seconds: float
+    placements: Coalescer[Placement, StoredResponse] = field(init=False)
+    follower: OrderFollower = field(init=False)
+    _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)
+
+    def __post_init__(self) -> None:
+        """Put the parts together; nothing runs yet."""
+        self.placements = Coalescer(self._place_batch)
+        self.follower = OrderFollower(
+            lambda order_ids: self.run(lambda unit: unit.views.progress(order_ids)),
+            poll_seconds=self.follow_poll_seconds,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Accept placements."""
+        await self._stack.enter_async_context(self.placements)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Carry out what was accepted."""
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def run(self, work: Callable[[Unit], Awaitable[Result]]) -> Result:
+        """Run `work` in one transaction."""
+        return await self.database.run(lambda transaction: work(self.bind(transaction)))
+
+    async def write(self, write: KeyedWrite, effect: Callable[[Unit], Awaitable[StoredResponse]]) -> StoredResponse:
+        """Run `effect` in one transaction, once for each key."""
+
+        async def work(transaction: Transaction) -> StoredResponse:
+            return await idempotent(
+                transaction,
+                principal=write.principal,
+                key=write.key,
+                route=write.route,
+                request_hash=write.request_hash,
+                now=self.clock.now(),
+                effect=lambda: effect(self.bind(transaction)),
+            )
+
+        return await self.database.run(work)
+
+    async def _place_batch(self, placements: Sequence[Placement]) -> Sequence[StoredResponse | Exception]:
+        return await self.database.run(lambda transaction: self._place(placements, transaction))
+
+    async def _place(
+        self, placements: Sequence[Placement], transaction: Transaction
+    ) -> list[StoredResponse | Exception]:
+        now = self.clock.now()
+        outcomes = await claim_batch(transaction, [one.write for one in placements], now=now)
+        claims = [(outcome, one.order) for outcome, one in zip(outcomes, placements, strict=True)
+                  if isinstance(outcome, Claim)]  # fmt: skip
+        answers: dict[KeyedWrite, StoredResponse] = {}
+        if claims:
+            views = await place_orders(
+                [order for _, order in claims],
+                unit=self.bind(transaction),
+                rules=self.review_rules,
+                policy=self.policy,
+                now=now,
+            )
+            for (claim, _), view in zip(claims, views, strict=True):
+                answers[claim.write] = StoredResponse(HTTPStatus.CREATED, OrderResponse.of(view).render())
+            await store_batch(transaction, [(claim, answers[claim.write]) for claim, _ in claims])
+        return [_answer(outcome, one.write, answers) for outcome, one in zip(outcomes, placements, strict=True)]
+
+
+def _answer(
+    outcome: Claim | StoredResponse | KeyReused | KeyInProgress,
+    write: KeyedWrite,
+    answers: dict[KeyedWrite, StoredResponse],
+) -> StoredResponse | Exception:
+    if isinstance(outcome, Claim):
+        return answers[outcome.write]
+    if isinstance(outcome, KeyInProgress) and write in answers:
+        # Its twin is in this very batch, so there is nothing to wait for.
+        return replace(answers[write], replayed=True)
+    return outcome
+
+
+def _backend_of(request: Request) -> Backend:
+    return cast("Backend", request.app.state.backend)
+
+
+BackendOfApp = Annotated[Backend, Depends(_backend_of)]

@@ -1,0 +1,38 @@
+"""Which refusal has which status; what is not named here has the status of its kind."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from libs.common.errors import DomainError
+from services.orders.domain.order import (
+    ImplausibleTime,
+    OrderAlreadyRefused,
+    OrderAlreadyShipped,
+    OrderNotFound,
+    OrderNotHeld,
+    OrderTooExpensive,
+)
+from services.orders.domain.returns import (
+    OrderNotShipped,
+    ReceiptExceedsReturn,
+    ReturnAlreadyReceived,
+    ReturnExceedsOrder,
+    ReturnNotFound,
+    SkuNotInOrder,
+)
+
+STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
+    OrderNotFound: HTTPStatus.NOT_FOUND,
+    ReturnNotFound: HTTPStatus.NOT_FOUND,
+    OrderAlreadyShipped: HTTPStatus.CONFLICT,
+    OrderAlreadyRefused: HTTPStatus.CONFLICT,
+    OrderNotHeld: HTTPStatus.CONFLICT,
+    OrderNotShipped: HTTPStatus.CONFLICT,
+    ReturnExceedsOrder: HTTPStatus.CONFLICT,
+    ReturnAlreadyReceived: HTTPStatus.CONFLICT,
+    ImplausibleTime: HTTPStatus.UNPROCESSABLE_ENTITY,
+    OrderTooExpensive: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SkuNotInOrder: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ReceiptExceedsReturn: HTTPStatus.UNPROCESSABLE_ENTITY,
+}

@@ -1,0 +1,224 @@
+"""Placing, reading, reviewing and calling off orders."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response
+
+from libs.common.decisions import Decision
+from libs.common.decisions.storage import decisions_about
+from libs.common.events.shapes import Destination
+from libs.common.http.auth import requires
+from libs.common.http.idempotency import IdempotentWrite, StoredResponse
+from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
+from libs.common.ids import new_id
+from libs.common.telemetry.tracing import current_correlation_id
+from services.orders.api.backend import Backend, BackendOfApp, Placement
+from services.orders.api.schemas import CancellationRequest, OrderResponse, PlaceOrderRequest, ReviewRequest
+from services.orders.domain.order import (
+    TERMINAL,
+    Address,
+    NewOrder,
+    OrderFacts,
+    OrderLine,
+    OrderNotFound,
+    OrderStatus,
+    check_business_time,
+    total_of,
+)
+from services.orders.handlers.cancellation import cancel_order
+from services.orders.handlers.ports import Unit
+from services.orders.handlers.queries import OrderFilter, OrderView
+from services.orders.handlers.review import review_order
+
+router = APIRouter(prefix="/v1", tags=["orders"])
+
+_WAIT_SECONDS_MAX: Final = 10
+_WAIT: Final = re.compile(r"(?:^|[\s,;])wait=(\d{1,4})(?:$|[\s,;])")
+# What a storefront that waits wants to know: can it be had. A held order only a person moves.
+_ANSWERED: Final = TERMINAL | {OrderStatus.HELD, OrderStatus.BACKORDERED, OrderStatus.CONFIRMED}
+_ORDER: Final[dict[int | str, dict[str, Any]]] = {HTTPStatus.OK: {"model": OrderResponse}}
+
+Prefer = Annotated[
+    str | None,
+    Header(max_length=200, description="`wait=N`: answer when the order is confirmed or not, N ≤ 10 seconds."),
+]
+
+
+class _OrderId(msgspec.Struct):
+    id: UUID
+
+
+@router.post(
+    "/orders",
+    status_code=HTTPStatus.CREATED,
+    dependencies=[requires("orders:write")],
+    responses={HTTPStatus.CREATED: {"model": OrderResponse}},
+)
+async def place_order(
+    body: PlaceOrderRequest, write: IdempotentWrite, backend: BackendOfApp, prefer: Prefer = None
+) -> Response:
+    """Place an order. Once this is answered the order is durable and will reach an end by itself."""
+    order = _new_order(body, now=backend.clock.now())
+    answer = await backend.placements.submit(Placement(write, order))
+    order_id = msgspec.json.decode(answer.body, type=_OrderId).id
+    wait_seconds = _wait_seconds(prefer)
+    if wait_seconds:
+        answer = StoredResponse(answer.status, await _settled_view(order_id, wait_seconds, backend), answer.replayed)
+    response = answer.response()
+    response.headers["Location"] = f"/v1/orders/{order_id}"
+    if wait_seconds:
+        response.headers["Preference-Applied"] = f"wait={wait_seconds}"
+    return response
+
+
+@router.get("/orders/{order_id}", dependencies=[requires("orders:read")], responses=_ORDER)
+async def get_order(
+    order_id: UUID,
+    backend: BackendOfApp,
+    if_none_match: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Show an order."""
+    view = await backend.run(lambda unit: _found(order_id, unit))
+    etag = f'"{view.revision}"'
+    if if_none_match == etag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
+    return Response(OrderResponse.of(view).render(), media_type="application/json", headers={"ETag": etag})
+
+
+@router.get("/orders", dependencies=[requires("orders:read")], response_model_exclude_none=True)
+async def list_orders(
+    backend: BackendOfApp,
+    status: OrderStatus | None = None,
+    customer_id: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
+    limit: PageLimit = PAGE_LIMIT_DEFAULT,
+    cursor: PageCursor = None,
+) -> Page[OrderResponse]:
+    """List orders, newest first."""
+    before_id = Cursor.decode(cursor, tuple[UUID])[0] if cursor else None
+    wanted = OrderFilter(status=status, customer_id=customer_id, before_id=before_id)
+    views = await backend.run(lambda unit: unit.views.page(wanted, limit=limit + 1))
+    return page_of(views, limit=limit, key=lambda view: (view.id,), item=OrderResponse.of)
+
+
+@router.post(
+    "/orders/{order_id}/cancellation",
+    dependencies=[requires("orders:write")],
+    responses={**_ORDER, HTTPStatus.ACCEPTED: {"model": OrderResponse, "description": "Logistics was asked first."}},
+)
+async def cancel(order_id: UUID, body: CancellationRequest, write: IdempotentWrite, backend: BackendOfApp) -> Response:
+    """Call an order off: at once, or (202) as soon as logistics has stopped its parcels."""
+
+    async def effect(unit: Unit) -> StoredResponse:
+        status = await cancel_order(
+            order_id, reason=body.reason, unit=unit, policy=backend.policy, now=backend.clock.now()
+        )
+        code = HTTPStatus.ACCEPTED if status is OrderStatus.CANCELLING else HTTPStatus.OK
+        return StoredResponse(code, OrderResponse.of(await _found(order_id, unit)).render())
+
+    return (await backend.write(write, effect)).response()
+
+
+@router.post("/orders/{order_id}/review", dependencies=[requires("orders:review")], responses=_ORDER)
+async def review(order_id: UUID, body: ReviewRequest, write: IdempotentWrite, backend: BackendOfApp) -> Response:
+    """Approve or refuse an order that the review rules held."""
+
+    async def effect(unit: Unit) -> StoredResponse:
+        await review_order(
+            order_id,
+            verdict=body.decision,
+            reason=body.reason,
+            reviewer=write.principal,
+            unit=unit,
+            policy=backend.policy,
+            now=backend.clock.now(),
+        )
+        return StoredResponse(HTTPStatus.OK, OrderResponse.of(await _found(order_id, unit)).render())
+
+    return (await backend.write(write, effect)).response()
+
+
+@router.get("/decisions", dependencies=[requires("orders:read")], tags=["decisions"])
+async def list_decisions(
+    backend: BackendOfApp,
+    subject: Annotated[str, Query(pattern=r"^[a-z-]+:[\x21-\x7e]+$", max_length=200, examples=["order:<id>"])],
+    limit: PageLimit = PAGE_LIMIT_DEFAULT,
+    cursor: PageCursor = None,
+) -> Page[dict[str, Any]]:
+    """Say why: the decisions about a subject, newest first."""
+    before_id = Cursor.decode(cursor, tuple[UUID])[0] if cursor else None
+    decisions: Sequence[Decision] = await backend.database.run(
+        lambda transaction: decisions_about(transaction, subject=subject, before_id=before_id, limit=limit + 1)
+    )
+    return page_of(decisions, limit=limit, key=lambda one: (one.id,), item=msgspec.to_builtins)
+
+
+async def _found(order_id: UUID, unit: Unit) -> OrderView:
+    view = await unit.views.find(order_id)
+    if view is None:
+        raise OrderNotFound(order_id)
+    return view
+
+
+async def _settled_view(order_id: UUID, wait_seconds: int, backend: Backend) -> bytes:
+    """Wait until the order is answered or the time is over, and show it as it is then."""
+    after = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait_seconds):
+            while (progress := await backend.follower.moved(order_id, after=after)) is not None:
+                if progress.status in _ANSWERED:
+                    break
+                after = progress.sequence
+    view = await backend.run(lambda unit: _found(order_id, unit))
+    return OrderResponse.of(view).render()
+
+
+def _wait_seconds(prefer: str | None) -> int:
+    found = _WAIT.search(prefer) if prefer else None
+    return min(int(found.group(1)), _WAIT_SECONDS_MAX) if found else 0
+
+
+def _new_order(body: PlaceOrderRequest, *, now: datetime) -> NewOrder:
+    placed_at = body.placed_at or now
+    check_business_time(placed_at, now=now, field="/placed_at")
+    lines = tuple(
+        OrderLine(line=number, sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
+        for number, line in enumerate(body.lines, start=1)
+    )
+    order_id = new_id()
+    ship_to = body.ship_to
+    facts = OrderFacts(
+        customer_id=body.customer_id,
+        channel=body.channel,
+        reference=body.reference,
+        currency=body.currency,
+        total_minor=total_of(lines),
+        placed_at=placed_at,
+        received_at=now,
+        destination=Destination(
+            country=ship_to.country, latitude=_coarse(ship_to.latitude), longitude=_coarse(ship_to.longitude)
+        ),
+        on_shortage=body.on_shortage,
+        is_split_allowed=body.is_split_allowed,
+        correlation_id=current_correlation_id() or str(order_id),
+    )
+    address = Address(
+        name=ship_to.name,
+        address_lines=tuple(ship_to.address_lines),
+        city=ship_to.city,
+        postal_code=ship_to.postal_code,
+    )
+    return NewOrder(id=order_id, facts=facts, lines=lines, address=address, payment_token=body.payment.token)
+
+
+def _coarse(degrees: float | None) -> float | None:
+    """Round to about 11 km: enough to choose a warehouse, too little to find a door."""
+    return None if degrees is None else round(degrees, 1)

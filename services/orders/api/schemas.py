@@ -1,0 +1,278 @@
+"""What goes over HTTP; neither events nor rows look like this by more than coincidence."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from services.orders.domain.order import OrderStatus
+from services.orders.domain.returns import Return, ReturnStatus
+from services.orders.handlers.queries import OrderView, TimelineEntry
+from services.orders.handlers.review import Verdict
+
+_LINES_MAX = 2_000
+_QUANTITY_MAX = 1_000_000
+_UNIT_PRICE_MINOR_MAX = 10**12
+_CODE = r"^[^\x00-\x1f\x7f]+$"
+
+Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=_CODE, examples=["CRUNCHY-ARMCHAIR"])]
+Quantity = Annotated[int, Field(ge=1, le=_QUANTITY_MAX, strict=True)]
+Code = Annotated[str, Field(min_length=1, max_length=64, pattern=_CODE)]
+Reason = Annotated[
+    str,
+    Field(min_length=1, max_length=200, pattern=_CODE, description="A short reason; it is published, so no names."),
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class LineRequest(_Request):
+    """Units of a SKU at the price that the customer accepted."""
+
+    sku: Sku
+    quantity: Quantity
+    unit_price_minor: int = Field(ge=0, le=_UNIT_PRICE_MINOR_MAX, strict=True)
+
+
+class ShipToRequest(_Request):
+    """Where the parcel goes. Only country and coordinates, rounded, ever leave this service."""
+
+    country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.", examples=["GB"])
+    name: str | None = Field(default=None, max_length=200)
+    address_lines: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=5)
+    city: str | None = Field(default=None, max_length=200)
+    postal_code: str | None = Field(default=None, max_length=20)
+    latitude: float | None = Field(default=None, ge=-90, le=90, allow_inf_nan=False)
+    longitude: float | None = Field(default=None, ge=-180, le=180, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _has_both_coordinates_or_none(self) -> Self:
+        if (self.latitude is None) != (self.longitude is None):
+            message = "latitude and longitude belong together"
+            raise ValueError(message)
+        return self
+
+
+class PaymentRequest(_Request):
+    """How the customer pays: the provider's token, never a card."""
+
+    token: str = Field(min_length=1, max_length=255, pattern=_CODE, examples=["tok_ok"])
+
+
+class PlaceOrderRequest(_Request):
+    """A basket that a customer confirmed."""
+
+    customer_id: Code
+    channel: Code = "web"
+    reference: Code | None = Field(default=None, description="The order's number in the caller's system.")
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.", examples=["GBP"])
+    lines: list[LineRequest] = Field(min_length=1, max_length=_LINES_MAX)
+    ship_to: ShipToRequest
+    payment: PaymentRequest
+    placed_at: AwareDatetime | None = Field(default=None, description="Now, unless the order is imported.")
+    on_shortage: Literal["backorder", "refuse"] = "backorder"
+    is_split_allowed: bool = True
+
+
+class CancellationRequest(_Request):
+    """Why an order is called off."""
+
+    reason: Reason
+
+
+class ReviewRequest(_Request):
+    """A person's decision about a held order."""
+
+    decision: Verdict
+    reason: Reason
+
+
+class ReturnLineRequest(_Request):
+    """Units that come back."""
+
+    sku: Sku
+    quantity: Quantity
+
+
+class RequestReturnRequest(_Request):
+    """What comes back, and why."""
+
+    reason: Reason
+    lines: list[ReturnLineRequest] = Field(min_length=1, max_length=_LINES_MAX)
+
+    @field_validator("lines")
+    @classmethod
+    def _names_each_sku_once(cls, lines: list[ReturnLineRequest]) -> list[ReturnLineRequest]:
+        _check_distinct(line.sku for line in lines)
+        return lines
+
+
+class ReceiptLineRequest(_Request):
+    """Units that a warehouse found, and how many of them can be sold again."""
+
+    sku: Sku
+    quantity: int = Field(ge=0, le=_QUANTITY_MAX, strict=True)
+    restock_quantity: int = Field(ge=0, le=_QUANTITY_MAX, strict=True)
+
+
+class ReceiptRequest(_Request):
+    """A returned parcel as the warehouse counted it; what is not listed did not come."""
+
+    warehouse: Code
+    lines: list[ReceiptLineRequest] = Field(min_length=1, max_length=_LINES_MAX)
+    received_at: AwareDatetime | None = None
+
+    @field_validator("lines")
+    @classmethod
+    def _are_plausible(cls, lines: list[ReceiptLineRequest]) -> list[ReceiptLineRequest]:
+        _check_distinct(line.sku for line in lines)
+        if any(line.restock_quantity > line.quantity for line in lines):
+            message = "restock_quantity cannot be above quantity"
+            raise ValueError(message)
+        return lines
+
+
+class LineResponse(_Response):
+    """A line of an order."""
+
+    line: int
+    sku: str
+    quantity: int
+    unit_price_minor: int
+    returned_quantity: int
+
+
+class PaymentResponse(_Response):
+    """What the payment provider has done so far, in minor units."""
+
+    authorised_minor: int
+    captured_minor: int
+    refunded_minor: int
+
+
+class ShipmentResponse(_Response):
+    """A parcel of an order."""
+
+    shipment_id: UUID
+    warehouse: str | None
+    status: str
+
+
+class OrderResponse(_Response):
+    """An order; `version` counts its published events."""
+
+    id: UUID
+    version: int
+    status: OrderStatus
+    status_reason: str | None = None
+    deadline_at: datetime | None = Field(default=None, description="Until when the present stage may last.")
+    customer_id: str
+    channel: str
+    reference: str | None = None
+    currency: str
+    total_minor: int
+    lines: list[LineResponse]
+    placed_at: datetime
+    received_at: datetime
+    payment: PaymentResponse
+    shipments: list[ShipmentResponse]
+
+    @classmethod
+    def of(cls, view: OrderView) -> "OrderResponse":
+        """Shape an order."""
+        return cls(
+            id=view.id,
+            version=view.version,
+            status=view.status,
+            status_reason=view.status_reason,
+            deadline_at=view.deadline_at,
+            customer_id=view.customer_id,
+            channel=view.channel,
+            reference=view.reference,
+            currency=view.currency,
+            total_minor=view.total_minor,
+            lines=[LineResponse.model_validate(line) for line in view.lines],
+            placed_at=view.placed_at,
+            received_at=view.received_at,
+            payment=PaymentResponse.model_validate(view),
+            shipments=[ShipmentResponse.model_validate(parcel) for parcel in view.shipments],
+        )
+
+    def render(self) -> bytes:
+        """Write it as JSON."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class StageResponse(_Response):
+    """A stage that an order entered; `cause_id` is the event that led there, where there is one."""
+
+    sequence: int
+    stage: OrderStatus
+    entered_at: datetime
+    cause: str
+    cause_id: UUID | None = None
+    detail: str | None = None
+
+    @classmethod
+    def of(cls, entry: TimelineEntry) -> "StageResponse":
+        """Shape a line of the timeline."""
+        return cls.model_validate(entry)
+
+
+class TimelineResponse(_Response):
+    """An order's way so far."""
+
+    items: list[StageResponse]
+    next_cursor: None = None
+
+
+class ReturnLineResponse(_Response):
+    """Units of one order line that come back."""
+
+    line: int
+    sku: str
+    quantity: int
+    unit_price_minor: int
+    received_quantity: int
+    restocked_quantity: int
+
+
+class ReturnResponse(_Response):
+    """A return; `refund_minor` is what the customer gets back for it."""
+
+    id: UUID
+    order_id: UUID
+    status: ReturnStatus
+    reason: str
+    currency: str
+    refund_minor: int
+    lines: list[ReturnLineResponse]
+    warehouse: str | None = None
+    requested_at: datetime
+    received_at: datetime | None = None
+
+    @classmethod
+    def of(cls, one: Return) -> "ReturnResponse":
+        """Shape a return."""
+        return cls.model_validate(one)
+
+    def render(self) -> bytes:
+        """Write it as JSON."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+def _check_distinct(skus: Iterable[str]) -> None:
+    seen = set[str]()
+    for sku in skus:
+        if sku in seen:
+            message = f"{sku} is named twice; add up its units"
+            raise ValueError(message)
+        seen.add(sku)

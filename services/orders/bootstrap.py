@@ -1,0 +1,205 @@
+"""Puts the orders service together: the only place that knows which adapter stands behind which port."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from libs.common.clock import Clock, SystemClock
+from libs.common.db import Database
+from libs.common.events.topics import ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
+from libs.common.http.app import create_app
+from libs.common.http.auth import Authenticator
+from libs.common.http.health import Health
+from libs.common.http.idempotency import purge_idempotency_keys
+from libs.common.messaging import inbox
+from libs.common.messaging.consumer import Consumer
+from libs.common.messaging.producer import BusProducer
+from libs.common.outbox import Relay
+from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
+from services.orders import metrics
+from services.orders.api import order_routes, return_routes, timeline_routes
+from services.orders.api.backend import Backend
+from services.orders.api.errors import STATUS_BY_ERROR
+from services.orders.clients.sandbox_payments import SandboxPayments
+from services.orders.consumers import SAGA, SagaHandler, saga
+from services.orders.domain.review import review_rules
+from services.orders.domain.state import Deadlines
+from services.orders.handlers.deadlines import DeadlineWatch
+from services.orders.handlers.fulfilment import Policy
+from services.orders.handlers.payments import PaymentExecutor
+from services.orders.settings import OrdersSettings
+from services.orders.storage.timers import count_open_commands, count_open_orders, count_stuck_orders
+from services.orders.storage.unit import PostgresUnits
+
+NAME = "orders"
+
+_PURGE_SECONDS = 60.0
+_MEASURE_SECONDS = 5.0
+_DEADLINE_POLL_SECONDS = 0.5
+# The executor waits by itself, so that it can be woken; this only keeps its loop from spinning.
+_EXECUTOR_PAUSE_SECONDS = 0.001
+
+
+def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
+    """Put together the parts that `roles` need."""
+    clock = SystemClock()
+    database = _database(settings, NAME, settings.database_pool_size)
+    process = Process(health=Health(clock=clock), closers=[database.dispose])
+    process.health.add("database", database.is_reachable)
+    wake_relay: Callable[[], None] | None = None
+    if "relay" in roles:
+        relay = build_relay(settings, clock)
+        wake_relay = relay.wake
+        process.components.append(relay)
+    units = PostgresUnits(database, clock=clock, wake_relay=wake_relay)
+    policy = Policy(deadlines_of(settings))
+    if "jobs" in roles:
+        policy = _add_jobs(process, settings=settings, database=database, units=units, policy=policy, clock=clock)
+    if "consumer" in roles:
+        consumer = build_consumer(settings, database, units, policy=policy, clock=clock)
+        process.components.append(consumer)
+        process.watchdogs.append(consumer.check_progress)
+    if "api" in roles:
+        backend = build_backend(settings, database, units, policy=policy, clock=clock)
+        app = build_app(settings, backend, process.health)
+        process.components.extend([HttpServer(app, settings, resources=(backend,)), backend.follower])
+    return process
+
+
+def deadlines_of(settings: OrdersSettings) -> Deadlines:
+    """Return how long orders may stay in each stage."""
+    return Deadlines(
+        review=timedelta(days=settings.review_deadline_days),
+        stock_reply=timedelta(seconds=settings.stock_reply_deadline_seconds),
+        backorder=timedelta(days=settings.backorder_deadline_days),
+        payment=timedelta(seconds=settings.payment_deadline_seconds),
+        dispatch=timedelta(days=settings.dispatch_deadline_days),
+        cancellation=timedelta(seconds=settings.cancellation_deadline_seconds),
+        delivery=timedelta(days=settings.delivery_deadline_days),
+        settlement=timedelta(hours=settings.settlement_deadline_hours),
+    )
+
+
+def build_backend(
+    settings: OrdersSettings, database: Database, units: PostgresUnits, *, policy: Policy, clock: Clock
+) -> Backend:
+    """Build what the routes work with."""
+    return Backend(
+        database=database,
+        bind=units.bind,
+        policy=policy,
+        review_rules=review_rules(
+            amount_minor_max=settings.review_amount_minor_max, units_of_sku_max=settings.review_units_of_sku_max
+        ),
+        clock=clock,
+        follow_poll_seconds=settings.follow_poll_seconds,
+    )
+
+
+def build_app(
+    settings: OrdersSettings, backend: Backend, health: Health, *, authenticator: Authenticator | None = None
+) -> FastAPI:
+    """Build the HTTP application."""
+    app = create_app(
+        service=NAME,
+        title="Quayside orders",
+        description="Orders from placed to settled, their payments and their returns.",
+        settings=settings,
+        routers=[order_routes.router, timeline_routes.router, return_routes.router],
+        status_by_error=STATUS_BY_ERROR,
+        health=health,
+        authenticator=authenticator,
+    )
+    app.state.backend = backend
+    return app
+
+
+def build_relay(settings: OrdersSettings, clock: Clock) -> Relay:
+    """Build what publishes the outbox."""
+    producer = BusProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        client_id=f"{NAME}-relay",
+    )
+    return Relay(service=NAME, database_url=settings.database_url.get_secret_value(), producer=producer, clock=clock)
+
+
+def build_consumer(
+    settings: OrdersSettings, database: Database, units: PostgresUnits, *, policy: Policy, clock: Clock
+) -> Consumer:
+    """Build the saga's member of its consumer group."""
+    return Consumer(
+        saga(SagaHandler(policy=policy, clock=clock, bind=units.bind)),
+        service=NAME,
+        database=database,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        clock=clock,
+    )
+
+
+def _add_jobs(
+    process: Process,
+    *,
+    settings: OrdersSettings,
+    database: Database,
+    units: PostgresUnits,
+    policy: Policy,
+    clock: Clock,
+) -> Policy:
+    """Add what no request asks for; return the policy with which commits wake the executors of this process."""
+    provider_database = _database(settings, f"{NAME}-sandbox-payments", settings.payment_executors)
+    process.closers.append(provider_database.dispose)
+    gateway = SandboxPayments(provider_database, clock=clock, late_answer_after=settings.late_answer_after)
+    executors: list[PaymentExecutor] = []
+
+    def wake_payments() -> None:
+        for executor in executors:
+            executor.wake()
+
+    policy = Policy(policy.deadlines, wake_payments)
+    executors.extend(
+        PaymentExecutor(units, gateway, policy=policy, clock=clock) for _ in range(settings.payment_executors)
+    )
+    process.components.extend(
+        PeriodicJob(f"payments-{number}", executor.work, every_seconds=_EXECUTOR_PAUSE_SECONDS)
+        for number, executor in enumerate(executors, start=1)
+    )
+    watch = DeadlineWatch(units, policy=policy, clock=clock)
+    process.components.append(PeriodicJob("deadlines", watch.work, every_seconds=_DEADLINE_POLL_SECONDS))
+
+    async def purge() -> int:
+        await database.run(inbox.purge)
+        return await database.run(lambda transaction: purge_idempotency_keys(transaction, now=clock.now()))
+
+    process.components.append(PeriodicJob("purge", purge, every_seconds=_PURGE_SECONDS))
+    process.components.append(PeriodicJob("measure", lambda: measure(database), every_seconds=_MEASURE_SECONDS))
+    return policy
+
+
+async def measure(database: Database) -> int:
+    """Publish the figures that only the database knows."""
+    by_status = await database.run(count_open_orders)
+    for status, count in by_status.items():
+        metrics.orders_by_status.labels(status).set(count)
+    metrics.orders_stuck.set(await database.run(count_stuck_orders))
+    for kind, count in (await database.run(count_open_commands)).items():
+        metrics.orders_payment_commands_open.labels(kind).set(count)
+    return 0
+
+
+def _database(settings: OrdersSettings, application_name: str, pool_size: int) -> Database:
+    return Database(settings.database_url.get_secret_value(), application_name=application_name, pool_size=pool_size)
+
+
+SERVICE = Service(
+    name=NAME,
+    settings=OrdersSettings,
+    roles=("api", "consumer", "relay", "jobs"),
+    build=build,
+    migrations=Path(__file__).parent / "storage" / "migrations",
+    topics=(ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN),
+    groups=(SAGA,),
+)

@@ -1,0 +1,59 @@
+"""Which events of other services move orders, and how the saga hears them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from libs.common.clock import Clock
+from libs.common.db import Transaction
+from libs.common.events import inventory, logistics
+from libs.common.events.base import Envelope, Event
+from libs.common.events.topics import INVENTORY_RESERVATION, LOGISTICS_SHIPMENT
+from libs.common.messaging.consumer import Subscription
+from services.orders.domain import messages as on
+from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
+from services.orders.handlers.ports import Unit
+
+SAGA: Final = "orders.saga"
+
+_MESSAGES: Final[Mapping[type[Event], Callable[[Any], on.Message]]] = {
+    inventory.StockReserved: lambda event: on.StockReserved(tuple(event.allocations)),
+    inventory.StockBackordered: lambda event: on.StockBackordered(tuple(event.shortages)),
+    inventory.StockRejected: lambda event: on.StockRejected(event.reason),
+    logistics.ShipmentPlanned: lambda event: on.ShipmentPlanned(event.shipment_id, event.warehouse),
+    logistics.ShipmentDispatched: lambda event: on.ShipmentDispatched(
+        event.shipment_id, event.warehouse, event.dispatched_at
+    ),
+    logistics.ShipmentDelivered: lambda event: on.ShipmentDelivered(event.shipment_id, event.delivered_at),
+    logistics.ShipmentFailed: lambda event: on.ShipmentFailed(event.shipment_id, event.reason),
+    logistics.ShipmentCancelled: lambda event: on.ShipmentCancelled(event.shipment_id),
+}
+
+
+class SagaHandler:
+    """Applies a batch of the saga's group: all its orders are loaded, moved and stored together."""
+
+    def __init__(self, *, policy: Policy, clock: Clock, bind: Callable[[Transaction], Unit]) -> None:
+        """`bind` makes the unit of a batch's transaction."""
+        self._policy = policy
+        self._clock = clock
+        self._bind = bind
+
+    async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
+        """Apply the whole batch or raise."""
+        messages = [_addressed(envelope) for envelope in batch]
+        await advance_orders(messages, unit=self._bind(transaction), policy=self._policy, now=self._clock.now())
+
+
+def saga(handler: SagaHandler) -> Subscription:
+    """Return what the saga listens to."""
+    return Subscription(
+        group=SAGA,
+        topics=(INVENTORY_RESERVATION, LOGISTICS_SHIPMENT),
+        events=tuple(_MESSAGES),
+        handle=handler,
+    )
+
+
+def _addressed(envelope: Envelope) -> Addressed:
+    event: Any = envelope.event
+    return Addressed(event.order_id, _MESSAGES[type(event)](event), envelope)

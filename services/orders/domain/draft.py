@@ -1,0 +1,113 @@
+"""A transition in the making."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from libs.common.events.base import Event
+from libs.common.events.topics import ORDERS_ORDER
+from services.orders.domain.order import OrderStatus
+from services.orders.domain.state import (
+    STAGE_TIMER,
+    Answer,
+    ClearTimer,
+    CloseReturn,
+    Command,
+    Deadlines,
+    OrderState,
+    Pay,
+    PaymentStep,
+    Publish,
+    SetTimer,
+    StageEntered,
+    StepKind,
+    StepStatus,
+    TimerChange,
+    Transition,
+    step_id,
+)
+
+
+class Draft:
+    """A transition in the making; it lives only inside one call of `transition`, which stays pure."""
+
+    def __init__(self, state: OrderState, *, cause: str, now: datetime, deadlines: Deadlines) -> None:
+        """Begin with nothing changed."""
+        self.state = state
+        self.cause = cause
+        self.now = now
+        self.deadlines = deadlines
+        self._version = state.version
+        self._payment_version = state.payment.version
+        self._commands: list[Command] = []
+        self._timers: list[TimerChange] = []
+        self._entered: list[StageEntered] = []
+
+    def finish(self, answer: Answer) -> Transition:
+        """Return what came out, with the versions that its events used up."""
+        payment = self.state.payment
+        if self._payment_version != payment.version:
+            payment = replace(payment, version=self._payment_version)
+        if self._version != self.state.version or payment is not self.state.payment:
+            self.change(version=self._version, payment=payment)
+        return Transition(self.state, answer, tuple(self._commands), tuple(self._timers), tuple(self._entered))
+
+    def change(self, **changes: Any) -> None:
+        """Replace fields of the state."""
+        self.state = replace(self.state, **changes)
+
+    def enter(self, stage: OrderStatus, *, reason: str | None = None, detail: str | None = None) -> None:
+        """Enter a stage: a line of the timeline, and a timer that bounds it."""
+        state = self.state
+        if (old := STAGE_TIMER.get(state.status)) is not None:
+            self._timers.append(ClearTimer(old))
+        due_at = None
+        if (new := STAGE_TIMER.get(stage)) is not None:
+            due_at = self.now + self.deadlines.of(new)
+            self._timers.append(SetTimer(new, due_at))
+        sequence = state.sequence + 1
+        self._entered.append(
+            StageEntered(sequence=sequence, stage=stage, entered_at=self.now, cause=self.cause, detail=detail or reason)
+        )
+        self.change(status=stage, sequence=sequence, status_reason=reason, deadline_at=due_at, stuck_since=None)
+
+    def publish(self, event: Event) -> None:
+        """Tell the other services; the event gets the next version of its aggregate."""
+        if event.topic is ORDERS_ORDER:
+            self._version += 1
+            self._commands.append(Publish(event, self._version))
+        else:
+            self._payment_version += 1
+            self._commands.append(Publish(event, self._payment_version))
+
+    def pay(self, kind: StepKind, amount_minor: int) -> None:
+        """Ask the payment provider for something."""
+        number = 1 + sum(step.kind is kind for step in self.state.steps)
+        self.add_step(PaymentStep(id=step_id(self.state.id, f"{kind}:{number}"), kind=kind, amount_minor=amount_minor))
+
+    def add_step(self, step: PaymentStep) -> None:
+        """Add a payment step, and have it carried out unless it has to wait."""
+        self.change(steps=(*self.state.steps, step))
+        if step.status is StepStatus.PENDING:
+            self._commands.append(Pay(step))
+
+    def set_step(self, one: UUID, status: StepStatus) -> PaymentStep:
+        """Give a step its new status and return it."""
+        steps = tuple(replace(step, status=status) if step.id == one else step for step in self.state.steps)
+        self.change(steps=steps)
+        step = next(step for step in steps if step.id == one)
+        if status is StepStatus.PENDING:
+            self._commands.append(Pay(step))
+        return step
+
+    def close_return(self, return_id: UUID, refunded_minor: int) -> None:
+        """Finish a return whose money is back with the customer."""
+        self._commands.append(CloseReturn(return_id, refunded_minor))
+
+    def mark_stuck(self) -> None:
+        """Note that the order does not move though it should; whoever watches the metric takes over."""
+        if (kind := STAGE_TIMER.get(self.state.status)) is not None:
+            self._timers.append(ClearTimer(kind))
+        if self.state.stuck_since is None:
+            self.change(stuck_since=self.now)

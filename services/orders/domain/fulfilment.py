@@ -1,0 +1,190 @@
+"""
+An order's way as one pure, total function.
+
+`TABLE` has an answer for every stage and every message; `transition` follows it and does nothing else: no
+clock, no IO, no exception. What it returns is the next state and everything that is to be done about it.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from libs.common.events.orders import OrderPlaced
+from libs.common.events.shapes import OrderLine
+from services.orders.domain import messages as on
+from services.orders.domain import moves
+from services.orders.domain.draft import Draft
+from services.orders.domain.order import NewOrder, OrderStatus, units_by_sku
+from services.orders.domain.state import (
+    STAGE_TIMER,
+    Answer,
+    Deadlines,
+    OrderState,
+    StepKind,
+    StepStatus,
+    Transition,
+)
+
+_LETTERS: Final[Mapping[str, Answer]] = {
+    "A": Answer.ADVANCE,
+    "c": Answer.COMPENSATE,
+    ".": Answer.IGNORE,
+    "x": Answer.REJECT,
+}
+
+# Columns as in OrderStatus. "." is a message that this stage has passed or that repeats itself; "x" one that
+# cannot happen there, which is counted, logged and refused to whoever sent it; "c" undoes something.
+_ROWS: Final[Mapping[type[on.Message], str]] = {
+    #                          received
+    #                          | held
+    #                          | | approved
+    #                          | | | backordered
+    #                          | | | | reserved
+    #                          | | | | | confirmed
+    #                          | | | | | | cancelling
+    #                          | | | | | | | shipped
+    #                          | | | | | | | | delivered
+    #                          | | | | | | | | | settled
+    #                          | | | | | | | | | | refused
+    #                          | | | | | | | | | | | cancelled
+    on.ReviewPassed:           "A A . . . . . . . . x x",
+    on.ReviewHeld:             "A . x x x x x x x x x x",
+    on.ReviewRefused:          "A A x x x x x x x x . x",
+    on.StockReserved:          "x x A A . . . . . . . .",
+    on.StockBackordered:       "x x A . . . . . . . . .",
+    on.StockRejected:          "x x A A x x x x x x . .",
+    on.AuthorisationSucceeded: "x x x x A x x x x x c c",
+    on.AuthorisationDeclined:  "x x x x A x x x x x A A",
+    on.AuthorisationWithdrawn: "x x x x x x x x x x A A",
+    on.CaptureSucceeded:       "x x x x x x x A A x c c",
+    on.CaptureDeclined:        "x x x x x x x A A x A A",
+    on.VoidSucceeded:          "x x x x x x x x x x A A",
+    on.VoidDeclined:           "x x x x x x x x x x A A",
+    on.RefundSucceeded:        "x x x x x x x A A A A A",
+    on.RefundDeclined:         "x x x x x x x A A A A A",
+    on.ShipmentPlanned:        "x x x x x A A . . . x .",
+    on.ShipmentDispatched:     "x x x x x A c . . . x x",
+    on.ShipmentDelivered:      "x x x x x A c A . . x x",
+    on.ShipmentFailed:         "x x x x x A c A . . x x",
+    on.ShipmentCancelled:      "x x x x x A A x x x . .",
+    on.CancellationRequested:  "A A A A A A . x x x x .",
+    on.RefundRequested:        "x x x x x x x A A A x x",
+    on.DeadlinePassed:         "A A A c c A A A A . . .",
+}  # fmt: skip
+
+TABLE: Final[Mapping[tuple[OrderStatus, type[on.Message]], Answer]] = {
+    (status, message): _LETTERS[letter]
+    for message, row in _ROWS.items()
+    for status, letter in zip(OrderStatus, row.split(), strict=True)
+}
+
+_MOVES: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
+    on.ReviewPassed: moves.pass_review,
+    on.ReviewHeld: moves.hold,
+    on.ReviewRefused: moves.refuse_review,
+    on.StockReserved: moves.reserve,
+    on.StockBackordered: moves.backorder,
+    on.StockRejected: moves.reject_stock,
+    on.AuthorisationSucceeded: moves.authorise,
+    on.AuthorisationDeclined: moves.decline_authorisation,
+    on.AuthorisationWithdrawn: moves.withdraw_authorisation,
+    on.CaptureSucceeded: moves.capture,
+    on.CaptureDeclined: moves.note_declined_step,
+    on.VoidSucceeded: moves.void,
+    on.VoidDeclined: moves.note_declined_step,
+    on.RefundSucceeded: moves.refund,
+    on.RefundDeclined: moves.note_declined_step,
+    on.ShipmentPlanned: moves.move_parcel,
+    on.ShipmentDispatched: moves.move_parcel,
+    on.ShipmentDelivered: moves.move_parcel,
+    on.ShipmentFailed: moves.move_parcel,
+    on.ShipmentCancelled: moves.move_parcel,
+    on.CancellationRequested: moves.request_cancellation,
+    on.RefundRequested: moves.request_refund,
+    on.DeadlinePassed: moves.pass_deadline,
+}
+
+_STANDARD_DEADLINES: Final = Deadlines()
+
+
+def transition(
+    state: OrderState, message: on.Message, now: datetime, deadlines: Deadlines = _STANDARD_DEADLINES
+) -> Transition:
+    """Return what `message` makes of an order; an ignored or rejected one changes nothing."""
+    answer = _answer(state, message, now)
+    if answer is Answer.IGNORE or answer is Answer.REJECT:
+        return Transition(state, answer)
+    draft = Draft(state, cause=message.name, now=now, deadlines=deadlines)
+    _MOVES[type(message)](draft, message)
+    return draft.finish(answer)
+
+
+def receive(order: NewOrder, now: datetime, deadlines: Deadlines = _STANDARD_DEADLINES) -> Transition:
+    """Return the first state of an order, before its review."""
+    facts = order.facts
+    state = OrderState(id=order.id, facts=facts, status=OrderStatus.RECEIVED, lines=units_by_sku(order.lines))
+    draft = Draft(state, cause=OrderPlaced.type, now=now, deadlines=deadlines)
+    draft.enter(OrderStatus.RECEIVED)
+    draft.publish(
+        OrderPlaced(
+            order_id=order.id,
+            customer_id=facts.customer_id,
+            channel=facts.channel,
+            placed_at=facts.placed_at,
+            currency=facts.currency,
+            total_minor=facts.total_minor,
+            lines=[
+                OrderLine(line=line.line, sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
+                for line in order.lines
+            ],
+            destination=facts.destination,
+        )
+    )
+    return draft.finish(Answer.ADVANCE)
+
+
+def is_payment_wanted(kind: StepKind, status: OrderStatus) -> bool:
+    """Tell whether a step that was never tried is still worth trying: an authorisation may have lost its order."""
+    return kind is not StepKind.AUTHORISE or status is OrderStatus.RESERVED
+
+
+def _answer(state: OrderState, message: on.Message, now: datetime) -> Answer:
+    by_table = TABLE[state.status, type(message)]
+    if isinstance(message, on.StepResult):
+        step = state.step(message.step_id)
+        if step is None:
+            return Answer.REJECT
+        return by_table if step.status is StepStatus.PENDING else Answer.IGNORE
+    if by_table is Answer.IGNORE or by_table is Answer.REJECT:
+        return by_table
+    return _exception_to_table(state, message, now) or by_table
+
+
+def _exception_to_table(state: OrderState, message: on.Message, now: datetime) -> Answer | None:
+    """Return what is to be answered because of what the table cannot see: clocks, amounts, parcels."""
+    answer: Answer | None = None
+    match message:
+        case on.StockReserved(allocations=()):
+            answer = Answer.REJECT
+        case on.DeadlinePassed(timer=timer):
+            is_due = state.deadline_at is not None and state.deadline_at <= now
+            # A timer of an earlier stage, or of an earlier visit to this one, is old news.
+            answer = None if is_due and timer is STAGE_TIMER[state.status] else Answer.IGNORE
+        case on.RefundRequested():
+            answer = _answer_to_refund(state, message)
+        case on.CancellationRequested() if any(parcel.has_left for parcel in state.shipments):
+            answer = Answer.REJECT
+        case _ if isinstance(message, on.ShipmentMessage):
+            known = next((parcel for parcel in state.shipments if parcel.id == message.shipment_id), None)
+            answer = Answer.IGNORE if moves.parcel_after(known, message) == known else None
+        case _:
+            pass
+    return answer
+
+
+def _answer_to_refund(state: OrderState, message: on.RefundRequested) -> Answer:
+    if state.step(moves.refund_step_id(state.id, message.return_id)) is not None:
+        return Answer.IGNORE
+    promised = state.payment.refunded_minor + state.open_minor(StepKind.REFUND)
+    is_covered = 0 <= message.amount_minor <= state.facts.total_minor - promised
+    return Answer.ADVANCE if is_covered else Answer.REJECT

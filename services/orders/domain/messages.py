@@ -1,0 +1,278 @@
+"""Everything that can happen to an order, as the saga hears it. `name` is how timelines and metrics call it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Final, TypeAlias
+from uuid import UUID
+
+from libs.common.events.shapes import Allocation, Shortage
+from services.orders.domain.state import TimerKind
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPassed:
+    """The review rules, or a person, approve the order."""
+
+    name: ClassVar[str] = "review.passed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewHeld:
+    """The review rules want a person to look at the order."""
+
+    name: ClassVar[str] = "review.held"
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRefused:
+    """A person refuses the order."""
+
+    name: ClassVar[str] = "review.refused"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StockReserved:
+    """All units are held."""
+
+    name: ClassVar[str] = "stock.reserved"
+
+    allocations: tuple[Allocation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StockBackordered:
+    """Not all units are there; the order waits in line."""
+
+    name: ClassVar[str] = "stock.backordered"
+
+    shortages: tuple[Shortage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StockRejected:
+    """Nothing is held and nothing waits."""
+
+    name: ClassVar[str] = "stock.rejected"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _StepResult:
+    step_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationSucceeded(_StepResult):
+    """The provider holds the amount."""
+
+    name: ClassVar[str] = "payment.authorised"
+
+    provider_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationDeclined(_StepResult):
+    """The provider does not hold the amount."""
+
+    name: ClassVar[str] = "payment.declined"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorisationWithdrawn(_StepResult):
+    """The provider was never asked, because the order no longer needs it."""
+
+    name: ClassVar[str] = "payment.withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSucceeded(_StepResult):
+    """The provider moved the amount to us."""
+
+    name: ClassVar[str] = "payment.captured"
+
+    provider_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureDeclined(_StepResult):
+    """The provider does not move an amount that it held."""
+
+    name: ClassVar[str] = "payment.capture-declined"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoidSucceeded(_StepResult):
+    """The provider let go of the amount."""
+
+    name: ClassVar[str] = "payment.voided"
+
+    provider_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoidDeclined(_StepResult):
+    """The provider does not let go of the amount."""
+
+    name: ClassVar[str] = "payment.void-declined"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundSucceeded(_StepResult):
+    """The provider moved the amount back."""
+
+    name: ClassVar[str] = "payment.refunded"
+
+    provider_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundDeclined(_StepResult):
+    """The provider does not move the amount back."""
+
+    name: ClassVar[str] = "payment.refund-declined"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentPlanned:
+    """A warehouse will send a parcel."""
+
+    name: ClassVar[str] = "shipment.planned"
+
+    shipment_id: UUID
+    warehouse: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentDispatched:
+    """A parcel has left."""
+
+    name: ClassVar[str] = "shipment.dispatched"
+
+    shipment_id: UUID
+    warehouse: str
+    dispatched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentDelivered:
+    """A parcel has arrived."""
+
+    name: ClassVar[str] = "shipment.delivered"
+
+    shipment_id: UUID
+    delivered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentFailed:
+    """A parcel that had left could not be delivered."""
+
+    name: ClassVar[str] = "shipment.failed"
+
+    shipment_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentCancelled:
+    """A parcel was called off before it left."""
+
+    name: ClassVar[str] = "shipment.cancelled"
+
+    shipment_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationRequested:
+    """Somebody wants the order called off."""
+
+    name: ClassVar[str] = "cancellation.requested"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequested:
+    """Goods are back and their price is owed to the customer."""
+
+    name: ClassVar[str] = "refund.requested"
+
+    return_id: UUID
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """A stage lasts longer than it may."""
+
+    name: ClassVar[str] = "deadline.passed"
+
+    timer: TimerKind
+
+
+StepResult: TypeAlias = (
+    AuthorisationSucceeded
+    | AuthorisationDeclined
+    | AuthorisationWithdrawn
+    | CaptureSucceeded
+    | CaptureDeclined
+    | VoidSucceeded
+    | VoidDeclined
+    | RefundSucceeded
+    | RefundDeclined
+)
+ShipmentMessage: TypeAlias = (
+    ShipmentPlanned | ShipmentDispatched | ShipmentDelivered | ShipmentFailed | ShipmentCancelled
+)
+Message: TypeAlias = (
+    ReviewPassed
+    | ReviewHeld
+    | ReviewRefused
+    | StockReserved
+    | StockBackordered
+    | StockRejected
+    | StepResult
+    | ShipmentMessage
+    | CancellationRequested
+    | RefundRequested
+    | DeadlinePassed
+)
+
+MESSAGES: Final[tuple[type[Message], ...]] = (
+    ReviewPassed,
+    ReviewHeld,
+    ReviewRefused,
+    StockReserved,
+    StockBackordered,
+    StockRejected,
+    AuthorisationSucceeded,
+    AuthorisationDeclined,
+    AuthorisationWithdrawn,
+    CaptureSucceeded,
+    CaptureDeclined,
+    VoidSucceeded,
+    VoidDeclined,
+    RefundSucceeded,
+    RefundDeclined,
+    ShipmentPlanned,
+    ShipmentDispatched,
+    ShipmentDelivered,
+    ShipmentFailed,
+    ShipmentCancelled,
+    CancellationRequested,
+    RefundRequested,
+    DeadlinePassed,
+)

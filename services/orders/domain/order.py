@@ -1,0 +1,183 @@
+"""What an order is: its stages, its lines, the facts that never change, and the refusals that concern it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar, Final, Literal
+from uuid import UUID
+
+from libs.common.errors import Conflict, Invalid, NotFound
+from libs.common.events.shapes import Destination, SkuQuantity
+from libs.common.money import MINOR_MAX
+
+# A shop's history can be imported and replayed; what lies beyond this is a mistake in the sender's clock.
+_BUSINESS_TIME_PAST_MAX: Final = timedelta(days=365 * 30)
+_BUSINESS_TIME_FUTURE_MAX: Final = timedelta(days=1)
+
+OnShortage = Literal["backorder", "refuse"]
+
+
+class OrderStatus(StrEnum):
+    """The stages of an order, in the order of the columns of the saga's table."""
+
+    RECEIVED = "received"
+    HELD = "held"
+    APPROVED = "approved"
+    BACKORDERED = "backordered"
+    RESERVED = "reserved"
+    CONFIRMED = "confirmed"
+    CANCELLING = "cancelling"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    SETTLED = "settled"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+
+
+TERMINAL: Final = frozenset({OrderStatus.SETTLED, OrderStatus.REFUSED, OrderStatus.CANCELLED})
+# Goods have left: from here on there are returns, no cancellation.
+SHIPPED_OR_LATER: Final = frozenset({OrderStatus.SHIPPED, OrderStatus.DELIVERED, OrderStatus.SETTLED})
+
+
+class OrderNotFound(NotFound):
+    """There is no order with this id."""
+
+    code: ClassVar[str] = "order-not-found"
+
+    def __init__(self, order_id: UUID) -> None:
+        """Name the order."""
+        super().__init__(f"There is no order {order_id}.")
+
+
+class OrderAlreadyShipped(Conflict):
+    """A parcel of the order has left: it can be sent back, but no longer be called off."""
+
+    code: ClassVar[str] = "order-already-shipped"
+
+    def __init__(self, order_id: UUID) -> None:
+        """Name the order."""
+        super().__init__(f"A parcel of order {order_id} has left; open a return instead.")
+
+
+class OrderAlreadyRefused(Conflict):
+    """The shop has refused the order, so there is nothing to call off."""
+
+    code: ClassVar[str] = "order-already-refused"
+
+    def __init__(self, order_id: UUID) -> None:
+        """Name the order."""
+        super().__init__(f"Order {order_id} was refused; there is nothing to call off.")
+
+
+class OrderNotHeld(Conflict):
+    """The order does not wait for a review."""
+
+    code: ClassVar[str] = "order-not-held"
+
+    def __init__(self, order_id: UUID, status: OrderStatus) -> None:
+        """Name the order and where it is."""
+        super().__init__(f"Order {order_id} is {status}; only a held order can be reviewed.")
+
+
+class OrderTooExpensive(Invalid):
+    """The total is beyond what can be represented."""
+
+    code: ClassVar[str] = "total-out-of-range"
+
+
+class ImplausibleTime(Invalid):
+    """A business time lies too far from now to be true."""
+
+    code: ClassVar[str] = "implausible-time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderLine:
+    """One line at the price that the customer accepted; a SKU may be on several lines."""
+
+    line: int
+    sku: str
+    quantity: int
+    unit_price_minor: int
+    returned_quantity: int = 0
+
+    @property
+    def returnable_quantity(self) -> int:
+        """How many units can still come back."""
+        return self.quantity - self.returned_quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the parcel goes, to the door. Personal data: it stays in this service's database."""
+
+    name: str | None = None
+    address_lines: tuple[str, ...] = ()
+    city: str | None = None
+    postal_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderFacts:
+    """What is known of an order when it is received and never changes."""
+
+    customer_id: str
+    channel: str
+    reference: str | None
+    currency: str
+    total_minor: int
+    placed_at: datetime
+    received_at: datetime
+    destination: Destination
+    on_shortage: OnShortage
+    is_split_allowed: bool
+    # Ties together everything that this order sets off, also what no event or request causes directly.
+    correlation_id: str
+
+    def business_time(self, now: datetime) -> datetime:
+        """Return `now` in the time the order was placed in: replayed orders live in the past."""
+        return self.placed_at + (now - self.received_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """An order as it is placed."""
+
+    id: UUID
+    facts: OrderFacts
+    lines: tuple[OrderLine, ...]
+    address: Address
+    payment_token: str
+
+
+def total_of(lines: Iterable[OrderLine]) -> int:
+    """
+    Return what the lines cost, in minor units.
+
+    :raises OrderTooExpensive: if it is beyond what every reader of JSON represents exactly.
+    """
+    total = sum(line.quantity * line.unit_price_minor for line in lines)
+    if total > MINOR_MAX:
+        raise OrderTooExpensive(f"The lines add up to more than {MINOR_MAX} minor units.", field="/lines")
+    return total
+
+
+def units_by_sku(lines: Iterable[OrderLine]) -> tuple[SkuQuantity, ...]:
+    """Return the units of each SKU, in the order in which the SKUs first appear."""
+    units: dict[str, int] = {}
+    for line in lines:
+        units[line.sku] = units.get(line.sku, 0) + line.quantity
+    return tuple(SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in units.items())
+
+
+def check_business_time(moment: datetime, *, now: datetime, field: str) -> None:
+    """
+    Refuse a business time that cannot be meant.
+
+    :raises ImplausibleTime: if it is more than thirty years ago or more than a day ahead.
+    """
+    if moment > now + _BUSINESS_TIME_FUTURE_MAX:
+        raise ImplausibleTime("The time is more than a day ahead.", field=field)
+    if moment < now - _BUSINESS_TIME_PAST_MAX:
+        raise ImplausibleTime("The time is more than thirty years ago.", field=field)

@@ -1,0 +1,255 @@
+"""What the saga knows of one order, and what a transition makes of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final, TypeAlias
+from uuid import UUID, uuid5
+
+from libs.common.events.base import Event
+from libs.common.events.shapes import Allocation, SkuQuantity
+from services.orders.domain.order import OrderFacts, OrderStatus
+
+
+class ShipmentStatus(StrEnum):
+    """How far a parcel is; a later member outweighs an earlier one that arrives late."""
+
+    PLANNED = "planned"
+    CANCELLED = "cancelled"
+    DISPATCHED = "dispatched"
+    FAILED = "failed"
+    DELIVERED = "delivered"
+
+
+SHIPMENT_RANK: Final[Mapping[ShipmentStatus, int]] = {status: rank for rank, status in enumerate(ShipmentStatus)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipment:
+    """A parcel as far as logistics has told; the warehouse is unknown until it was planned or dispatched."""
+
+    id: UUID
+    status: ShipmentStatus
+    warehouse: str | None = None
+    dispatched_at: datetime | None = None
+    delivered_at: datetime | None = None
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the parcel has left its warehouse."""
+        return SHIPMENT_RANK[self.status] >= SHIPMENT_RANK[ShipmentStatus.DISPATCHED]
+
+
+class StepKind(StrEnum):
+    """What a payment provider can be asked to do."""
+
+    AUTHORISE = "authorise"
+    CAPTURE = "capture"
+    VOID = "void"
+    REFUND = "refund"
+
+
+class StepStatus(StrEnum):
+    """Where a payment step is. `waiting` is not to be carried out yet; `withdrawn` never was."""
+
+    WAITING = "waiting"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+
+
+OPEN_STEP: Final = frozenset({StepStatus.WAITING, StepStatus.PENDING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentStep:
+    """One thing asked of the payment provider; its id is the idempotency key, so it happens at most once."""
+
+    id: UUID
+    kind: StepKind
+    amount_minor: int
+    status: StepStatus = StepStatus.PENDING
+    return_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """
+    What the provider has done so far, in minor units; `version` counts the payment's own events.
+
+    `reference` is the provider's name for the amount that it holds.
+    """
+
+    version: int = 0
+    reference: str | None = None
+    authorised_minor: int = 0
+    captured_minor: int = 0
+    refunded_minor: int = 0
+    voided_minor: int = 0
+
+    @property
+    def held_minor(self) -> int:
+        """What the provider holds for us and has neither moved nor let go."""
+        return self.authorised_minor - self.captured_minor - self.voided_minor
+
+
+class TimerKind(StrEnum):
+    """What an order may wait for only so long."""
+
+    REVIEW = "review"
+    STOCK_REPLY = "stock-reply"
+    BACKORDER = "backorder"
+    PAYMENT = "payment"
+    DISPATCH = "dispatch"
+    CANCELLATION = "cancellation"
+    DELIVERY = "delivery"
+    SETTLEMENT = "settlement"
+
+
+# Every stage that is not final waits for something until a known time; nothing waits for ever unseen.
+STAGE_TIMER: Final[Mapping[OrderStatus, TimerKind]] = {
+    OrderStatus.RECEIVED: TimerKind.REVIEW,
+    OrderStatus.HELD: TimerKind.REVIEW,
+    OrderStatus.APPROVED: TimerKind.STOCK_REPLY,
+    OrderStatus.BACKORDERED: TimerKind.BACKORDER,
+    OrderStatus.RESERVED: TimerKind.PAYMENT,
+    OrderStatus.CONFIRMED: TimerKind.DISPATCH,
+    OrderStatus.CANCELLING: TimerKind.CANCELLATION,
+    OrderStatus.SHIPPED: TimerKind.DELIVERY,
+    OrderStatus.DELIVERED: TimerKind.SETTLEMENT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long an order may stay in each stage."""
+
+    review: timedelta = timedelta(days=7)
+    stock_reply: timedelta = timedelta(minutes=2)
+    backorder: timedelta = timedelta(days=30)
+    payment: timedelta = timedelta(minutes=15)
+    dispatch: timedelta = timedelta(days=7)
+    cancellation: timedelta = timedelta(minutes=30)
+    delivery: timedelta = timedelta(days=30)
+    settlement: timedelta = timedelta(hours=24)
+
+    def of(self, kind: TimerKind) -> timedelta:
+        """Return how long the stage with this timer may last."""
+        limit: timedelta = getattr(self, kind.replace("-", "_"))
+        return limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderState:
+    """
+    Everything the saga decides by.
+
+    `version` is the last `aggregate_version` used on orders.order.v1, `sequence` counts the stages entered.
+    `lines` are known while the order is under review, `allocations` while it waits for its payment: the two
+    long lists are needed nowhere else. `warehouses` are those that a parcel must come from.
+    """
+
+    id: UUID
+    facts: OrderFacts
+    status: OrderStatus
+    version: int = 0
+    sequence: int = 0
+    status_reason: str | None = None
+    deadline_at: datetime | None = None
+    stuck_since: datetime | None = None
+    payment: Payment = field(default_factory=Payment)
+    steps: tuple[PaymentStep, ...] = ()
+    shipments: tuple[Shipment, ...] = ()
+    warehouses: tuple[str, ...] = ()
+    lines: tuple[SkuQuantity, ...] = ()
+    allocations: tuple[Allocation, ...] = ()
+
+    def step(self, step_id: UUID) -> PaymentStep | None:
+        """Return a payment step."""
+        return next((step for step in self.steps if step.id == step_id), None)
+
+    def open_minor(self, kind: StepKind) -> int:
+        """Return the sum of the steps of a kind that may still happen."""
+        return sum(step.amount_minor for step in self.steps if step.kind is kind and step.status in OPEN_STEP)
+
+
+def step_id(order_id: UUID, name: str) -> UUID:
+    """Return the id of a payment step: deciding the same twice names the same step."""
+    return uuid5(order_id, name)
+
+
+class Answer(StrEnum):
+    """What the table says to a message in a stage."""
+
+    ADVANCE = "advance"
+    IGNORE = "ignore-duplicate"
+    REJECT = "reject"
+    COMPENSATE = "compensate"
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Tell the other services."""
+
+    event: Event
+    aggregate_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pay:
+    """Have a step carried out by the payment provider."""
+
+    step: PaymentStep
+
+
+@dataclass(frozen=True, slots=True)
+class CloseReturn:
+    """The customer has the money of a return back."""
+
+    return_id: UUID
+    refunded_minor: int
+
+
+Command: TypeAlias = Publish | Pay | CloseReturn
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Wake this order at `due_at`."""
+
+    kind: TimerKind
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClearTimer:
+    """Forget a timer."""
+
+    kind: TimerKind
+
+
+TimerChange: TypeAlias = SetTimer | ClearTimer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageEntered:
+    """A line of the order's timeline; `cause` is what led there, `detail` more about it."""
+
+    sequence: int
+    stage: OrderStatus
+    entered_at: datetime
+    cause: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What a message makes of an order: its next state and everything to be done with it, in order."""
+
+    state: OrderState
+    answer: Answer
+    commands: tuple[Command, ...] = ()
+    timers: tuple[TimerChange, ...] = ()
+    entered: tuple[StageEntered, ...] = ()

@@ -1,0 +1,206 @@
+"""Applies messages to the orders of one transaction, in memory, and writes what became of them at once."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from libs.common.events.base import Envelope
+from libs.common.events.orders import PaymentCaptured, RefundIssued, ReturnClosed
+from libs.common.telemetry.logs import get_logger
+from libs.common.telemetry.tracing import correlated
+from services.orders import metrics
+from services.orders.domain.fulfilment import transition
+from services.orders.domain.messages import DeadlinePassed, Message
+from services.orders.domain.order import NewOrder, OrderFacts
+from services.orders.domain.returns import ReturnStatus
+from services.orders.domain.state import (
+    Answer,
+    ClearTimer,
+    CloseReturn,
+    Command,
+    Deadlines,
+    OrderState,
+    Pay,
+    Publish,
+    SetTimer,
+    TimerKind,
+    Transition,
+)
+from services.orders.handlers.ports import Change, Unit
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How this shop runs its orders, and whom to tell about new payment commands."""
+
+    deadlines: Deadlines
+    wake_payments: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A message for one order, and the event that brought it."""
+
+    order_id: UUID
+    message: Message
+    cause: Envelope | None = None
+
+
+class Saga:
+    """
+    The orders of one transaction.
+
+    `load` locks them, `apply` follows the table one message at a time, `write` stores and publishes everything
+    in a fixed number of statements, however many orders and messages there were.
+    """
+
+    def __init__(self, unit: Unit, *, policy: Policy, now: datetime) -> None:
+        """Begin with no orders."""
+        self._unit = unit
+        self._policy = policy
+        self._now = now
+        self._changes: dict[UUID, Change] = {}
+        self._new: list[tuple[NewOrder, Change]] = []
+        self._closed: list[tuple[CloseReturn, Envelope | None, OrderFacts]] = []
+        self._answers: Counter[tuple[str, Answer]] = Counter()
+        self._money: Counter[tuple[type, str]] = Counter()
+        self._has_payments = False
+
+    async def load(self, order_ids: Collection[UUID]) -> None:
+        """Lock orders, waiting for whoever has them."""
+        self._take(await self._unit.orders.lock(order_ids))
+
+    async def load_free(self, order_ids: Collection[UUID]) -> Collection[UUID]:
+        """Lock those of the orders that nobody has, and return their ids."""
+        locked = await self._unit.orders.lock_free(order_ids)
+        self._take(locked)
+        return locked.keys()
+
+    def state(self, order_id: UUID) -> OrderState | None:
+        """Return an order in its present state."""
+        change = self._changes.get(order_id)
+        return None if change is None else change.after
+
+    def begin(self, order: NewOrder, first: Transition) -> None:
+        """Add an order that does not exist yet."""
+        change = Change(before=first.state, after=first.state)
+        self._new.append((order, change))
+        self._changes[order.id] = change
+        self._follow(change, first, None)
+
+    def apply(self, order_id: UUID, message: Message, cause: Envelope | None = None) -> Answer | None:
+        """Apply a message to a loaded order; return the table's answer, None if there is no such order."""
+        change = self._changes.get(order_id)
+        if change is None:
+            log.warning("saga.unknown_order", order_id=str(order_id), message=message.name)
+            return None
+        outcome = transition(change.after, message, self._now, self._policy.deadlines)
+        self._answers[message.name, outcome.answer] += 1
+        if outcome.answer is Answer.REJECT:
+            log.warning("saga.rejected", order_id=str(order_id), status=change.after.status, message=message.name)
+        self._follow(change, outcome, cause)
+        if isinstance(message, DeadlinePassed) and outcome.answer is Answer.IGNORE:
+            self.forget_timer(order_id, message.timer)
+        return outcome.answer
+
+    def forget_timer(self, order_id: UUID, kind: TimerKind) -> None:
+        """Drop a timer that has nothing to say any more."""
+        self._changes[order_id].timers[kind] = None
+
+    async def write(self) -> None:
+        """Store and publish everything; call it once, at the end."""
+        if self._new:
+            await self._unit.orders.add(self._new, now=self._now)
+        new_ids = {order.id for order, _ in self._new}
+        changed = [one for order_id, one in self._changes.items() if order_id not in new_ids and one.is_effective]
+        if changed:
+            await self._unit.orders.save(changed, now=self._now)
+        if self._closed:
+            await self._close_returns()
+        self._unit.after_commit(self._count)
+        if self._has_payments:
+            self._unit.after_commit(self._policy.wake_payments)
+
+    def _take(self, states: Mapping[UUID, OrderState]) -> None:
+        for order_id, state in states.items():
+            self._changes[order_id] = Change(before=state, after=state)
+
+    def _follow(self, change: Change, outcome: Transition, cause: Envelope | None) -> None:
+        change.after = outcome.state
+        cause_id = None if cause is None else cause.id
+        change.entered.extend((entry, cause_id) for entry in outcome.entered)
+        for timer in outcome.timers:
+            match timer:
+                case SetTimer(kind, due_at):
+                    change.timers[kind] = due_at
+                case ClearTimer(kind):
+                    change.timers[kind] = None
+        if not outcome.commands:
+            return
+        # What no event causes still belongs to the order: its correlation id ties it to the rest.
+        with correlated(outcome.state.facts.correlation_id):
+            for command in outcome.commands:
+                self._carry_out(command, cause, outcome.state.facts)
+
+    def _carry_out(self, command: Command, cause: Envelope | None, facts: OrderFacts) -> None:
+        match command:
+            case Publish(event, aggregate_version):
+                self._unit.outbox.add(event, aggregate_version=aggregate_version, cause=cause)
+                if isinstance(event, PaymentCaptured | RefundIssued):
+                    self._money[type(event), event.currency] += event.amount_minor
+            case Pay():
+                # The step itself is stored with the order's state.
+                self._has_payments = True
+            case CloseReturn():
+                self._closed.append((command, cause, facts))
+
+    async def _close_returns(self) -> None:
+        returns = {one.id: one for one in await self._unit.returns.get([one.return_id for one, _, _ in self._closed])}
+        closed = []
+        for command, cause, facts in self._closed:
+            received = returns[command.return_id]
+            done = replace(received, status=ReturnStatus.CLOSED, version=received.version + 1)
+            closed.append(done)
+            with correlated(facts.correlation_id):
+                self._unit.outbox.add(
+                    ReturnClosed(
+                        return_id=done.id,
+                        order_id=done.order_id,
+                        refunded_minor=command.refunded_minor,
+                        currency=done.currency,
+                    ),
+                    aggregate_version=done.version,
+                    cause=cause,
+                )
+        await self._unit.returns.save(closed, now=self._now)
+
+    def _count(self) -> None:
+        for order, _ in self._new:
+            metrics.orders_placed_total.labels(order.facts.currency).inc()
+        for change in self._changes.values():
+            for entry, _ in change.entered:
+                metrics.orders_stage_entered_total.labels(entry.stage).inc()
+        for (message, answer), times in self._answers.items():
+            metrics.orders_saga_messages_total.labels(message, answer).inc(times)
+        for (event_class, currency), minor in self._money.items():
+            counter = (
+                metrics.orders_captured_minor_total
+                if event_class is PaymentCaptured
+                else metrics.orders_refunded_minor_total
+            )
+            counter.labels(currency).inc(minor)
+
+
+async def advance_orders(
+    messages: Sequence[Addressed], *, unit: Unit, policy: Policy, now: datetime
+) -> list[Answer | None]:
+    """Apply messages in order and return the table's answer to each, None where there is no such order."""
+    saga = Saga(unit, policy=policy, now=now)
+    await saga.load({one.order_id for one in messages})
+    answers = [saga.apply(one.order_id, one.message, one.cause) for one in messages]
+    await saga.write()
+    return answers

@@ -1,0 +1,223 @@
+"""What the use cases need from outside."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from libs.common.decisions import DecisionLog
+from libs.common.events.base import Envelope, Event
+from services.orders.domain.order import NewOrder, OrderLine, OrderStatus
+from services.orders.domain.returns import Return
+from services.orders.domain.state import OrderState, StageEntered, StepKind, TimerKind
+from services.orders.handlers.queries import OrderViews
+
+Result = TypeVar("Result")
+
+
+class Outbox(Protocol):
+    """Events that leave with the surrounding transaction."""
+
+    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
+        """Publish `event` if and only if the transaction commits."""
+        ...
+
+
+@dataclass(slots=True)
+class Change:
+    """
+    What a transaction did to one order.
+
+    `entered` are its new stages with the id of the event that led there, `timers` the new time of each timer
+    that changed, None for one that is gone.
+    """
+
+    before: OrderState
+    after: OrderState
+    entered: list[tuple[StageEntered, UUID | None]] = field(default_factory=list)
+    timers: dict[TimerKind, datetime | None] = field(default_factory=dict)
+
+    @property
+    def is_effective(self) -> bool:
+        """Whether there is anything to store."""
+        return self.after is not self.before or bool(self.timers)
+
+
+class Orders(Protocol):
+    """The orders; whoever holds the lock of an order holds its payment, parcels, returns and timers too."""
+
+    async def lock(self, order_ids: Collection[UUID]) -> Mapping[UUID, OrderState]:
+        """Return those that exist, locked in the order of their ids until the transaction ends."""
+        ...
+
+    async def lock_free(self, order_ids: Collection[UUID]) -> Mapping[UUID, OrderState]:
+        """Return those that exist and that nobody else has locked, locked."""
+        ...
+
+    async def add(self, placed: Sequence[tuple[NewOrder, Change]], *, now: datetime) -> None:
+        """Store new orders."""
+        ...
+
+    async def save(self, changes: Sequence[Change], *, now: datetime) -> None:
+        """Store what became of locked orders."""
+        ...
+
+    async def lines_of(self, order_id: UUID) -> Sequence[OrderLine]:
+        """Return the lines of a locked order."""
+        ...
+
+    async def add_returned(self, order_id: UUID, quantities: Mapping[int, int]) -> None:
+        """Add to the returned quantities of lines, by line number; negative numbers take back."""
+        ...
+
+
+class Timers(Protocol):
+    """When orders have to be looked at."""
+
+    async def due_orders(self, *, now: datetime, limit: int) -> Sequence[UUID]:
+        """Return orders with a timer that is due, the most overdue first; nothing is locked."""
+        ...
+
+    async def due_of(self, order_ids: Collection[UUID], *, now: datetime) -> Sequence[tuple[UUID, TimerKind]]:
+        """Return the due timers of locked orders."""
+        ...
+
+
+class Returns(Protocol):
+    """Goods that come back."""
+
+    async def order_of(self, return_id: UUID) -> UUID | None:
+        """Return the order that a return belongs to."""
+        ...
+
+    async def get(self, return_ids: Collection[UUID]) -> Sequence[Return]:
+        """Return those that exist; their orders must be locked if they are to be changed."""
+        ...
+
+    async def add(self, one: Return) -> None:
+        """Store a new return of a locked order."""
+        ...
+
+    async def save(self, returns: Sequence[Return], *, now: datetime) -> None:
+        """Store what became of returns of locked orders."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentCommand:
+    """
+    A payment step that is due, claimed by one executor for as long as its lease lasts.
+
+    `id` is the idempotency key. `attempts` counts this one: above 1, an earlier attempt's outcome is unknown.
+    `reference` is the provider's name for the authorised amount that the step is about.
+    """
+
+    id: UUID
+    order_id: UUID
+    order_status: OrderStatus
+    kind: StepKind
+    amount_minor: int
+    currency: str
+    token: str
+    reference: str | None
+    attempts: int
+
+
+class PaymentOutcome(StrEnum):
+    """What is known of a payment command; `not-found` only answers a query, `unknown` may still become any."""
+
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    UNKNOWN = "unknown"
+    NOT_FOUND = "not-found"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentResult:
+    """What the provider says of one command; `reason` is why it declined, in our words."""
+
+    outcome: PaymentOutcome
+    provider_reference: str = ""
+    reason: str = ""
+
+
+class PaymentGateway(Protocol):
+    """
+    A payment provider.
+
+    Both methods return one result for each command, in order, and do not raise for what the provider or the
+    network does: whatever is not certain is `unknown`.
+    """
+
+    async def execute(self, commands: Sequence[PaymentCommand]) -> Sequence[PaymentResult]:
+        """Carry out commands; one whose key the provider has seen before is not carried out again."""
+        ...
+
+    async def query(self, commands: Sequence[PaymentCommand]) -> Sequence[PaymentResult]:
+        """Ask what became of commands, by their keys, without carrying anything out."""
+        ...
+
+
+class PaymentCommands(Protocol):
+    """The payment steps that wait to be carried out."""
+
+    async def claim(self, *, now: datetime, leased_until: datetime, limit: int) -> Sequence[PaymentCommand]:
+        """Take due commands that nobody else has; they are due again when the lease ends."""
+        ...
+
+    async def reschedule(self, due: Sequence[tuple[PaymentCommand, datetime]]) -> None:
+        """Set when claimed commands, whose outcome is unknown, are to be looked at again."""
+        ...
+
+
+class Unit(Protocol):
+    """One transaction: everything reached through it commits together or not at all."""
+
+    @property
+    def orders(self) -> Orders:
+        """The orders."""
+        ...
+
+    @property
+    def timers(self) -> Timers:
+        """Their timers."""
+        ...
+
+    @property
+    def returns(self) -> Returns:
+        """Their returns."""
+        ...
+
+    @property
+    def payments(self) -> PaymentCommands:
+        """Their payment steps."""
+        ...
+
+    @property
+    def views(self) -> OrderViews:
+        """What is read and not decided by."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox:
+        """The events that leave with it."""
+        ...
+
+    @property
+    def decisions(self) -> DecisionLog:
+        """The decisions recorded with it."""
+        ...
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back once the transaction has committed."""
+        ...
+
+
+class Units(Protocol):
+    """Opens transactions for what no request and no event asks for."""
+
+    async def run(self, work: Callable[[Unit], Awaitable[Result]]) -> Result:
+        """Run `work` in one transaction of its own."""
+        ...

@@ -1,0 +1,33 @@
+"""The business metrics of the orders service, beside those that all services share."""
+
+from prometheus_client import Counter, Gauge
+
+orders_placed_total = Counter("orders_placed_total", "Orders received and durable.", ["currency"])
+orders_stage_entered_total = Counter("orders_stage_entered_total", "Stages that orders entered.", ["stage"])
+orders_by_status = Gauge(
+    "orders_by_status", "Orders that are in a stage now; final stages are not counted.", ["status"]
+)
+orders_stuck = Gauge("orders_stuck", "Orders past a deadline, or refused by the payment provider, without progress.")
+orders_saga_messages_total = Counter(
+    "orders_saga_messages_total",
+    "Messages met by the saga: advance, compensate, ignore-duplicate or reject.",
+    ["message", "answer"],
+)
+orders_payment_commands_total = Counter(
+    "orders_payment_commands_total",
+    "Answers of the payment provider: succeeded, declined, unknown, or withdrawn before it was asked.",
+    ["kind", "outcome"],
+)
+orders_payment_unknown_resolved_total = Counter(
+    "orders_payment_unknown_resolved_total",
+    "Payment commands whose outcome was unknown at first and is known now.",
+    ["kind", "outcome"],
+)
+orders_payment_commands_open = Gauge(
+    "orders_payment_commands_open", "Payment commands that are not resolved yet.", ["kind"]
+)
+orders_deadlines_passed_total = Counter(
+    "orders_deadlines_passed_total", "Timers that fired while their stage lasted.", ["timer"]
+)
+orders_refunded_minor_total = Counter("orders_refunded_minor_total", "Money refunded, in minor units.", ["currency"])
+orders_captured_minor_total = Counter("orders_captured_minor_total", "Money captured, in minor units.", ["currency"])

@@ -1,0 +1,284 @@
+"""Writes new orders, and what became of locked ones, as arrays: one statement for each table that is concerned."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from services.orders.domain.order import Address, NewOrder
+from services.orders.domain.state import OrderState, PaymentStep, Shipment, StageEntered, TimerKind
+from services.orders.handlers.ports import Change
+
+_INSERT_ORDERS = """
+INSERT INTO orders (id, status, version, revision, sequence, status_reason, deadline_at, customer_id, channel,
+                    reference, currency, total_minor, country, latitude, longitude, on_shortage,
+                    is_split_allowed, correlation_id, placed_at, received_at, updated_at)
+SELECT id, status, version, 1, sequence, status_reason, deadline_at, customer_id, channel,
+       reference, currency, total_minor, country, latitude, longitude, on_shortage,
+       is_split_allowed, correlation_id, placed_at, received_at, $20
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
+            $9::text[], $10::text[], $11::bigint[], $12::text[], $13::float8[], $14::float8[], $15::text[],
+            $16::bool[], $17::text[], $18::timestamptz[], $19::timestamptz[])
+     AS placed (id, status, version, sequence, status_reason, deadline_at, customer_id, channel, reference,
+                currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed,
+                correlation_id, placed_at, received_at)
+"""
+_INSERT_LINES = """
+INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::bigint[])
+"""
+_INSERT_PAYMENTS = """
+INSERT INTO payments (order_id, token, currency, total_minor)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
+"""
+_INSERT_ADDRESSES = """
+INSERT INTO order_addresses (order_id, address)
+SELECT order_id, address::jsonb FROM unnest($1::uuid[], $2::text[]) AS one (order_id, address)
+"""
+_INSERT_TIMELINE = """
+INSERT INTO order_timeline (order_id, sequence, stage, entered_at, cause, cause_id, detail)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::text[], $6::uuid[], $7::text[])
+"""
+_CLEAR_TIMERS = """
+DELETE FROM order_timers USING unnest($1::uuid[], $2::text[]) AS gone (order_id, kind)
+WHERE order_timers.order_id = gone.order_id AND order_timers.kind = gone.kind
+"""
+_SET_TIMERS = """
+INSERT INTO order_timers (order_id, kind, due_at)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[])
+ON CONFLICT (order_id, kind) DO UPDATE SET due_at = excluded.due_at
+"""
+_UPDATE_ORDERS = """
+UPDATE orders SET status = changed.status, version = changed.version, sequence = changed.sequence,
+                  status_reason = changed.status_reason, deadline_at = changed.deadline_at,
+                  stuck_since = changed.stuck_since, revision = orders.revision + 1, updated_at = $8
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::timestamptz[], $7::timestamptz[])
+     AS changed (id, status, version, sequence, status_reason, deadline_at, stuck_since)
+WHERE orders.id = changed.id
+"""
+_UPDATE_PAYMENTS = """
+UPDATE payments SET version = changed.version, reference = changed.reference,
+                    authorised_minor = changed.authorised_minor, captured_minor = changed.captured_minor,
+                    refunded_minor = changed.refunded_minor, voided_minor = changed.voided_minor
+FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+     AS changed (order_id, version, reference, authorised_minor, captured_minor, refunded_minor, voided_minor)
+WHERE payments.order_id = changed.order_id
+"""
+_INSERT_STEPS = """
+INSERT INTO payment_commands (id, order_id, kind, amount_minor, status, return_id, due_at, created_at, resolved_at)
+SELECT *, $7::timestamptz, $7::timestamptz,
+       CASE WHEN status IN ('waiting', 'pending') THEN NULL ELSE $7::timestamptz END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::uuid[])
+     AS step (id, order_id, kind, amount_minor, status, return_id)
+"""
+_UPDATE_STEPS = """
+UPDATE payment_commands
+SET status = step.status,
+    due_at = CASE WHEN payment_commands.status = 'waiting' THEN $3::timestamptz ELSE payment_commands.due_at END,
+    resolved_at = CASE WHEN step.status IN ('waiting', 'pending') THEN NULL ELSE $3::timestamptz END
+FROM unnest($1::uuid[], $2::text[]) AS step (id, status)
+WHERE payment_commands.id = step.id
+"""
+_UPSERT_SHIPMENTS = """
+INSERT INTO order_shipments (order_id, shipment_id, warehouse, status, dispatched_at, delivered_at)
+SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[])
+ON CONFLICT (order_id, shipment_id) DO UPDATE
+SET warehouse = excluded.warehouse, status = excluded.status,
+    dispatched_at = excluded.dispatched_at, delivered_at = excluded.delivered_at
+"""
+_INSERT_ALLOCATIONS = """
+INSERT INTO order_allocations (order_id, warehouses, allocations)
+SELECT order_id, ARRAY(SELECT jsonb_array_elements_text(warehouses::jsonb)), allocations::jsonb
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS one (order_id, warehouses, allocations)
+"""
+
+_encode = msgspec.json.encode
+
+
+async def insert_orders(
+    driver: asyncpg.Connection, placed: Sequence[tuple[NewOrder, Change]], *, now: datetime
+) -> None:
+    """Insert new orders with all that belongs to them."""
+    states = [change.after for _, change in placed]
+    facts = [state.facts for state in states]
+    await driver.execute(
+        _INSERT_ORDERS,
+        [state.id for state in states],
+        [state.status.value for state in states],
+        [state.version for state in states],
+        [state.sequence for state in states],
+        [state.status_reason for state in states],
+        [state.deadline_at for state in states],
+        [one.customer_id for one in facts],
+        [one.channel for one in facts],
+        [one.reference for one in facts],
+        [one.currency for one in facts],
+        [one.total_minor for one in facts],
+        [one.destination.country for one in facts],
+        [one.destination.latitude for one in facts],
+        [one.destination.longitude for one in facts],
+        [one.on_shortage for one in facts],
+        [one.is_split_allowed for one in facts],
+        [one.correlation_id for one in facts],
+        [one.placed_at for one in facts],
+        [one.received_at for one in facts],
+        now,
+    )
+    lines = [(order.id, line) for order, _ in placed for line in order.lines]
+    await driver.execute(
+        _INSERT_LINES,
+        [order_id for order_id, _ in lines],
+        [line.line for _, line in lines],
+        [line.sku for _, line in lines],
+        [line.quantity for _, line in lines],
+        [line.unit_price_minor for _, line in lines],
+    )
+    await driver.execute(
+        _INSERT_PAYMENTS,
+        [state.id for state in states],
+        [order.payment_token for order, _ in placed],
+        [one.currency for one in facts],
+        [one.total_minor for one in facts],
+    )
+    addresses = [(order.id, order.address) for order, _ in placed if order.address != Address()]
+    if addresses:
+        texts = [_encode(address).decode() for _, address in addresses]
+        await driver.execute(_INSERT_ADDRESSES, [order_id for order_id, _ in addresses], texts)
+    changes = [change for _, change in placed]
+    await _write_timeline(driver, changes)
+    await _set_timers(driver, changes)
+
+
+async def save_changes(driver: asyncpg.Connection, changes: Sequence[Change], *, now: datetime) -> None:
+    """Write what differs between the states before and after."""
+    await _update_orders(driver, [one.after for one in changes if one.after is not one.before], now=now)
+    await _update_payments(driver, [one.after for one in changes if one.after.payment != one.before.payment])
+    await _write_steps(driver, changes, now=now)
+    await _write_shipments(driver, changes)
+    await _write_allocations(driver, [one.after for one in changes if _has_new_allocations(one)])
+    await _write_timeline(driver, changes)
+    await _clear_timers(driver, changes)
+    await _set_timers(driver, changes)
+
+
+async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState], *, now: datetime) -> None:
+    if states:
+        await driver.execute(
+            _UPDATE_ORDERS,
+            [state.id for state in states],
+            [state.status.value for state in states],
+            [state.version for state in states],
+            [state.sequence for state in states],
+            [state.status_reason for state in states],
+            [state.deadline_at for state in states],
+            [state.stuck_since for state in states],
+            now,
+        )
+
+
+async def _update_payments(driver: asyncpg.Connection, states: Sequence[OrderState]) -> None:
+    if states:
+        payments = [state.payment for state in states]
+        await driver.execute(
+            _UPDATE_PAYMENTS,
+            [state.id for state in states],
+            [payment.version for payment in payments],
+            [payment.reference for payment in payments],
+            [payment.authorised_minor for payment in payments],
+            [payment.captured_minor for payment in payments],
+            [payment.refunded_minor for payment in payments],
+            [payment.voided_minor for payment in payments],
+        )
+
+
+async def _write_steps(driver: asyncpg.Connection, changes: Iterable[Change], *, now: datetime) -> None:
+    new: list[tuple[UUID, PaymentStep]] = []
+    changed: list[PaymentStep] = []
+    for change in changes:
+        if change.after.steps is not change.before.steps:
+            before = {step.id: step for step in change.before.steps}
+            new.extend((change.after.id, step) for step in change.after.steps if step.id not in before)
+            changed.extend(step for step in change.after.steps if step != before.get(step.id, step))
+    if new:
+        await driver.execute(
+            _INSERT_STEPS,
+            [step.id for _, step in new],
+            [order_id for order_id, _ in new],
+            [step.kind.value for _, step in new],
+            [step.amount_minor for _, step in new],
+            [step.status.value for _, step in new],
+            [step.return_id for _, step in new],
+            now,
+        )
+    if changed:
+        await driver.execute(_UPDATE_STEPS, [step.id for step in changed], [step.status.value for step in changed], now)
+
+
+async def _write_shipments(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+    found: list[tuple[UUID, Shipment]] = []
+    for change in changes:
+        if change.after.shipments is not change.before.shipments:
+            before = set(change.before.shipments)
+            found.extend((change.after.id, parcel) for parcel in change.after.shipments if parcel not in before)
+    if found:
+        await driver.execute(
+            _UPSERT_SHIPMENTS,
+            [order_id for order_id, _ in found],
+            [parcel.id for _, parcel in found],
+            [parcel.warehouse for _, parcel in found],
+            [parcel.status.value for _, parcel in found],
+            [parcel.dispatched_at for _, parcel in found],
+            [parcel.delivered_at for _, parcel in found],
+        )
+
+
+def _has_new_allocations(change: Change) -> bool:
+    return bool(change.after.warehouses) and not change.before.warehouses
+
+
+async def _write_allocations(driver: asyncpg.Connection, states: Sequence[OrderState]) -> None:
+    if states:
+        await driver.execute(
+            _INSERT_ALLOCATIONS,
+            [state.id for state in states],
+            [_encode(state.warehouses).decode() for state in states],
+            [_encode(state.allocations).decode() for state in states],
+        )
+
+
+async def _write_timeline(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+    rows: list[tuple[UUID, StageEntered, UUID | None]] = [
+        (change.after.id, entry, cause_id) for change in changes for entry, cause_id in change.entered
+    ]
+    if rows:
+        await driver.execute(
+            _INSERT_TIMELINE,
+            [order_id for order_id, _, _ in rows],
+            [entry.sequence for _, entry, _ in rows],
+            [entry.stage.value for _, entry, _ in rows],
+            [entry.entered_at for _, entry, _ in rows],
+            [entry.cause for _, entry, _ in rows],
+            [cause_id for _, _, cause_id in rows],
+            [entry.detail for _, entry, _ in rows],
+        )
+
+
+async def _clear_timers(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+    gone = [(one.after.id, kind) for one in changes for kind, due_at in one.timers.items() if due_at is None]
+    if gone:
+        await driver.execute(_CLEAR_TIMERS, [order_id for order_id, _ in gone], [kind.value for _, kind in gone])
+
+
+async def _set_timers(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+    rows: list[tuple[UUID, TimerKind, datetime]] = [
+        (one.after.id, kind, due_at) for one in changes for kind, due_at in one.timers.items() if due_at is not None
+    ]
+    if rows:
+        await driver.execute(
+            _SET_TIMERS,
+            [order_id for order_id, _, _ in rows],
+            [kind.value for _, kind, _ in rows],
+            [due_at for _, _, due_at in rows],
+        )

@@ -1,0 +1,216 @@
+"""Loads and stores the orders of a transaction: a fixed number of statements, however many orders."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from libs.common.db import Transaction
+from libs.common.events.shapes import Allocation, Destination, SkuQuantity
+from services.orders.domain.order import NewOrder, OrderFacts, OrderLine, OrderStatus
+from services.orders.domain.state import (
+    OrderState,
+    Payment,
+    PaymentStep,
+    Shipment,
+    ShipmentStatus,
+    StepKind,
+    StepStatus,
+)
+from services.orders.handlers.ports import Change
+from services.orders.storage.changes import insert_orders, save_changes
+
+_LOCK = """
+SELECT id, status, version, sequence, status_reason, deadline_at, stuck_since, customer_id, channel, reference,
+       currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed, correlation_id,
+       placed_at, received_at
+FROM orders WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+"""
+_LOCK_FREE = f"{_LOCK} SKIP LOCKED"
+# Read after the lock, in statements of their own: one statement would see these rows as they were before the wait.
+_PAYMENTS = """
+SELECT order_id, version, reference, authorised_minor, captured_minor, refunded_minor, voided_minor
+FROM payments WHERE order_id = ANY($1::uuid[])
+"""
+_STEPS = """
+SELECT id, order_id, kind, amount_minor, status, return_id
+FROM payment_commands WHERE order_id = ANY($1::uuid[]) ORDER BY created_at, id
+"""
+_SHIPMENTS = """
+SELECT order_id, shipment_id, warehouse, status, dispatched_at, delivered_at
+FROM order_shipments WHERE order_id = ANY($1::uuid[]) ORDER BY shipment_id
+"""
+_ALLOCATIONS = """
+SELECT order_id, warehouses, CASE WHEN order_id = ANY($2::uuid[]) THEN allocations::text END AS allocations
+FROM order_allocations WHERE order_id = ANY($1::uuid[])
+"""
+_UNITS = """
+SELECT order_id, sku, sum(quantity)::bigint AS quantity
+FROM order_lines WHERE order_id = ANY($1::uuid[]) GROUP BY order_id, sku ORDER BY order_id, min(line)
+"""
+_LINES = """
+SELECT line, sku, quantity, unit_price_minor, returned_quantity
+FROM order_lines WHERE order_id = $1 ORDER BY line
+"""
+_ADD_RETURNED = """
+UPDATE order_lines SET returned_quantity = order_lines.returned_quantity + back.quantity
+FROM unnest($2::int[], $3::int[]) AS back (line, quantity)
+WHERE order_lines.order_id = $1 AND order_lines.line = back.line
+"""
+
+Item = TypeVar("Item")
+
+_UNDER_REVIEW = frozenset({OrderStatus.RECEIVED, OrderStatus.HELD})
+# Nothing was asked of the provider, no warehouse is known and no parcel exists before these stages.
+_BEFORE_STOCK = _UNDER_REVIEW | {OrderStatus.APPROVED, OrderStatus.BACKORDERED}
+_decode_allocations = msgspec.json.Decoder(tuple[Allocation, ...]).decode
+
+
+class PostgresOrders:
+    """The orders of one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Work in `transaction`."""
+        self._transaction = transaction
+
+    async def lock(self, order_ids: Collection[UUID]) -> Mapping[UUID, OrderState]:
+        """Return those that exist, locked in the order of their ids (see `Orders.lock`)."""
+        return await self._load(_LOCK, order_ids)
+
+    async def lock_free(self, order_ids: Collection[UUID]) -> Mapping[UUID, OrderState]:
+        """Return those that exist and that nobody else has locked (see `Orders.lock_free`)."""
+        return await self._load(_LOCK_FREE, order_ids)
+
+    async def add(self, placed: Sequence[tuple[NewOrder, Change]], *, now: datetime) -> None:
+        """Store new orders."""
+        await insert_orders(await self._transaction.driver(), placed, now=now)
+
+    async def save(self, changes: Sequence[Change], *, now: datetime) -> None:
+        """Store what became of locked orders."""
+        await save_changes(await self._transaction.driver(), changes, now=now)
+
+    async def lines_of(self, order_id: UUID) -> Sequence[OrderLine]:
+        """Return the lines of a locked order."""
+        driver = await self._transaction.driver()
+        return [OrderLine(**row) for row in await driver.fetch(_LINES, order_id)]
+
+    async def add_returned(self, order_id: UUID, quantities: Mapping[int, int]) -> None:
+        """Add to the returned quantities of lines (see `Orders.add_returned`)."""
+        if not quantities:
+            return
+        driver = await self._transaction.driver()
+        await driver.execute(_ADD_RETURNED, order_id, list(quantities), list(quantities.values()))
+        await driver.execute("UPDATE orders SET revision = revision + 1 WHERE id = $1", order_id)
+
+    async def _load(self, lock: str, order_ids: Collection[UUID]) -> dict[UUID, OrderState]:
+        driver = await self._transaction.driver()
+        rows = await driver.fetch(lock, list(order_ids))
+        if not rows:
+            return {}
+        parts = await _parts_of(driver, rows)
+        return {row["id"]: _state(row, parts) for row in rows}
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What belongs to the orders of one load, by order."""
+
+    payments: dict[UUID, Payment] = field(default_factory=dict)
+    steps: dict[UUID, tuple[PaymentStep, ...]] = field(default_factory=dict)
+    shipments: dict[UUID, tuple[Shipment, ...]] = field(default_factory=dict)
+    warehouses: dict[UUID, tuple[str, ...]] = field(default_factory=dict)
+    allocations: dict[UUID, tuple[Allocation, ...]] = field(default_factory=dict)
+    units: dict[UUID, list[SkuQuantity]] = field(default_factory=dict)
+
+
+async def _parts_of(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> _Parts:
+    parts = _Parts()
+    under_review = [row["id"] for row in rows if row["status"] in _UNDER_REVIEW]
+    if under_review:
+        for row in await driver.fetch(_UNITS, under_review):
+            units = SkuQuantity(sku=row["sku"], quantity=row["quantity"])
+            parts.units.setdefault(row["order_id"], []).append(units)
+    with_stock = [row["id"] for row in rows if row["status"] not in _BEFORE_STOCK]
+    if not with_stock:
+        return parts
+    for row in await driver.fetch(_PAYMENTS, with_stock):
+        order_id, *amounts = row.values()
+        parts.payments[order_id] = Payment(**dict(zip(_AMOUNTS, amounts, strict=True)))
+    for row in await driver.fetch(_STEPS, with_stock):
+        _append(parts.steps, row["order_id"], _step(row))
+    for row in await driver.fetch(_SHIPMENTS, with_stock):
+        _append(parts.shipments, row["order_id"], _shipment(row))
+    reserved = [row["id"] for row in rows if row["status"] == OrderStatus.RESERVED]
+    for row in await driver.fetch(_ALLOCATIONS, with_stock, reserved):
+        parts.warehouses[row["order_id"]] = tuple(row["warehouses"])
+        if row["allocations"] is not None:
+            parts.allocations[row["order_id"]] = _decode_allocations(row["allocations"])
+    return parts
+
+
+_AMOUNTS = ("version", "reference", "authorised_minor", "captured_minor", "refunded_minor", "voided_minor")
+_NO_PAYMENT = Payment()
+
+
+def _state(row: asyncpg.Record, parts: _Parts) -> OrderState:
+    order_id = row["id"]
+    return OrderState(
+        id=order_id,
+        facts=_facts(row),
+        status=OrderStatus(row["status"]),
+        version=row["version"],
+        sequence=row["sequence"],
+        status_reason=row["status_reason"],
+        deadline_at=row["deadline_at"],
+        stuck_since=row["stuck_since"],
+        payment=parts.payments.get(order_id, _NO_PAYMENT),
+        steps=parts.steps.get(order_id, ()),
+        shipments=parts.shipments.get(order_id, ()),
+        warehouses=parts.warehouses.get(order_id, ()),
+        lines=tuple(parts.units.get(order_id, ())),
+        allocations=parts.allocations.get(order_id, ()),
+    )
+
+
+def _facts(row: asyncpg.Record) -> OrderFacts:
+    return OrderFacts(
+        customer_id=row["customer_id"],
+        channel=row["channel"],
+        reference=row["reference"],
+        currency=row["currency"],
+        total_minor=row["total_minor"],
+        placed_at=row["placed_at"],
+        received_at=row["received_at"],
+        destination=Destination(country=row["country"], latitude=row["latitude"], longitude=row["longitude"]),
+        on_shortage=row["on_shortage"],
+        is_split_allowed=row["is_split_allowed"],
+        correlation_id=row["correlation_id"],
+    )
+
+
+def _step(row: asyncpg.Record) -> PaymentStep:
+    return PaymentStep(
+        id=row["id"],
+        kind=StepKind(row["kind"]),
+        amount_minor=row["amount_minor"],
+        status=StepStatus(row["status"]),
+        return_id=row["return_id"],
+    )
+
+
+def _shipment(row: asyncpg.Record) -> Shipment:
+    return Shipment(
+        id=row["shipment_id"],
+        status=ShipmentStatus(row["status"]),
+        warehouse=row["warehouse"],
+        dispatched_at=row["dispatched_at"],
+        delivered_at=row["delivered_at"],
+    )
+
+
+def _append(found: dict[UUID, tuple[Item, ...]], order_id: UUID, item: Item) -> None:
+    found[order_id] = (*found.get(order_id, ()), item)

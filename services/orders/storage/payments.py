@@ -1,0 +1,68 @@
+"""The payment steps that wait to be carried out."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from libs.common.db import Transaction
+from services.orders.domain.order import OrderStatus
+from services.orders.domain.state import StepKind
+from services.orders.handlers.ports import PaymentCommand
+
+# SKIP LOCKED: executors share the work instead of waiting for each other. The lease outlives the transaction.
+_CLAIM = """
+WITH claimed AS (
+    UPDATE payment_commands SET attempts = attempts + 1, due_at = $2
+    WHERE id IN (
+        SELECT id FROM payment_commands WHERE status = 'pending' AND due_at <= $1
+        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, order_id, kind, amount_minor, attempts
+)
+SELECT claimed.id, claimed.order_id, orders.status AS order_status, claimed.kind, claimed.amount_minor,
+       payments.currency, payments.token, payments.reference, claimed.attempts
+FROM claimed JOIN orders ON orders.id = claimed.order_id JOIN payments ON payments.order_id = claimed.order_id
+ORDER BY claimed.id
+"""
+# Whoever claimed the command after our lease ended has counted an attempt: then it is no longer ours to move.
+_RESCHEDULE = """
+UPDATE payment_commands SET due_at = later.due_at
+FROM unnest($1::uuid[], $2::int[], $3::timestamptz[]) AS later (id, attempts, due_at)
+WHERE payment_commands.id = later.id AND payment_commands.attempts = later.attempts
+      AND payment_commands.status = 'pending'
+"""
+
+
+class PostgresPaymentCommands:
+    """The payment steps, as the executors of one transaction see them."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Work in `transaction`."""
+        self._transaction = transaction
+
+    async def claim(self, *, now: datetime, leased_until: datetime, limit: int) -> Sequence[PaymentCommand]:
+        """Take due commands that nobody else has (see `PaymentCommands.claim`)."""
+        driver = await self._transaction.driver()
+        return [
+            PaymentCommand(
+                id=row["id"],
+                order_id=row["order_id"],
+                order_status=OrderStatus(row["order_status"]),
+                kind=StepKind(row["kind"]),
+                amount_minor=row["amount_minor"],
+                currency=row["currency"],
+                token=row["token"],
+                reference=row["reference"],
+                attempts=row["attempts"],
+            )
+            for row in await driver.fetch(_CLAIM, now, leased_until, limit)
+        ]
+
+    async def reschedule(self, due: Sequence[tuple[PaymentCommand, datetime]]) -> None:
+        """Set when claimed commands are to be looked at again (see `PaymentCommands.reschedule`)."""
+        driver = await self._transaction.driver()
+        await driver.execute(
+            _RESCHEDULE,
+            [command.id for command, _ in due],
+            [command.attempts for command, _ in due],
+            [due_at for _, due_at in due],
+        )

@@ -1,0 +1,128 @@
+"""Returns in the database."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from libs.common.db import Transaction
+from services.orders.domain.returns import Return, ReturnLine, ReturnStatus
+
+_ORDER_OF = "SELECT order_id FROM returns WHERE id = $1"
+_RETURNS = """
+SELECT id, order_id, status, version, reason, currency, requested_at, warehouse, received_at
+FROM returns WHERE id = ANY($1::uuid[]) ORDER BY id
+"""
+# The latest lines first, as they were chosen: a receipt fills them in the same order.
+_LINES = """
+SELECT return_id, line, sku, quantity, unit_price_minor, received_quantity, restocked_quantity
+FROM return_lines WHERE return_id = ANY($1::uuid[]) ORDER BY return_id, line DESC
+"""
+_INSERT = """
+INSERT INTO returns (id, order_id, status, version, reason, currency, refund_minor, requested_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+_INSERT_LINES = """
+INSERT INTO return_lines (return_id, line, sku, quantity, unit_price_minor)
+SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::bigint[])
+"""
+_UPDATE = """
+UPDATE returns SET status = changed.status, version = changed.version, refund_minor = changed.refund_minor,
+                   warehouse = changed.warehouse, received_at = changed.received_at,
+                   closed_at = CASE WHEN changed.status = 'closed' THEN $7::timestamptz END
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[])
+     AS changed (id, status, version, refund_minor, warehouse, received_at)
+WHERE returns.id = changed.id
+"""
+_UPDATE_LINES = """
+UPDATE return_lines SET received_quantity = changed.received_quantity,
+                        restocked_quantity = changed.restocked_quantity
+FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[])
+     AS changed (return_id, line, received_quantity, restocked_quantity)
+WHERE return_lines.return_id = changed.return_id AND return_lines.line = changed.line
+"""
+
+
+class PostgresReturns:
+    """The returns, as one transaction sees them."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Work in `transaction`."""
+        self._transaction = transaction
+
+    async def order_of(self, return_id: UUID) -> UUID | None:
+        """Return the order that a return belongs to."""
+        driver = await self._transaction.driver()
+        order_id: UUID | None = await driver.fetchval(_ORDER_OF, return_id)
+        return order_id
+
+    async def get(self, return_ids: Collection[UUID]) -> Sequence[Return]:
+        """Return those that exist."""
+        driver = await self._transaction.driver()
+        rows = await driver.fetch(_RETURNS, list(return_ids))
+        lines: dict[UUID, list[ReturnLine]] = {row["id"]: [] for row in rows}
+        for line in await driver.fetch(_LINES, list(lines)):
+            return_id, *values = line.values()
+            lines[return_id].append(ReturnLine(**dict(zip(_LINE_FIELDS, values, strict=True))))
+        return [
+            Return(
+                id=row["id"],
+                order_id=row["order_id"],
+                status=ReturnStatus(row["status"]),
+                version=row["version"],
+                reason=row["reason"],
+                currency=row["currency"],
+                lines=tuple(lines[row["id"]]),
+                requested_at=row["requested_at"],
+                warehouse=row["warehouse"],
+                received_at=row["received_at"],
+            )
+            for row in rows
+        ]
+
+    async def add(self, one: Return) -> None:
+        """Store a new return."""
+        driver = await self._transaction.driver()
+        await driver.execute(
+            _INSERT,
+            one.id,
+            one.order_id,
+            one.status.value,
+            one.version,
+            one.reason,
+            one.currency,
+            one.refund_minor,
+            one.requested_at,
+        )
+        await driver.execute(
+            _INSERT_LINES,
+            one.id,
+            [line.line for line in one.lines],
+            [line.sku for line in one.lines],
+            [line.quantity for line in one.lines],
+            [line.unit_price_minor for line in one.lines],
+        )
+
+    async def save(self, returns: Sequence[Return], *, now: datetime) -> None:
+        """Store what became of returns."""
+        driver = await self._transaction.driver()
+        await driver.execute(
+            _UPDATE,
+            [one.id for one in returns],
+            [one.status.value for one in returns],
+            [one.version for one in returns],
+            [one.refund_minor for one in returns],
+            [one.warehouse for one in returns],
+            [one.received_at for one in returns],
+            now,
+        )
+        lines = [(one.id, line) for one in returns for line in one.lines]
+        await driver.execute(
+            _UPDATE_LINES,
+            [return_id for return_id, _ in lines],
+            [line.line for _, line in lines],
+            [line.received_quantity for _, line in lines],
+            [line.restocked_quantity for _, line in lines],
+        )
+
+
+_LINE_FIELDS = ("line", "sku", "quantity", "unit_price_minor", "received_quantity", "restocked_quantity")

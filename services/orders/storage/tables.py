@@ -1,0 +1,250 @@
+"""The tables of the orders service. What would be a lie about an order or its money cannot be stored."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from libs.common.db import new_metadata
+from libs.common.decisions.storage import declare_decisions
+from libs.common.http.idempotency import idempotency_keys_table
+from libs.common.messaging.tables import declare_inbox
+from libs.common.outbox.tables import declare_outbox
+from services.orders.domain.order import TERMINAL, OrderStatus
+from services.orders.domain.returns import ReturnStatus
+from services.orders.domain.state import ShipmentStatus, StepKind, StepStatus, TimerKind
+
+metadata = new_metadata()
+
+declare_outbox(metadata)
+declare_inbox(metadata)
+declare_decisions(metadata)
+idempotency_keys_table(metadata)
+
+
+def _one_of(column: str, allowed: type[StrEnum] | Iterable[StrEnum]) -> str:
+    return f"{column} IN ({', '.join(repr(str(one)) for one in allowed)})"
+
+
+_TERMINAL: Final = _one_of("status", sorted(TERMINAL))
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("status", Text, nullable=False),
+    # The last aggregate_version used on orders.order.v1; revision counts every change of what is shown.
+    Column("version", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("status_reason", Text),
+    Column("deadline_at", DateTime(timezone=True)),
+    Column("stuck_since", DateTime(timezone=True)),
+    Column("customer_id", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("reference", Text),
+    Column("currency", Text, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    Column("country", Text, nullable=False),
+    Column("latitude", Double),
+    Column("longitude", Double),
+    Column("on_shortage", Text, nullable=False),
+    Column("is_split_allowed", Boolean, nullable=False),
+    Column("correlation_id", Text, nullable=False),
+    Column("placed_at", DateTime(timezone=True), nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint(_one_of("status", OrderStatus), name="status"),
+    CheckConstraint("total_minor >= 0", name="total"),
+    CheckConstraint("on_shortage IN ('backorder', 'refuse')", name="on_shortage"),
+    # An accepted order is at its end or waits for something until a known time.
+    CheckConstraint(f"({_TERMINAL}) = (deadline_at IS NULL)", name="deadline"),
+    # Serves GET /orders?status=… and the count of open orders by stage.
+    Index("orders_status_id_idx", "status", "id"),
+    # Serves GET /orders?customer_id=….
+    Index("orders_customer_id_id_idx", "customer_id", "id"),
+    # Serves the count of stuck orders, of which there should be none.
+    Index("orders_stuck_idx", "id", postgresql_where=text("stuck_since IS NOT NULL")),
+    # A row changes five or six times in its life: leave room on its page.
+    postgresql_with={"fillfactor": "70"},
+)
+
+# The rows below are written in the transaction that holds or inserts their order, and orders are never deleted,
+# so the hot tables do without foreign keys; those that are about money have them.
+order_lines = Table(
+    "order_lines",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("sku", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("unit_price_minor", BigInteger, nullable=False),
+    Column("returned_quantity", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint("quantity > 0", name="quantity"),
+    CheckConstraint("unit_price_minor >= 0", name="unit_price"),
+    # Never more back than bought, whoever asks at the same time.
+    CheckConstraint("returned_quantity BETWEEN 0 AND quantity", name="returned"),
+)
+
+# Personal data: apart from the order, so that it can be erased and is never copied by an order's updates.
+order_addresses = Table(
+    "order_addresses",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("address", JSONB, nullable=False),
+)
+
+order_allocations = Table(
+    "order_allocations",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("warehouses", ARRAY(Text), nullable=False),
+    Column("allocations", JSONB, nullable=False),
+    CheckConstraint("cardinality(warehouses) > 0", name="warehouses"),
+)
+
+order_shipments = Table(
+    "order_shipments",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("shipment_id", Uuid, primary_key=True),
+    Column("warehouse", Text),
+    Column("status", Text, nullable=False),
+    Column("dispatched_at", DateTime(timezone=True)),
+    Column("delivered_at", DateTime(timezone=True)),
+    CheckConstraint(_one_of("status", ShipmentStatus), name="status"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+order_timeline = Table(
+    "order_timeline",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("stage", Text, nullable=False),
+    Column("entered_at", DateTime(timezone=True), nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("cause_id", Uuid),
+    Column("detail", Text),
+    CheckConstraint(_one_of("stage", OrderStatus), name="stage"),
+)
+
+order_timers = Table(
+    "order_timers",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint(_one_of("kind", TimerKind), name="kind"),
+    # Serves the search for due timers.
+    Index("order_timers_due_at_idx", "due_at"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("order_id", Uuid, ForeignKey("orders.id"), primary_key=True),
+    # The last aggregate_version used on orders.payment.v1.
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    Column("token", Text, nullable=False),
+    Column("reference", Text),
+    Column("currency", Text, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    Column("authorised_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("captured_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("refunded_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("voided_minor", BigInteger, nullable=False, server_default=text("0")),
+    # Never more refunded than captured, never more captured or let go than authorised, never more than the total.
+    CheckConstraint("refunded_minor BETWEEN 0 AND captured_minor", name="refunded"),
+    CheckConstraint("captured_minor >= 0 AND voided_minor >= 0", name="captured"),
+    CheckConstraint("captured_minor + voided_minor <= authorised_minor", name="held"),
+    CheckConstraint("authorised_minor <= total_minor", name="authorised"),
+    postgresql_with={"fillfactor": "70"},
+)
+
+payment_commands = Table(
+    "payment_commands",
+    metadata,
+    # The idempotency key at the provider.
+    Column("id", Uuid, primary_key=True),
+    Column("order_id", Uuid, ForeignKey("payments.order_id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("return_id", Uuid),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # When to try (again); while an executor has the command, the end of its lease.
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("resolved_at", DateTime(timezone=True)),
+    CheckConstraint(_one_of("kind", StepKind), name="kind"),
+    CheckConstraint(_one_of("status", StepStatus), name="status"),
+    CheckConstraint("amount_minor > 0", name="amount"),
+    CheckConstraint("(status IN ('waiting', 'pending')) = (resolved_at IS NULL)", name="resolved"),
+    Index("payment_commands_order_id_idx", "order_id"),
+    # Serves the claim of due commands.
+    Index("payment_commands_due_at_idx", "due_at", postgresql_where=text("status = 'pending'")),
+    # One refund for each return, and one capture for each order, whatever the code above believes.
+    Index("payment_commands_return_id_idx", "return_id", unique=True, postgresql_where=text("return_id IS NOT NULL")),
+    Index(
+        "payment_commands_capture_idx",
+        "order_id",
+        unique=True,
+        postgresql_where=text("kind = 'capture' AND status IN ('waiting', 'pending', 'succeeded')"),
+    ),
+)
+
+returns = Table(
+    "returns",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("order_id", Uuid, ForeignKey("orders.id"), nullable=False),
+    Column("status", Text, nullable=False),
+    # The last aggregate_version used on orders.return.v1.
+    Column("version", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("refund_minor", BigInteger, nullable=False),
+    Column("warehouse", Text),
+    Column("requested_at", DateTime(timezone=True), nullable=False),
+    Column("received_at", DateTime(timezone=True)),
+    Column("closed_at", DateTime(timezone=True)),
+    CheckConstraint(_one_of("status", ReturnStatus), name="status"),
+    CheckConstraint("refund_minor >= 0", name="refund"),
+    CheckConstraint("(status = 'requested') = (received_at IS NULL)", name="received"),
+    CheckConstraint("(status = 'closed') = (closed_at IS NOT NULL)", name="closed"),
+    Index("returns_order_id_idx", "order_id"),
+)
+
+return_lines = Table(
+    "return_lines",
+    metadata,
+    Column("return_id", Uuid, ForeignKey("returns.id"), primary_key=True),
+    # The order's line.
+    Column("line", Integer, primary_key=True),
+    Column("sku", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("unit_price_minor", BigInteger, nullable=False),
+    Column("received_quantity", Integer, nullable=False, server_default=text("0")),
+    Column("restocked_quantity", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint("quantity > 0", name="quantity"),
+    CheckConstraint("received_quantity BETWEEN 0 AND quantity", name="received"),
+    CheckConstraint("restocked_quantity BETWEEN 0 AND received_quantity", name="restocked"),
+)

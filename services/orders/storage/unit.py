@@ -1,0 +1,56 @@
+"""One transaction with everything that a use case reaches through it."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from libs.common.clock import Clock
+from libs.common.db import Database, Transaction
+from libs.common.decisions.storage import PostgresDecisionLog
+from libs.common.outbox import OutboxWriter
+from services.orders.handlers.ports import Unit
+from services.orders.storage.orders import PostgresOrders
+from services.orders.storage.payments import PostgresPaymentCommands
+from services.orders.storage.returns import PostgresReturns
+from services.orders.storage.timers import PostgresTimers
+from services.orders.storage.views import PostgresOrderViews
+
+Result = TypeVar("Result")
+
+_SOURCE = "orders"
+
+
+class PostgresUnit:
+    """The adapters of one transaction."""
+
+    def __init__(self, transaction: Transaction, *, clock: Clock, wake_relay: Callable[[], None] | None = None) -> None:
+        """Work in `transaction`, which somebody else commits."""
+        self.orders = PostgresOrders(transaction)
+        self.timers = PostgresTimers(transaction)
+        self.returns = PostgresReturns(transaction)
+        self.payments = PostgresPaymentCommands(transaction)
+        self.views = PostgresOrderViews(transaction)
+        self.outbox = OutboxWriter(transaction, source=_SOURCE, clock=clock, wake_relay=wake_relay)
+        self.decisions = PostgresDecisionLog(transaction)
+        self._transaction = transaction
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back once the transaction has committed."""
+        self._transaction.after_commit(callback)
+
+
+class PostgresUnits:
+    """Makes units of transactions, its own or another's."""
+
+    def __init__(self, database: Database, *, clock: Clock, wake_relay: Callable[[], None] | None = None) -> None:
+        """`wake_relay` is called after each commit with events, if the relay is in the same process."""
+        self._database = database
+        self._clock = clock
+        self._wake_relay = wake_relay
+
+    def bind(self, transaction: Transaction) -> Unit:
+        """Return the unit of a transaction that the caller commits."""
+        return PostgresUnit(transaction, clock=self._clock, wake_relay=self._wake_relay)
+
+    async def run(self, work: Callable[[Unit], Awaitable[Result]]) -> Result:
+        """Run `work` in one transaction of its own."""
+        return await self._database.run(lambda transaction: work(self.bind(transaction)))

@@ -1,0 +1,111 @@
+"""The read side: columns to values, keyset pages."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+import asyncpg
+
+from libs.common.db import Transaction
+from services.orders.domain.order import OrderLine, OrderStatus
+from services.orders.handlers.queries import OrderFilter, OrderView, Progress, ShipmentView, TimelineEntry
+
+_ORDER = """
+SELECT orders.id, orders.version, orders.revision, status, status_reason, deadline_at, customer_id, channel,
+       orders.reference, orders.currency, orders.total_minor, placed_at, received_at,
+       authorised_minor, captured_minor, refunded_minor
+FROM orders JOIN payments ON payments.order_id = orders.id
+"""
+_FIND = f"{_ORDER} WHERE orders.id = $1"
+_LINES = """
+SELECT order_id, line, sku, quantity, unit_price_minor, returned_quantity
+FROM order_lines WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, line
+"""
+_SHIPMENTS = """
+SELECT order_id, shipment_id, warehouse, status
+FROM order_shipments WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, shipment_id
+"""
+_TIMELINE = """
+SELECT sequence, stage, entered_at, cause, cause_id, detail
+FROM order_timeline WHERE order_id = $1 AND sequence > $2 ORDER BY sequence
+"""
+_PROGRESS = "SELECT id, status, sequence FROM orders WHERE id = ANY($1::uuid[])"
+
+_AFTER_EVERY_ID = UUID(int=2**128 - 1)
+
+
+class PostgresOrderViews:
+    """The read side, in one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Read in `transaction`."""
+        self._transaction = transaction
+
+    async def find(self, order_id: UUID) -> OrderView | None:
+        """Return an order."""
+        driver = await self._transaction.driver()
+        views = await _with_parts(driver, await driver.fetch(_FIND, order_id))
+        return views[0] if views else None
+
+    async def page(self, wanted: OrderFilter, *, limit: int) -> Sequence[OrderView]:
+        """Return orders, newest first."""
+        # Only the conditions there are, so that each query has one index to go by.
+        conditions = ["orders.id < $1"]
+        arguments: list[object] = [wanted.before_id or _AFTER_EVERY_ID, limit]
+        for column, value in (("status", wanted.status), ("customer_id", wanted.customer_id)):
+            if value is not None:
+                arguments.append(value)
+                conditions.append(f"{column} = ${len(arguments)}")
+        driver = await self._transaction.driver()
+        query = f"{_ORDER} WHERE {' AND '.join(conditions)} ORDER BY orders.id DESC LIMIT $2"
+        rows = await driver.fetch(query, *arguments)
+        return await _with_parts(driver, rows)
+
+    async def timeline(self, order_id: UUID, *, after: int = 0) -> Sequence[TimelineEntry]:
+        """Return the stages that an order entered after the one numbered `after`."""
+        driver = await self._transaction.driver()
+        return [
+            TimelineEntry(
+                sequence=row["sequence"],
+                stage=OrderStatus(row["stage"]),
+                entered_at=row["entered_at"],
+                cause=row["cause"],
+                cause_id=row["cause_id"],
+                detail=row["detail"],
+            )
+            for row in await driver.fetch(_TIMELINE, order_id, after)
+        ]
+
+    async def progress(self, order_ids: Collection[UUID]) -> Sequence[Progress]:
+        """Return how far orders are."""
+        driver = await self._transaction.driver()
+        rows = await driver.fetch(_PROGRESS, list(order_ids))
+        return [Progress(row["id"], OrderStatus(row["status"]), row["sequence"]) for row in rows]
+
+
+async def _with_parts(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> list[OrderView]:
+    if not rows:
+        return []
+    order_ids = [row["id"] for row in rows]
+    lines: dict[UUID, list[OrderLine]] = {order_id: [] for order_id in order_ids}
+    for row in await driver.fetch(_LINES, order_ids):
+        order_id, line, sku, quantity, unit_price_minor, returned_quantity = row.values()
+        lines[order_id].append(
+            OrderLine(
+                line=line,
+                sku=sku,
+                quantity=quantity,
+                unit_price_minor=unit_price_minor,
+                returned_quantity=returned_quantity,
+            )
+        )
+    shipments: dict[UUID, list[ShipmentView]] = {order_id: [] for order_id in order_ids}
+    for row in await driver.fetch(_SHIPMENTS, order_ids):
+        order_id, shipment_id, warehouse, status = row.values()
+        shipments[order_id].append(ShipmentView(shipment_id=shipment_id, warehouse=warehouse, status=status))
+    return [_view(row, lines[row["id"]], shipments[row["id"]]) for row in rows]
+
+
+def _view(row: asyncpg.Record, lines: Sequence[OrderLine], shipments: Sequence[ShipmentView]) -> OrderView:
+    fields = dict(row)
+    fields["status"] = OrderStatus(row["status"])
+    return OrderView(**fields, lines=tuple(lines), shipments=tuple(shipments))

@@ -1,0 +1,136 @@
+"""A shop's inventory on a database of its own, driven without a broker: events in, levels and events out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from libs.common.clock import FixedClock
+from libs.common.db import Database
+from libs.common.events.base import Envelope, Event, EventReader, Topic
+from libs.common.events.inventory import StockLevelChanged
+from libs.common.events.registry import EVENTS
+from libs.common.messaging.consumer import Subscription
+from libs.common.messaging.inbox import claim_new
+from libs.common.outbox.writer import decode_headers
+from services.inventory.bootstrap import Adapters
+from services.inventory.consumers import intake_subscription, reservations_subscription
+from services.inventory.domain.warehouses import Warehouse
+from services.inventory.handlers.audit import Drift
+from services.inventory.handlers.backorders import continue_queue
+from services.inventory.handlers.queries import ReservationView
+from services.inventory.handlers.warehouses import put_warehouse
+from services.inventory.storage.books import PostgresBooks
+from services.inventory.storage.views import PostgresInventoryViews
+from tests.unit.inventory.builders import NOON, WAREHOUSES, envelope
+
+AnyEvent = TypeVar("AnyEvent", bound=Event)
+
+_reader = EventReader(EVENTS.values())
+
+
+@dataclass
+class Shop:
+    """The service's own handlers in transactions of their own, as its consumers call them."""
+
+    database: Database
+    clock: FixedClock
+
+    @classmethod
+    async def open(cls, database: Database, warehouses: Sequence[Warehouse] = WAREHOUSES) -> "Shop":
+        shop = cls(database, FixedClock(NOON))
+        for warehouse in warehouses:
+            await shop.register(warehouse)
+        return shop
+
+    @property
+    def adapters(self) -> Adapters:
+        return Adapters(database=self.database, clock=self.clock)
+
+    async def register(self, warehouse: Warehouse) -> Warehouse:
+        async with self.database.transaction() as transaction:
+            saved, _ = await put_warehouse(warehouse, tools=self.adapters.tools_of(transaction))
+        return saved
+
+    async def reports(self, *events: Event | Envelope) -> list[Envelope]:
+        """Let warehouses report, all in one batch."""
+        return await self._consume(intake_subscription(self.adapters.tools_of, event_age_years_max=10), events)
+
+    async def orders(self, *events: Event | Envelope) -> list[Envelope]:
+        """Let things happen to orders, all in one batch."""
+        return await self._consume(reservations_subscription(self.adapters.tools_of), events)
+
+    async def _consume(self, subscription: Subscription, events: Sequence[Event | Envelope]) -> list[Envelope]:
+        batch = [one if isinstance(one, Envelope) else envelope(one) for one in events]
+        async with self.database.transaction() as transaction:
+            fresh = await claim_new(transaction, group=subscription.group, envelopes=batch)
+            if fresh:
+                await subscription.handle(fresh, transaction)
+        return batch
+
+    async def continue_queues(self) -> int:
+        """Serve the rest of all queues; return in how many transactions."""
+        for steps in range(1000):
+            async with self.database.transaction() as transaction:
+                if await continue_queue(self.adapters.tools_of(transaction)) is None:
+                    return steps
+        raise AssertionError("the queues never end")
+
+    async def level(self, sku: str, warehouse: str = "LON") -> tuple[int, int]:
+        """Return on hand and reserved."""
+        row = (await self.levels()).get((sku, warehouse), (0, 0))
+        return (row[0], row[1])
+
+    async def levels(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        """Return on hand, reserved, in transit and shortfall of every level."""
+        rows = await self.rows("SELECT sku, warehouse, on_hand, reserved, in_transit, shortfall FROM stock_levels")
+        return {(row["sku"], row["warehouse"]): tuple(row[2:]) for row in rows}
+
+    async def ledger(self, sku: str, warehouse: str = "LON") -> list[tuple[str, int]]:
+        """Return kind and units of each movement, as recorded."""
+        rows = await self.rows(
+            "SELECT kind, delta_on_hand FROM stock_movements WHERE sku = $1 AND warehouse = $2 ORDER BY id",
+            sku,
+            warehouse,
+        )
+        return [(row["kind"], row["delta_on_hand"]) for row in rows]
+
+    async def reservation(self, order_id: UUID) -> ReservationView | None:
+        async with self.database.transaction() as transaction:
+            return await PostgresInventoryViews(transaction).reservation(order_id)
+
+    async def status(self, order_id: UUID) -> str | None:
+        found = await self.reservation(order_id)
+        return found.status if found else None
+
+    async def published(self, topic: Topic | None = None) -> list[Envelope]:
+        """Return what stands in the outbox, in order."""
+        rows = await self.rows("SELECT topic, headers, value FROM outbox_events ORDER BY id")
+        return [
+            _reader.decode(row["value"], decode_headers(row["headers"]))
+            for row in rows
+            if topic is None or row["topic"] == topic.name
+        ]
+
+    async def announced(self, kind: type[AnyEvent]) -> list[AnyEvent]:
+        """Return the published events of one type, in order."""
+        return [one.event for one in await self.published() if isinstance(one.event, kind)]
+
+    async def fates(self, order_id: UUID) -> list[str]:
+        """Return the types of what was announced about an order, in order."""
+        return [
+            one.event.type
+            for one in await self.published()
+            if one.event.subject == str(order_id) and not isinstance(one.event, StockLevelChanged)
+        ]
+
+    async def drift(self) -> Drift:
+        async with self.database.transaction() as transaction:
+            return (await PostgresBooks(transaction).audit(after_sku="", limit=100_000)).drift
+
+    async def rows(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        async with self.database.transaction() as transaction:
+            driver = await transaction.driver()
+            return await driver.fetch(statement, *arguments)

@@ -1,0 +1,281 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from libs.common.http.auth import FixedKeys, Principal
+from libs.common.http.health import Health
+from services.inventory.bootstrap import build_app, use_cases_of
+from services.inventory.handlers.availability import Availability
+from services.inventory.settings import InventorySettings
+from tests.integration.inventory.shop import Shop
+from tests.support.postgres import FreshDatabase
+from tests.unit.inventory.builders import ARMCHAIR, MIRROR, NOON, approved
+
+KEYS = FixedKeys(
+    {
+        "warehouse": Principal("warehouse", frozenset({"stock:write", "stock:read"})),
+        "storefront": Principal("storefront", frozenset({"availability:read"})),
+    }
+)
+LONDON = {"name": "London", "country": "GB", "latitude": 51.51, "longitude": -0.13}
+
+
+@pytest.fixture
+async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
+    settings = InventorySettings(database_url=SecretStr(database.url))
+    use_cases = use_cases_of(settings, shop.adapters, Availability())
+    app = build_app(settings, use_cases, Health(), authenticator=KEYS)
+    transport = httpx.ASGITransport(app=app)
+    headers = {"Authorization": "Bearer warehouse"}
+    async with (
+        use_cases.intake.coalescer,
+        httpx.AsyncClient(transport=transport, base_url="http://inventory", headers=headers) as client,
+    ):
+        yield client
+
+
+def an_event(**changes: Any) -> dict[str, Any]:
+    event = {
+        "id": str(uuid4()),
+        "type": "goods.received",
+        "sku": ARMCHAIR,
+        "warehouse": "LON",
+        "occurred_at": NOON.isoformat(),
+        "quantity": 10,
+    }
+    return {name: value for name, value in (event | changes).items() if value is not None}
+
+
+async def upload(client: httpx.AsyncClient, *rows: Any) -> httpx.Response:
+    body = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows)
+    return await client.post("/v1/stock-events", content=body, headers={"Content-Type": "application/x-ndjson"})
+
+
+class TestStockEvents:
+    async def test_posted_one_by_one_change_the_stock(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        event = an_event()
+
+        first = await client.post("/v1/stock-events", json=event)
+        second = await client.post("/v1/stock-events", json=event)
+
+        assert (first.status_code, first.json()) == (201, {"id": event["id"], "status": "applied"})
+        assert (second.status_code, second.json()) == (201, {"id": event["id"], "status": "duplicate"})
+        assert await shop.level(ARMCHAIR) == (10, 0)
+
+    async def test_of_every_type_are_understood(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        transfer = {"transfer_id": str(uuid4())}
+        rows = [
+            an_event(unit_cost_minor=499, currency="GBP"),
+            an_event(type="goods.picked", quantity=1),
+            an_event(type="goods.adjusted", quantity=None, delta=-1, reason="breakage"),
+            an_event(type="transfer.dispatched", quantity=3, destination="GLA", **transfer),
+            an_event(type="transfer.received", quantity=2, warehouse="GLA", **transfer),
+            an_event(type="goods.counted", quantity=None, counted=4, warehouse="MAN"),
+        ]
+
+        answer = await upload(client, *rows)
+
+        assert answer.json() == {"accepted": 6, "duplicates": 0, "rejected": 0, "errors": []}
+        assert {pair[1]: level for pair, level in (await shop.levels()).items()} == {
+            "LON": (5, 0, 0, 0),
+            "GLA": (2, 0, 1, 0),
+            "MAN": (4, 0, 0, 0),
+        }
+
+    async def test_of_an_upload_are_answered_row_by_row(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        good = an_event()
+        rows = [
+            good,
+            good,
+            an_event(quantity=-1),
+            an_event(warehouse="NOWHERE"),
+            an_event(occurred_at="2004-06-01T12:00:00Z"),
+            an_event(occurred_at="2024-06-01T12:00:00"),
+            an_event(quantity="ten"),
+            an_event(colour="red"),
+            an_event(type="goods.stolen"),
+            an_event(sku="NUL\x00"),
+            "{not json",
+            "[]",
+            an_event(sku=MIRROR),
+        ]
+
+        answer = await upload(client, *rows)
+
+        assert answer.status_code == 200
+        body = answer.json()
+        assert (body["accepted"], body["duplicates"], body["rejected"]) == (2, 1, 10)
+        assert [(error["row"], error["code"], error["field"]) for error in body["errors"]] == [
+            (3, "invalid-stock-event", "quantity"),
+            (4, "unknown-warehouse", "warehouse"),
+            (5, "invalid-stock-event", "occurred_at"),
+            (6, "invalid-stock-event", "occurred_at"),
+            (7, "invalid-stock-event", "quantity"),
+            (8, "invalid-stock-event", "colour"),
+            (9, "invalid-stock-event", "type"),
+            (10, "unstorable-text", "sku"),
+            (11, "malformed-row", None),
+            (12, "invalid-stock-event", None),
+        ]
+        assert await shop.level(ARMCHAIR) == (10, 0)
+        assert await shop.level(MIRROR) == (10, 0)
+
+    @pytest.mark.parametrize(
+        ("event", "field"),
+        [
+            pytest.param(an_event(quantity=0), "quantity", id="refused by the rules"),
+            pytest.param(an_event(quantity=None), "quantity", id="missing"),
+            pytest.param(an_event(id="one"), "id", id="no UUID"),
+            pytest.param(an_event(type=None), "type", id="no type"),
+            pytest.param(an_event(quantity=10**30), "quantity", id="larger than any number here"),
+        ],
+    )
+    async def test_that_cannot_be_are_refused_by_name(
+        self, client: httpx.AsyncClient, event: dict[str, Any], field: str
+    ) -> None:
+        answer = await client.post("/v1/stock-events", json=event)
+
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+    @pytest.mark.parametrize(("body", "status"), [(b"{not json", 400), (b"", 400), (b"[]", 422), (b"null", 422)])
+    async def test_that_are_none_are_refused(self, client: httpx.AsyncClient, body: bytes, status: int) -> None:
+        answer = await client.post("/v1/stock-events", content=body, headers={"Content-Type": "application/json"})
+
+        assert answer.status_code == status
+
+    async def test_posted_at_once_share_transactions(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        events = [an_event(quantity=1) for _ in range(100)]
+
+        answers = await asyncio.gather(*(client.post("/v1/stock-events", json=event) for event in events))
+
+        assert {answer.status_code for answer in answers} == {201}
+        assert await shop.level(ARMCHAIR) == (100, 0)
+        [row] = await shop.rows("SELECT count(DISTINCT xmin::text) AS commits FROM stock_movements")
+        assert row["commits"] <= 20
+
+    async def test_need_the_right_to_write(self, client: httpx.AsyncClient) -> None:
+        answer = await client.post("/v1/stock-events", json=an_event(), headers={"Authorization": "Bearer storefront"})
+
+        assert answer.status_code == 403
+
+
+class TestWarehouses:
+    async def test_are_registered_and_changed_by_the_same_request(self, client: httpx.AsyncClient) -> None:
+        new = await client.put("/v1/warehouses/LEEDS-2", json=LONDON)
+        same = await client.put("/v1/warehouses/LEEDS-2", json=LONDON)
+        changed = await client.put("/v1/warehouses/LEEDS-2", json=LONDON | {"is_active": False})
+
+        assert [(one.status_code, one.json()["version"]) for one in (new, same, changed)] == [
+            (201, 1),
+            (200, 1),
+            (200, 2),
+        ]
+        assert (await client.get("/v1/warehouses/LEEDS-2")).json() == changed.json()
+
+    async def test_are_listed_by_pages(self, client: httpx.AsyncClient) -> None:
+        first = (await client.get("/v1/warehouses", params={"limit": 3})).json()
+        rest = (await client.get("/v1/warehouses", params={"limit": 3, "cursor": first["next_cursor"]})).json()
+
+        codes = [one["warehouse"] for one in first["items"] + rest["items"]]
+        assert codes == ["GLA", "LON", "MAN", "RTM"]
+        assert rest["next_cursor"] is None
+
+    @pytest.mark.parametrize(
+        ("changes", "field"),
+        [({"latitude": 91}, "latitude"), ({"country": "gb"}, "country"), ({"name": ""}, "name"), ({"x": 1}, "x")],
+    )
+    async def test_that_cannot_be_are_refused_by_name(
+        self, client: httpx.AsyncClient, changes: dict[str, Any], field: str
+    ) -> None:
+        answer = await client.put("/v1/warehouses/LEEDS", json=LONDON | changes)
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == field
+
+    async def test_that_nobody_registered_are_not_found(self, client: httpx.AsyncClient) -> None:
+        answer = await client.get("/v1/warehouses/NOWHERE")
+
+        assert (answer.status_code, answer.json()["code"]) == (404, "warehouse-not-found")
+
+
+class TestReads:
+    async def test_show_the_levels_of_a_sku(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        await client.post("/v1/stock-events", json=an_event())
+        await shop.orders(approved((ARMCHAIR, 3)))
+
+        shown = (await client.get(f"/v1/stock/{ARMCHAIR}")).json()
+
+        assert (shown["on_hand"], shown["reserved"], shown["available"], shown["version"]) == (10, 3, 7, 2)
+        assert [level["warehouse"] for level in shown["levels"]] == ["LON"]
+
+    async def test_show_the_ledger_by_pages_latest_first(self, client: httpx.AsyncClient) -> None:
+        times = ["2024-06-01T10:00:00Z", "2024-06-01T12:00:00Z", "2024-06-01T11:00:00Z"]
+        await upload(client, *(an_event(occurred_at=time, reference=time) for time in times))
+
+        first = (await client.get(f"/v1/stock/{ARMCHAIR}/movements", params={"limit": 2})).json()
+        rest = await client.get(f"/v1/stock/{ARMCHAIR}/movements", params={"cursor": first["next_cursor"]})
+
+        assert [one["reference"] for one in first["items"] + rest.json()["items"]] == sorted(times, reverse=True)
+
+    async def test_show_a_reservation_and_its_decision(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3))
+        await client.post("/v1/stock-events", json=an_event())
+        await shop.orders(order)
+
+        reservation = (await client.get(f"/v1/reservations/{order.order_id}")).json()
+        decisions = (await client.get("/v1/decisions", params={"subject": f"order:{order.order_id}"})).json()
+
+        assert reservation["status"] == "held"
+        assert reservation["lines"] == [{"sku": ARMCHAIR, "warehouse": "LON", "quantity": 3, "committed": 0}]
+        assert [(one["decision"], one["chosen"]) for one in decisions["items"]] == [("allocate-stock", "LON")]
+
+    async def test_show_what_an_order_waits_for(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3))
+        await shop.orders(order)
+
+        reservation = (await client.get(f"/v1/reservations/{order.order_id}")).json()
+
+        assert reservation["status"] == "waiting"
+        assert reservation["waiting_for"] == [{"sku": ARMCHAIR, "quantity": 3}]
+
+    @pytest.mark.parametrize(
+        ("path", "code"),
+        [("/v1/stock/NO-SUCH-THING", "stock-not-found"), (f"/v1/reservations/{uuid4()}", "reservation-not-found")],
+    )
+    async def test_find_nothing_where_nothing_is(self, client: httpx.AsyncClient, path: str, code: str) -> None:
+        answer = await client.get(path)
+
+        assert (answer.status_code, answer.json()["code"]) == (404, code)
+
+
+class TestAvailability:
+    @pytest.mark.parametrize(
+        "query", ["", "?sku=", "?sku=" + "x" * 200, "?" + "&".join(f"sku={number}" for number in range(201))]
+    )
+    async def test_asked_wrongly_says_so(self, client: httpx.AsyncClient, query: str) -> None:
+        answer = await client.get(f"/v1/availability{query}", headers={"Authorization": "Bearer storefront"})
+
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "sku")
+
+
+class TestDocumentation:
+    async def test_describes_every_route(self, client: httpx.AsyncClient) -> None:
+        document = (await client.get("/openapi.json")).json()
+
+        assert set(document["paths"]) == {
+            "/v1/availability",
+            "/v1/decisions",
+            "/v1/reservations/{order_id}",
+            "/v1/stock-events",
+            "/v1/stock/{sku}",
+            "/v1/stock/{sku}/movements",
+            "/v1/warehouses",
+            "/v1/warehouses/{warehouse}",
+        }

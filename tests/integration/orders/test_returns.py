@@ -1,0 +1,186 @@
+"""Goods come back at most once, and their price with them."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+
+from libs.common.events.orders import RefundIssued, ReturnClosed, ReturnReceived, ReturnRequested
+from libs.common.events.shapes import SkuQuantity
+from tests.integration.orders.shop import Shop
+
+ARMCHAIRS = [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 2}]
+
+
+async def open_return(shop: Shop, order_id: UUID, lines: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    response = await shop.post(f"/orders/{order_id}/returns", {"reason": "too-crunchy", "lines": lines or ARMCHAIRS})
+    assert response.status_code == 201, response.text
+    opened: dict[str, Any] = response.json()
+    return opened
+
+
+async def receive(shop: Shop, return_id: str, *, quantity: int = 2, restock_quantity: int = 1) -> httpx.Response:
+    line = {"sku": "CRUNCHY-ARMCHAIR", "quantity": quantity, "restock_quantity": restock_quantity}
+    return await shop.post(f"/returns/{return_id}/receipt", {"warehouse": "leeds", "lines": [line]})
+
+
+class TestReturn:
+    async def test_is_worth_the_price_of_the_latest_lines(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+
+        opened = await open_return(shop, order_id)
+
+        # One armchair of line 3 at 900, the other of line 1 at 1,000.
+        assert (opened["status"], opened["refund_minor"]) == ("requested", 1_900)
+        assert [(line["line"], line["quantity"]) for line in opened["lines"]] == [(3, 1), (1, 1)]
+        assert [line["returned_quantity"] for line in (await shop.order(order_id))["lines"]] == [1, 0, 1]
+
+    async def test_is_refunded_and_closed_once_received(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+
+        received = await receive(shop, opened["id"])
+        await shop.pay()
+
+        assert (received.status_code, received.json()["status"]) == (200, "received")
+        assert (await shop.get(f"/returns/{opened['id']}")).json()["status"] == "closed"
+        order = await shop.order(order_id)
+        assert (order["status"], order["payment"]["refunded_minor"]) == ("settled", 1_900)
+        assert await shop.count("SELECT refunded_minor FROM sandbox.sandbox_charges") == 1_900
+
+    async def test_is_told_in_numbered_events(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+        await receive(shop, opened["id"])
+        await shop.pay()
+
+        return_id = UUID(opened["id"])
+        units = [SkuQuantity(sku="CRUNCHY-ARMCHAIR", quantity=2)]
+        events = [one for one in await shop.published() if one.event.topic.name == "orders.return.v1"]
+        assert [one.aggregate_version for one in events] == [1, 2, 3]
+        requested, received, closed = (one.event for one in events)
+        assert requested == ReturnRequested(return_id=return_id, order_id=order_id, reason="too-crunchy", lines=units)
+        assert isinstance(received, ReturnReceived)
+        assert received.lines == units
+        assert received.restocked == [SkuQuantity(sku="CRUNCHY-ARMCHAIR", quantity=1)]
+        assert closed == ReturnClosed(return_id=return_id, order_id=order_id, refunded_minor=1_900, currency="GBP")
+        [refund] = [one.event for one in await shop.published() if isinstance(one.event, RefundIssued)]
+        assert (refund.amount_minor, refund.return_id) == (1_900, return_id)
+
+    async def test_received_before_the_capture_is_refunded_after_it(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.ship(order_id)
+        opened = await open_return(shop, order_id)
+        await receive(shop, opened["id"])
+        assert await shop.count("SELECT count(*) FROM payment_commands WHERE status = 'waiting'") == 1
+
+        await shop.pay()
+
+        payment = (await shop.order(order_id))["payment"]
+        assert (payment["captured_minor"], payment["refunded_minor"]) == (4_400, 1_900)
+        assert (await shop.published_types())[-3:] == ["payment.captured", "refund.issued", "return.closed"]
+
+    async def test_of_which_less_came_is_refunded_for_what_came(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+
+        received = await receive(shop, opened["id"], quantity=1)
+        await shop.pay()
+
+        assert received.json()["refund_minor"] == 900
+        order = await shop.order(order_id)
+        assert order["payment"]["refunded_minor"] == 900
+        assert [line["returned_quantity"] for line in order["lines"]] == [0, 0, 1]
+
+    async def test_of_which_nothing_came_is_closed_without_a_refund(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+
+        received = await receive(shop, opened["id"], quantity=0, restock_quantity=0)
+
+        assert (received.json()["status"], received.json()["refund_minor"]) == ("closed", 0)
+        assert await shop.pay() == 0
+
+    async def test_can_be_received_once(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+
+        answers = await asyncio.gather(*(receive(shop, opened["id"]) for _ in range(5)))
+        await shop.pay()
+
+        assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409, 409]
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_900
+
+    async def test_cannot_be_received_with_more_than_was_announced(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+
+        response = await receive(shop, opened["id"], quantity=3)
+
+        assert (response.status_code, response.json()["code"]) == (422, "receipt-exceeds-return")
+
+    async def test_needs_a_shipped_order(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.confirm(order_id)
+
+        response = await shop.post(f"/orders/{order_id}/returns", {"reason": "too-crunchy", "lines": ARMCHAIRS})
+
+        assert (response.status_code, response.json()["code"]) == (409, "order-not-shipped")
+
+    async def test_never_exceeds_the_order_however_many_ask_at_once(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        body = {"reason": "too-crunchy", "lines": [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 1}]}
+
+        answers = await asyncio.gather(*(shop.post(f"/orders/{order_id}/returns", body) for _ in range(8)))
+
+        assert sorted(answer.status_code for answer in answers) == [201] * 3 + [409] * 5
+        opened = [answer.json()["id"] for answer in answers if answer.status_code == 201]
+        await asyncio.gather(*(receive(shop, one, quantity=1) for one in opened))
+        await shop.pay()
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 2 * 1_000 + 900
+
+    @pytest.mark.parametrize(
+        ("lines", "status", "code"),
+        [
+            ([{"sku": "CRUNCHY-ARMCHAIR", "quantity": 4}], 409, "return-exceeds-order"),
+            ([{"sku": "PALE-LAMP", "quantity": 1}], 422, "sku-not-in-order"),
+            ([*ARMCHAIRS, *ARMCHAIRS], 422, "invalid-request"),
+            ([{"sku": "CRUNCHY-ARMCHAIR", "quantity": 0}], 422, "invalid-request"),
+        ],
+    )
+    async def test_is_refused_with_the_reason(
+        self, shop: Shop, lines: list[dict[str, Any]], status: int, code: str
+    ) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+
+        response = await shop.post(f"/orders/{order_id}/returns", {"reason": "too-crunchy", "lines": lines})
+
+        assert (response.status_code, response.json()["code"]) == (status, code)
+
+    async def test_is_announced_once_for_each_key(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        body = {"reason": "too-crunchy", "lines": [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 1}]}
+
+        answers = [await shop.post(f"/orders/{order_id}/returns", body, idempotency_key="return-1") for _ in range(2)]
+
+        assert answers[0].text == answers[1].text
+        assert await shop.count("SELECT count(*) FROM returns") == 1
+
+    async def test_cannot_be_stored_beyond_the_order(self, shop: Shop) -> None:
+        await shop.place()
+
+        with pytest.raises(asyncpg.CheckViolationError, match="order_lines_returned_check"):
+            await shop.fetch("UPDATE order_lines SET returned_quantity = quantity + 1")
