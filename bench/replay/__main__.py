@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ _LOG_COLUMNS = 160
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 0 means that everything was accepted and every invariant holds."""
     options = _parser().parse_args(arguments)
+    # A broker that is away shows in the progress; the client's own lines about it would tear the bars.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     status = _FAILED
     try:
         status = asyncio.run(_replay(options, _console(), SystemClock()))

@@ -216,6 +216,8 @@ class LocalStack:
             **inherited_environment(),
             # The days that are replayed here lie further back than a warehouse's clock is ever wrong.
             "INVENTORY_EVENT_AGE_YEARS_MAX": "30",
+            # A replay of last week's state must still be recognised as the same one.
+            "QUAYSIDE_IDEMPOTENCY_KEY_LIFETIME_HOURS": "87600",
             **self._service_environment,
             "QUAYSIDE_KAFKA_BOOTSTRAP_SERVERS": self.addresses.kafka_bootstrap_servers,
             "QUAYSIDE_KAFKA_TOPIC_PREFIX": self.addresses.kafka_topic_prefix,

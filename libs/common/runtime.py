@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +33,7 @@ from libs.common.telemetry.tracing import configure_tracing, flush_tracing
 _WATCHDOG_SECONDS = 5.0
 _JOB_RETRY_SECONDS_MAX = 10.0
 _EXIT_SETTINGS = 2
+_GC_OBJECTS_YOUNG = 50_000
 
 log = get_logger()
 
@@ -176,6 +178,7 @@ async def _run(service: Service[Settings], settings: Settings, roles: frozenset[
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         process = service.build(settings, remaining)
+        _calm_garbage_collector()
         if "api" not in remaining:
             ops = create_ops_app(service.name, process.health)
             process.components.append(HttpServer(ops, settings, port=settings.worker_port))
@@ -246,6 +249,18 @@ async def _watch(watchdogs: Sequence[Callable[[], Awaitable[None]]]) -> None:
         await asyncio.sleep(_WATCHDOG_SECONDS)
         for check in watchdogs:
             await check()
+
+
+def _calm_garbage_collector() -> None:
+    """
+    Leave what lives as long as the process out of every collection, and collect less often.
+
+    Batches make many short-lived objects and no cycles; with the default thresholds half of a reservation's time
+    went into looking for some.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_OBJECTS_YOUNG, 20, 100)
 
 
 def _check_kafka_client() -> None:

@@ -1,5 +1,6 @@
 """What every process of every service reads from its environment, validated once at the start."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -59,6 +60,8 @@ class ServiceSettings(BaseSettings):
     worker_port: Port = 9000
     api_keys_file: Path = Path("api-keys.json")
     api_docs: bool | None = None
+    # How long a write may be sent again under its key and still be recognised.
+    idempotency_key_lifetime_hours: float = Field(default=48, gt=0, le=24 * 3660)
     request_body_bytes_max: int = Field(default=_MEBIBYTE, ge=1024, le=1024 * _MEBIBYTE)
     request_receive_timeout_seconds: Seconds = 15.0
     requests_in_flight_max: int = Field(default=1000, ge=1, le=100_000)
@@ -80,6 +83,11 @@ class ServiceSettings(BaseSettings):
             message = f"must be 0 to {_PORT_MAX}"
             raise ValueError(message)
         return value
+
+    @property
+    def idempotency_key_lifetime(self) -> timedelta:
+        """How long idempotency keys are kept."""
+        return timedelta(hours=self.idempotency_key_lifetime_hours)
 
     @property
     def shows_api_docs(self) -> bool:

@@ -47,7 +47,7 @@ def build(settings: CatalogSettings, roles: frozenset[str]) -> Process:
         wake_relay = relay.wake
         process.components.append(relay)
     if "jobs" in roles:
-        process.components.extend(build_jobs(database, clock))
+        process.components.extend(build_jobs(settings, database, clock))
     if "api" in roles:
         app = build_app(settings, database, process.health, clock=clock, wake_relay=wake_relay)
         process.components.append(HttpServer(app, settings))
@@ -103,11 +103,11 @@ def build_relay(settings: CatalogSettings, clock: Clock) -> Relay:
     )
 
 
-def build_jobs(database: Database, clock: Clock) -> list[PeriodicJob]:
+def build_jobs(settings: CatalogSettings, database: Database, clock: Clock) -> list[PeriodicJob]:
     """Build what tidies up and measures."""
 
     async def purge(transaction: Transaction) -> int:
-        return await purge_idempotency_keys(transaction, now=clock.now())
+        return await purge_idempotency_keys(transaction, now=clock.now(), older_than=settings.idempotency_key_lifetime)
 
     async def measure() -> int:
         for status, number in (await PostgresViews(database).numbers_by_status()).items():

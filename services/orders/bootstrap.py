@@ -35,7 +35,9 @@ from services.orders.storage.unit import PostgresUnits
 
 NAME = "orders"
 
-_PURGE_SECONDS = 60.0
+_PURGE_KEYS_SECONDS = 60.0
+# The inbox is kept for weeks and read in full to be purged.
+_PURGE_INBOX_SECONDS = 3600.0
 _MEASURE_SECONDS = 5.0
 _DEADLINE_POLL_SECONDS = 0.5
 # The executor waits by itself, so that it can be woken; this only keeps its loop from spinning.
@@ -95,6 +97,7 @@ def build_backend(
         ),
         clock=clock,
         follow_poll_seconds=settings.follow_poll_seconds,
+        event_age_max=settings.event_age_max,
     )
 
 
@@ -170,12 +173,24 @@ def _add_jobs(
     watch = DeadlineWatch(units, policy=policy, clock=clock)
     process.components.append(PeriodicJob("deadlines", watch.work, every_seconds=_DEADLINE_POLL_SECONDS))
 
-    async def purge() -> int:
-        await database.run(inbox.purge)
-        return await database.run(lambda transaction: purge_idempotency_keys(transaction, now=clock.now()))
+    async def purge_keys() -> int:
+        return await database.run(
+            lambda transaction: purge_idempotency_keys(
+                transaction, now=clock.now(), older_than=settings.idempotency_key_lifetime
+            )
+        )
 
-    process.components.append(PeriodicJob("purge", purge, every_seconds=_PURGE_SECONDS))
-    process.components.append(PeriodicJob("measure", lambda: measure(database), every_seconds=_MEASURE_SECONDS))
+    async def purge_inbox() -> int:
+        await database.run(inbox.purge)
+        return 0
+
+    process.components.extend(
+        [
+            PeriodicJob("purge-keys", purge_keys, every_seconds=_PURGE_KEYS_SECONDS),
+            PeriodicJob("purge-inbox", purge_inbox, every_seconds=_PURGE_INBOX_SECONDS),
+            PeriodicJob("measure", lambda: measure(database), every_seconds=_MEASURE_SECONDS),
+        ]
+    )
     return policy
 
 

@@ -18,6 +18,9 @@ class OrdersSettings(ServiceSettings):
     review_amount_minor_max: int = Field(default=10_000_000, ge=0, le=MINOR_MAX)
     review_units_of_sku_max: int = Field(default=100_000, ge=0, le=MINOR_MAX)
 
+    # A shop's history can be imported and replayed; an order from before that is a mistake in the sender's clock.
+    event_age_years_max: int = Field(default=30, ge=1, le=100)
+
     review_deadline_days: float = Field(default=7, gt=0, le=365)
     stock_reply_deadline_seconds: float = Field(default=120, gt=0, le=86_400)
     backorder_deadline_days: float = Field(default=30, gt=0, le=3650)
@@ -32,6 +35,11 @@ class OrdersSettings(ServiceSettings):
     sandbox_late_answer_seconds: float = Field(default=5, ge=0, le=86_400)
 
     follow_poll_seconds: float = Field(default=0.05, gt=0, le=5)
+
+    @property
+    def event_age_max(self) -> timedelta:
+        """How long ago an order may have been placed, or goods received."""
+        return timedelta(days=365 * self.event_age_years_max)
 
     @property
     def late_answer_after(self) -> timedelta:

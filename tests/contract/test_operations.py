@@ -481,7 +481,7 @@ class TestImage:
 
     def test_has_the_python_that_the_code_is_written_for(self) -> None:
         version = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]["python_version"]
-        [image] = [words[1] for words in self.instructions() if words[0] == "ARG"]
+        image = next(words[1] for words in self.instructions() if words[0] == "ARG")
 
         assert re.fullmatch(rf"PYTHON_IMAGE=python:{re.escape(version)}\.\d+-slim-\w+", image)
 

@@ -34,6 +34,9 @@ def is_transient(error: BaseException) -> bool:
         return _is_transient_state(state) or (cause is not None and is_transient(cause))
     if isinstance(error, asyncpg.PostgresError):
         return _is_transient_state(error.sqlstate)
+    if isinstance(error, asyncpg.InternalClientError):
+        # The driver lost track of its connection: it was cut in the middle of an operation, and is not used again.
+        return True
     if isinstance(error, asyncpg.InterfaceError):
         # The driver says this when the server went away under a live connection object.
         return "closed" in str(error) or "connection" in str(error)

@@ -32,7 +32,6 @@ from libs.common.db import Transaction
 from libs.common.errors import Conflict, Invalid
 from libs.common.http.auth import Principal
 
-KEY_LIFETIME: Final = timedelta(hours=48)
 # The wait for another request with the same key; a client that is answered 409 asks again.
 LOCK_TIMEOUT_MS: Final = 2_000
 _RETRY_AFTER_SECONDS: Final = 1
@@ -269,9 +268,7 @@ async def store_batch(transaction: Transaction, answers: Sequence[tuple[Claim, S
     )
 
 
-async def purge_idempotency_keys(
-    transaction: Transaction, *, now: datetime, older_than: timedelta = KEY_LIFETIME
-) -> int:
+async def purge_idempotency_keys(transaction: Transaction, *, now: datetime, older_than: timedelta) -> int:
     """Delete keys that nobody will send again, up to ten thousand at a time; return how many."""
     driver = await transaction.driver()
     tag = await driver.execute(_PURGE, now - older_than, _PURGE_ROWS_MAX)

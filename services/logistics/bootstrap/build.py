@@ -60,7 +60,7 @@ def build(settings: LogisticsSettings, roles: frozenset[str]) -> Process:
         process.components.append(consumer)
         process.watchdogs.append(consumer.check_progress)
     if "jobs" in roles:
-        housekeeping = Housekeeping(database=database, clock=clock)
+        housekeeping = Housekeeping(database=database, clock=clock, key_lifetime=settings.idempotency_key_lifetime)
         process.components.extend(
             (
                 PeriodicJob("measure", housekeeping.measure, every_seconds=_MEASURE_SECONDS),

@@ -23,10 +23,11 @@ from services.logistics.storage.views import PostgresShipmentViews
 class Housekeeping:
     """Keeps the gauges current and the tables small."""
 
-    def __init__(self, *, database: Database, clock: Clock) -> None:
+    def __init__(self, *, database: Database, clock: Clock, key_lifetime: timedelta) -> None:
         """Nothing happens before a method is called."""
         self._database = database
         self._clock = clock
+        self._key_lifetime = key_lifetime
 
     async def measure(self) -> int:
         """Count the shipments that are not finished."""
@@ -43,7 +44,7 @@ class Housekeeping:
 
         async def work(transaction: Transaction) -> int:
             await inbox.purge(transaction)
-            return await purge_idempotency_keys(transaction, now=self._clock.now())
+            return await purge_idempotency_keys(transaction, now=self._clock.now(), older_than=self._key_lifetime)
 
         return await self._database.run(work)
 

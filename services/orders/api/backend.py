@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from http import HTTPStatus
 from types import TracebackType
 from typing import Annotated, Self, TypeVar, cast
@@ -52,6 +53,7 @@ class Backend:
     review_rules: Sequence[ReviewRule]
     clock: Clock
     follow_poll_seconds: float
+    event_age_max: timedelta
     placements: Coalescer[Placement, StoredResponse] = field(init=False)
     follower: OrderFollower = field(init=False)
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)

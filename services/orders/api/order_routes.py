@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 from uuid import UUID
@@ -67,7 +67,7 @@ async def place_order(
     body: PlaceOrderRequest, write: IdempotentWrite, backend: BackendOfApp, prefer: Prefer = None
 ) -> Response:
     """Place an order. Once this is answered the order is durable and will reach an end by itself."""
-    order = _new_order(body, now=backend.clock.now())
+    order = _new_order(body, now=backend.clock.now(), age_max=backend.event_age_max)
     answer = await backend.placements.submit(Placement(write, order))
     order_id = msgspec.json.decode(answer.body, type=_OrderId).id
     wait_seconds = _wait_seconds(prefer)
@@ -186,9 +186,9 @@ def _wait_seconds(prefer: str | None) -> int:
     return min(int(found.group(1)), _WAIT_SECONDS_MAX) if found else 0
 
 
-def _new_order(body: PlaceOrderRequest, *, now: datetime) -> NewOrder:
+def _new_order(body: PlaceOrderRequest, *, now: datetime, age_max: timedelta) -> NewOrder:
     placed_at = body.placed_at or now
-    check_business_time(placed_at, now=now, field="/placed_at")
+    check_business_time(placed_at, now=now, age_max=age_max, field="/placed_at")
     lines = tuple(
         OrderLine(line=number, sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
         for number, line in enumerate(body.lines, start=1)

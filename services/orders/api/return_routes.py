@@ -53,7 +53,7 @@ async def receive(return_id: UUID, body: ReceiptRequest, write: IdempotentWrite,
     """Take what a warehouse found in a returned parcel; its price is refunded once it was captured."""
     now = backend.clock.now()
     received_at = body.received_at or now
-    check_business_time(received_at, now=now, field="/received_at")
+    check_business_time(received_at, now=now, age_max=backend.event_age_max, field="/received_at")
     receipt = Receipt(
         warehouse=body.warehouse,
         received_at=received_at,

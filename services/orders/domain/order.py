@@ -11,8 +11,6 @@ from libs.common.errors import Conflict, Invalid, NotFound
 from libs.common.events.shapes import Destination, SkuQuantity
 from libs.common.money import MINOR_MAX
 
-# A shop's history can be imported and replayed; what lies beyond this is a mistake in the sender's clock.
-_BUSINESS_TIME_PAST_MAX: Final = timedelta(days=365 * 30)
 _BUSINESS_TIME_FUTURE_MAX: Final = timedelta(days=1)
 
 OnShortage = Literal["backorder", "refuse"]
@@ -171,13 +169,13 @@ def units_by_sku(lines: Iterable[OrderLine]) -> tuple[SkuQuantity, ...]:
     return tuple(SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in units.items())
 
 
-def check_business_time(moment: datetime, *, now: datetime, field: str) -> None:
+def check_business_time(moment: datetime, *, now: datetime, age_max: timedelta, field: str) -> None:
     """
     Refuse a business time that cannot be meant.
 
-    :raises ImplausibleTime: if it is more than thirty years ago or more than a day ahead.
+    :raises ImplausibleTime: if it is longer ago than `age_max` or more than a day ahead.
     """
     if moment > now + _BUSINESS_TIME_FUTURE_MAX:
         raise ImplausibleTime("The time is more than a day ahead.", field=field)
-    if moment < now - _BUSINESS_TIME_PAST_MAX:
-        raise ImplausibleTime("The time is more than thirty years ago.", field=field)
+    if moment < now - age_max:
+        raise ImplausibleTime(f"The time is more than {age_max.days} days ago.", field=field)

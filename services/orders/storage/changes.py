@@ -94,6 +94,7 @@ SELECT order_id, ARRAY(SELECT jsonb_array_elements_text(warehouses::jsonb)), all
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS one (order_id, warehouses, allocations)
 """
 
+_NO_ADDRESS = Address()
 _encode = msgspec.json.encode
 
 
@@ -101,7 +102,38 @@ async def insert_orders(
     driver: asyncpg.Connection, placed: Sequence[tuple[NewOrder, Change]], *, now: datetime
 ) -> None:
     """Insert new orders with all that belongs to them."""
-    states = [change.after for _, change in placed]
+    await _insert_order_rows(driver, [change.after for _, change in placed], now=now)
+    orders = [order for order, _ in placed]
+    await _insert_lines(driver, orders)
+    await driver.execute(
+        _INSERT_PAYMENTS,
+        [order.id for order in orders],
+        [order.payment_token for order in orders],
+        [order.facts.currency for order in orders],
+        [order.facts.total_minor for order in orders],
+    )
+    addresses = [(order.id, order.address) for order in orders if order.address != _NO_ADDRESS]
+    if addresses:
+        texts = [_encode(address).decode() for _, address in addresses]
+        await driver.execute(_INSERT_ADDRESSES, [order_id for order_id, _ in addresses], texts)
+    changes = [change for _, change in placed]
+    await _write_timeline(driver, changes)
+    await _set_timers(driver, changes)
+
+
+async def save_changes(driver: asyncpg.Connection, changes: Sequence[Change], *, now: datetime) -> None:
+    """Write what differs between the states before and after."""
+    await _update_orders(driver, [one.after for one in changes if one.after is not one.before], now=now)
+    await _update_payments(driver, [one.after for one in changes if one.after.payment != one.before.payment])
+    await _write_steps(driver, changes, now=now)
+    await _write_shipments(driver, changes)
+    await _write_allocations(driver, [one.after for one in changes if _has_new_allocations(one)])
+    await _write_timeline(driver, changes)
+    await _clear_timers(driver, changes)
+    await _set_timers(driver, changes)
+
+
+async def _insert_order_rows(driver: asyncpg.Connection, states: Sequence[OrderState], *, now: datetime) -> None:
     facts = [state.facts for state in states]
     await driver.execute(
         _INSERT_ORDERS,
@@ -126,7 +158,10 @@ async def insert_orders(
         [one.received_at for one in facts],
         now,
     )
-    lines = [(order.id, line) for order, _ in placed for line in order.lines]
+
+
+async def _insert_lines(driver: asyncpg.Connection, orders: Iterable[NewOrder]) -> None:
+    lines = [(order.id, line) for order in orders for line in order.lines]
     await driver.execute(
         _INSERT_LINES,
         [order_id for order_id, _ in lines],
@@ -135,32 +170,6 @@ async def insert_orders(
         [line.quantity for _, line in lines],
         [line.unit_price_minor for _, line in lines],
     )
-    await driver.execute(
-        _INSERT_PAYMENTS,
-        [state.id for state in states],
-        [order.payment_token for order, _ in placed],
-        [one.currency for one in facts],
-        [one.total_minor for one in facts],
-    )
-    addresses = [(order.id, order.address) for order, _ in placed if order.address != Address()]
-    if addresses:
-        texts = [_encode(address).decode() for _, address in addresses]
-        await driver.execute(_INSERT_ADDRESSES, [order_id for order_id, _ in addresses], texts)
-    changes = [change for _, change in placed]
-    await _write_timeline(driver, changes)
-    await _set_timers(driver, changes)
-
-
-async def save_changes(driver: asyncpg.Connection, changes: Sequence[Change], *, now: datetime) -> None:
-    """Write what differs between the states before and after."""
-    await _update_orders(driver, [one.after for one in changes if one.after is not one.before], now=now)
-    await _update_payments(driver, [one.after for one in changes if one.after.payment != one.before.payment])
-    await _write_steps(driver, changes, now=now)
-    await _write_shipments(driver, changes)
-    await _write_allocations(driver, [one.after for one in changes if _has_new_allocations(one)])
-    await _write_timeline(driver, changes)
-    await _clear_timers(driver, changes)
-    await _set_timers(driver, changes)
 
 
 async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState], *, now: datetime) -> None:

@@ -261,7 +261,7 @@ class TestPurge:
             await claim(transaction, "young", NOW - timedelta(hours=47))
 
         async with database.transaction() as transaction:
-            assert await purge_idempotency_keys(transaction, now=NOW) == 1
+            assert await purge_idempotency_keys(transaction, now=NOW, older_than=timedelta(hours=48)) == 1
 
         async with database.transaction() as transaction:
             outcomes = await claim_batch(transaction, [a_write("old"), a_write("young")], now=NOW)

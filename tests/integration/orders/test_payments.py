@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from services.orders.clients.sandbox_payments import SandboxPayments
-from services.orders.handlers.ports import PaymentCommand, PaymentOutcome, PaymentResult
+from services.orders.handlers.ports import PaymentCommand, PaymentOutcome, PaymentResult, Unit
 from tests.integration.orders.shop import LATE, TOTAL_MINOR, Shop
 
 LEASE = timedelta(seconds=61)
@@ -56,6 +56,11 @@ class Unreachable:
 async def charge(shop: Shop) -> tuple[int, ...]:
     [row] = await shop.fetch(CHARGE)
     return tuple(row)
+
+
+async def claim(unit: Unit, shop: Shop, *, limit: int = 10) -> Sequence[PaymentCommand]:
+    now = shop.clock.now()
+    return await unit.payments.claim(now=now, leased_until=now + LEASE, limit=limit)
 
 
 class TestAuthorisation:
@@ -230,13 +235,34 @@ class TestCapture:
         assert await shop.count(DONE_AT_PROVIDER, "capture") == 10
 
 
+class TestClaim:
+    async def test_leaves_alone_what_another_executor_is_claiming(self, shop: Shop) -> None:
+        orders = [await shop.place() for _ in range(3)]
+        await shop.reserve(*orders)
+
+        async with shop.database.transaction() as transaction:
+            mine = await claim(shop.units.bind(transaction), shop, limit=2)
+            others = await shop.units.run(lambda unit: claim(unit, shop))
+
+        assert (len(mine), len(others)) == (2, 1)
+        assert {command.order_id for command in [*mine, *others]} == set(orders)
+
+    async def test_counts_attempts(self, shop: Shop) -> None:
+        await shop.reserve(await shop.place())
+        [first] = await shop.units.run(lambda unit: claim(unit, shop))
+
+        shop.clock.advance(LEASE)
+        [second] = await shop.units.run(lambda unit: claim(unit, shop))
+
+        assert (first.attempts, second.attempts) == (1, 2)
+
+
 class TestProvider:
     async def test_does_the_same_thing_once_for_two_callers(self, shop: Shop) -> None:
-        order_id = await shop.place()
-        await shop.reserve(order_id)
-        [command] = await shop.units.run(
-            lambda unit: unit.payments.claim(now=shop.clock.now(), leased_until=shop.clock.now() + LEASE, limit=10)
-        )
+        await shop.reserve(await shop.place())
+        [command] = await shop.units.run(lambda unit: claim(unit, shop))
+        # Connections are opened first: otherwise the first caller would be done before the others are there.
+        await asyncio.gather(*(shop.provider.query([command]) for _ in range(4)))
 
         results = await asyncio.gather(*(shop.provider.execute([command]) for _ in range(4)))
 

@@ -26,6 +26,7 @@ class TestIsTransient:
             asyncpg.DiskFullError("disk"),
             asyncpg.ConnectionDoesNotExistError("gone"),
             asyncpg.InterfaceError("connection is closed"),
+            asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress"),
             wrapped(asyncpg.DeadlockDetectedError("deadlock")),
             PoolTimeoutError("pool"),
             ConnectionRefusedError("refused"),

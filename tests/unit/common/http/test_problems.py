@@ -15,10 +15,10 @@ from tests.unit.common.http.conftest import AppFactory, ClientFactory
 SECRET = "hunter2-canary"
 
 
-class OrderNotFound(NotFound):
-    """No order has this id."""
+class ParasolNotFound(NotFound):
+    """No parasol has this id."""
 
-    code = "order-not-found"
+    code = "parasol-not-found"
 
 
 class OrderGone(NotFound):
@@ -71,7 +71,7 @@ class TestDomainError:
             (Unavailable("x"), 503),
             (PreconditionFailed("x"), 412),
             (DomainError("x"), 400),
-            (OrderNotFound("x"), 404),  # by the kind it is
+            (ParasolNotFound("x"), 404),  # by the kind it is
             (OrderGone("x"), 410),  # by the service's own table
         ],
     )
@@ -84,18 +84,18 @@ class TestDomainError:
         assert response.headers["content-type"] == "application/problem+json"
 
     async def test_is_told_in_full(self, make_app: AppFactory, connect: ClientFactory) -> None:
-        response = await answer_to(OrderNotFound("There is no order 7.", field="order_id"), make_app, connect)
+        response = await answer_to(ParasolNotFound("There is no parasol 7.", field="parasol_id"), make_app, connect)
 
         problem = response.json()
         assert len(problem.pop("trace_id")) == 32
         assert problem == {
-            "type": "/problems/order-not-found",
-            "title": "Order not found",
+            "type": "/problems/parasol-not-found",
+            "title": "Parasol not found",
             "status": 404,
-            "detail": "There is no order 7.",
+            "detail": "There is no parasol 7.",
             "instance": "/v1/orders/7",
-            "code": "order-not-found",
-            "errors": [{"field": "order_id", "reason": "There is no order 7."}],
+            "code": "parasol-not-found",
+            "errors": [{"field": "parasol_id", "reason": "There is no parasol 7."}],
             "retryable": False,
         }
 
@@ -272,12 +272,12 @@ class TestRegistry:
     async def test_lists_every_problem_with_its_meaning(self, client: httpx.AsyncClient) -> None:
         problems = {problem["code"]: problem for problem in (await client.get("/problems")).json()["problems"]}
 
-        assert problems["order-not-found"]["description"] == "No order has this id."
-        assert problems["order-not-found"]["status"] == 404
+        assert problems["parasol-not-found"]["description"] == "No parasol has this id."
+        assert problems["parasol-not-found"]["status"] == 404
         assert "internal-error" in problems
 
     async def test_answers_at_the_type_of_a_problem(self, client: httpx.AsyncClient) -> None:
-        assert (await client.get("/problems/order-not-found")).json()["title"] == "Order not found"
+        assert (await client.get("/problems/parasol-not-found")).json()["title"] == "Parasol not found"
 
     async def test_does_not_know_what_does_not_exist(self, client: httpx.AsyncClient) -> None:
         assert (await client.get("/problems/nonsense")).status_code == 404
