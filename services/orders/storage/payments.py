@@ -9,14 +9,15 @@ from services.orders.domain.state import StepKind
 from services.orders.handlers.ports import PaymentCommand
 
 # SKIP LOCKED: executors share the work instead of waiting for each other. The lease outlives the transaction.
+# MATERIALIZED: as a subquery of IN, some plans run the search once for each row, and each run locks rows of its own.
 _CLAIM = """
-WITH claimed AS (
+WITH due AS MATERIALIZED (
+    SELECT id FROM payment_commands WHERE status = 'pending' AND due_at <= $1
+    ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+), claimed AS (
     UPDATE payment_commands SET attempts = attempts + 1, due_at = $2
-    WHERE id IN (
-        SELECT id FROM payment_commands WHERE status = 'pending' AND due_at <= $1
-        ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
-    )
-    RETURNING id, order_id, kind, amount_minor, attempts
+    FROM due WHERE payment_commands.id = due.id
+    RETURNING payment_commands.id, order_id, kind, amount_minor, attempts
 )
 SELECT claimed.id, claimed.order_id, orders.status AS order_status, claimed.kind, claimed.amount_minor,
        payments.currency, payments.token, payments.reference, claimed.attempts
