@@ -56,14 +56,17 @@ async def run(settings: LocalSettings, console: Console, *, replays: bool, stays
 
 async def replay_sample(settings: LocalSettings, addresses: Addresses, console: Console) -> int:
     marker = settings.state / REPLAYED_MARKER
+    arguments: tuple[str, ...] = ("--sample",)
     if marker.exists():
+        # Nothing will move, so there is no pace to keep.
+        arguments = ("--sample", "--speed=0")
         console.print(
             "This stack has seen the sample before: the replay sends the same requests with the"
             " same idempotency keys, and they change nothing. `make clean` forgets them.",
             highlight=False,
             soft_wrap=True,
         )
-    code = await run_replay(("--sample",), addresses.environment)
+    code = await run_replay(arguments, addresses.environment)
     if code == 0:
         marker.touch()
     return code
