@@ -25,6 +25,7 @@ from libs.common.messaging.inbox import claim_new
 from libs.common.messaging.producer import BusProducer, PublishFailed
 from libs.common.telemetry import metrics
 from libs.common.telemetry.logs import get_logger
+from libs.common.telemetry.tracing import event_batch_span
 
 _BATCH_RECORDS_MAX = 500
 _POLL_TIMEOUT_MS = 200
@@ -305,10 +306,12 @@ class Consumer:
 
     async def _apply_once(self, deliveries: Sequence[_Delivery]) -> None:
         envelopes = [delivery.envelope for delivery in deliveries]
-        async with self._database.transaction() as transaction:
-            fresh = await claim_new(transaction, group=self.group, envelopes=envelopes)
-            if fresh:
-                await self._subscription.handle(fresh, transaction)
+        traceparents = (envelope.traceparent for envelope in envelopes)
+        with event_batch_span(self.group, traceparents, records=len(envelopes)):
+            async with self._database.transaction() as transaction:
+                fresh = await claim_new(transaction, group=self.group, envelopes=envelopes)
+                if fresh:
+                    await self._subscription.handle(fresh, transaction)
         self._duplicates.inc(len(envelopes) - len(fresh))
 
     async def _dead_letter(

@@ -11,7 +11,7 @@ from libs.common.clock import Clock
 from libs.common.db import Transaction
 from libs.common.events.base import Envelope, Event, WireRecord, encode
 from libs.common.ids import new_id
-from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
+from libs.common.telemetry.tracing import child_traceparent, current_correlation_id, current_traceparent
 
 # The brokers' message.max.bytes is 1 MiB; what is larger must be refused while the caller can still hear it.
 RECORD_BYTES_MAX = 900_000
@@ -84,7 +84,7 @@ class OutboxWriter:
                 aggregate_version=aggregate_version,
                 correlation_id=_correlation_of(cause) or current_correlation_id(),
                 causation_id=str(cause.id) if cause else None,
-                traceparent=(cause.traceparent if cause else None) or current_traceparent(),
+                traceparent=_traceparent_of(cause) or current_traceparent(),
             )
         )
         if len(record.value) > RECORD_BYTES_MAX:
@@ -112,3 +112,10 @@ def _correlation_of(cause: Envelope | None) -> str | None:
     if cause is None:
         return None
     return cause.correlation_id or str(cause.id)
+
+
+def _traceparent_of(cause: Envelope | None) -> str | None:
+    if cause is None or cause.traceparent is None:
+        return None
+    # A batch has many causes: each event goes on in the trace of its own.
+    return child_traceparent(cause.traceparent)

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import OutboxWriter, Relay
 from libs.common.outbox.writer import EventTooLarge
 from tests.support.eventually import eventually
-from tests.support.kafka import TestBus
+from tests.support.kafka import TestBus, envelope_of
 from tests.support.postgres import FreshDatabase
 
 NOON = datetime(2011, 6, 1, 12, tzinfo=UTC)
@@ -64,6 +65,31 @@ class TestOutboxWriter:
 
             with pytest.raises(EventTooLarge):
                 outbox.add(an_adjustment("X" * 1_000_000))
+
+    async def test_continues_the_trace_and_the_correlation_of_the_cause(
+        self, database: FreshDatabase, bus: TestBus
+    ) -> None:
+        cause = replace(
+            envelope_of(an_adjustment()),
+            correlation_id="basket-9",
+            traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        )
+        async with database.transaction() as transaction:
+            outbox = OutboxWriter(transaction, source="inventory", clock=SystemClock())
+            outbox.add(an_adjustment("OMINOUS-MIRROR"), cause=cause)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(a_relay(database, bus).run(stop))
+            await eventually(lambda: pending(database), lambda count: count == 0)
+            stop.set()
+
+        [published] = await bus.read_all(INVENTORY_WAREHOUSE)
+        assert published.correlation_id == "basket-9"
+        assert published.causation_id == str(cause.id)
+        assert published.traceparent is not None
+        _, trace_id, span_id, _ = published.traceparent.split("-")
+        assert trace_id == "0af7651916cd43dd8448eb211c80319c"
+        assert span_id != "b7ad6b7169203331"
 
 
 class TestRelay:
