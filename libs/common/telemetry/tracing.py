@@ -154,12 +154,16 @@ def unbind_correlation_id(token: Token[str | None]) -> None:
 
 
 @contextmanager
-def correlated(value: str | None) -> Iterator[None]:
-    """Run a block under a correlation id."""
+def correlated(value: str | None, *, traceparent: str | None = None) -> Iterator[None]:
+    """Run a block under a correlation id and, if a valid `traceparent` is given, at a new position in its trace."""
     token = _correlation_id.set(value)
+    parent = extract(traceparent)
+    trace_token = _trace_context.set(_next_context(parent)) if parent is not None else None
     try:
         yield
     finally:
+        if trace_token is not None:
+            _trace_context.reset(trace_token)
         _correlation_id.reset(token)
 
 

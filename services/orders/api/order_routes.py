@@ -20,7 +20,7 @@ from libs.common.http.auth import requires
 from libs.common.http.idempotency import IdempotentWrite, StoredResponse
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from libs.common.ids import new_id
-from libs.common.telemetry.tracing import current_correlation_id
+from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.orders.api.backend import Backend, BackendOfApp, Placement
 from services.orders.api.schemas import CancellationRequest, OrderResponse, PlaceOrderRequest, ReviewRequest
 from services.orders.domain.order import (
@@ -209,6 +209,7 @@ def _new_order(body: PlaceOrderRequest, *, now: datetime, age_max: timedelta) ->
         on_shortage=body.on_shortage,
         is_split_allowed=body.is_split_allowed,
         correlation_id=current_correlation_id() or str(order_id),
+        traceparent=current_traceparent(),
     )
     address = Address(
         name=ship_to.name,

@@ -132,6 +132,8 @@ class OrderFacts:
     is_split_allowed: bool
     # Ties together everything that this order sets off, also what no event or request causes directly.
     correlation_id: str
+    # The trace of the request that placed it, which those go on in too.
+    traceparent: str | None = None
 
     def business_time(self, now: datetime) -> datetime:
         """Return `now` in the time the order was placed in: replayed orders live in the past."""

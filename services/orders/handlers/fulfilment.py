@@ -142,9 +142,10 @@ class Saga:
         if not outcome.commands:
             return
         # What no event causes still belongs to the order: its correlation id ties it to the rest.
-        with correlated(outcome.state.facts.correlation_id):
+        facts = outcome.state.facts
+        with correlated(facts.correlation_id, traceparent=facts.traceparent):
             for command in outcome.commands:
-                self._carry_out(command, cause, outcome.state.facts)
+                self._carry_out(command, cause, facts)
 
     def _carry_out(self, command: Command, cause: Envelope | None, facts: OrderFacts) -> None:
         match command:
@@ -165,7 +166,7 @@ class Saga:
             received = returns[command.return_id]
             done = replace(received, status=ReturnStatus.CLOSED, version=received.version + 1)
             closed.append(done)
-            with correlated(facts.correlation_id):
+            with correlated(facts.correlation_id, traceparent=facts.traceparent):
                 self._unit.outbox.add(
                     ReturnClosed(
                         return_id=done.id,

@@ -68,6 +68,8 @@ orders = Table(
     Column("on_shortage", Text, nullable=False),
     Column("is_split_allowed", Boolean, nullable=False),
     Column("correlation_id", Text, nullable=False),
+    # The trace of the request that placed it (W3C Trace Context).
+    Column("traceparent", Text),
     Column("placed_at", DateTime(timezone=True), nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),

@@ -41,6 +41,19 @@ class TestPlacing:
         assert await shop.count("SELECT count(*) FROM outbox_events WHERE value LIKE '%Shopper%'::bytea") == 0
         assert await shop.count("SELECT count(*) FROM order_addresses WHERE address->>'name' = 'Ann Shopper'") == 1
 
+    async def test_continues_the_trace_of_the_request(self, shop: Shop) -> None:
+        headers = {
+            "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "X-Correlation-Id": "basket-9",
+        }
+
+        await shop.post("/orders", an_order(), **headers)
+
+        for envelope in await shop.published():
+            assert envelope.correlation_id == "basket-9"
+            assert envelope.traceparent is not None
+            assert envelope.traceparent.split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
+
     async def test_writes_orders_that_arrive_together_in_few_transactions(self, shop: Shop) -> None:
         before = await shop.count("SELECT pg_current_xact_id()::text::bigint")
 

@@ -32,6 +32,7 @@ CREATE TABLE orders (
     on_shortage text NOT NULL,
     is_split_allowed boolean NOT NULL,
     correlation_id text NOT NULL,
+    traceparent text,
     placed_at timestamptz NOT NULL,
     received_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
