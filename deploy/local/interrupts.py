@@ -50,8 +50,9 @@ class Interrupts:
                 self._kill()
 
         for number in SIGNALS:
-            # `nohup` ignores SIGHUP for its command, which is then meant to go on.
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            # `nohup` ignores SIGHUP for its command, which is then meant to go on. A shell script ignores SIGINT for
+            # what it starts in the background; whoever then sends it by hand means it.
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, handle, number)
         watch_terminal(loop, partial(handle, signal.SIGHUP))
         try:
