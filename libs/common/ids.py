@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from datetime import datetime
 from uuid import UUID
 
 _COUNTER_BITS = 42
@@ -35,8 +34,3 @@ def new_id() -> UUID:
     random_tail = int.from_bytes(os.urandom(4))
     value = milliseconds << 80 | 0x7 << 76 | counter_high << 64 | 0b10 << 62 | counter_low << 32 | random_tail
     return UUID(int=value)
-
-
-def smallest_id_at(moment: datetime) -> UUID:
-    """Return the smallest UUIDv7 that can have been made at `moment`: ids below it are older."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80 | 0x7 << 76 | 0b10 << 62)

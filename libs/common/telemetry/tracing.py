@@ -116,11 +116,6 @@ def extract(traceparent: str | None) -> TraceContext | None:
     return TraceContext(int(trace_id, 16), int(span_id, 16), bool(int(flags, 16) & _SAMPLED))
 
 
-def current_trace_context() -> TraceContext | None:
-    """Return where this task is in its trace, if it is in one."""
-    return _trace_context.get()
-
-
 def current_traceparent() -> str | None:
     """Return the `traceparent` to send with a message or a request made now."""
     context = _trace_context.get()

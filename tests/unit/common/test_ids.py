@@ -1,8 +1,8 @@
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from libs.common.clock import SystemClock
-from libs.common.ids import new_id, smallest_id_at
+from libs.common.ids import new_id
 
 
 class TestNewId:
@@ -27,13 +27,3 @@ class TestNewId:
         assert made.variant == "specified in RFC 4122"
         milliseconds = made.int >> 80
         assert before.timestamp() * 1000 <= milliseconds <= SystemClock().now().timestamp() * 1000
-
-
-class TestSmallestIdAt:
-    def test_parts_older_from_newer_ids(self) -> None:
-        now = SystemClock().now()
-
-        assert smallest_id_at(now - timedelta(seconds=1)) < new_id() < smallest_id_at(now + timedelta(seconds=1))
-
-    def test_is_a_version_7_uuid(self) -> None:
-        assert smallest_id_at(datetime(2011, 6, 1, tzinfo=UTC)).version == 7
