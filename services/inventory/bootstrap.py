@@ -20,6 +20,7 @@ from libs.common.events.topics import (
 from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
 from libs.common.http.health import Health
+from libs.common.http.idempotency import purge_idempotency_keys
 from libs.common.messaging import inbox
 from libs.common.messaging.consumer import Consumer, Subscription
 from libs.common.messaging.follower import Follower
@@ -52,6 +53,7 @@ NAME: Final = "inventory"
 # How long the rest of a queue waits at most after goods arrived for all of it.
 _QUEUE_SECONDS: Final = 0.5
 _PURGE_SECONDS: Final = 3600.0
+_PURGE_KEYS_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,10 +222,17 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
             await inbox.purge(transaction)
         return 0
 
+    async def forget_keys() -> int:
+        async with adapters.database.transaction() as transaction:
+            return await purge_idempotency_keys(
+                transaction, now=adapters.clock.now(), older_than=settings.idempotency_key_lifetime
+            )
+
     return [
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
         PeriodicJob("audit", audit_page, every_seconds=settings.audit_interval_seconds),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
+        PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
     ]
 
 

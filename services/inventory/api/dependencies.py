@@ -1,6 +1,6 @@
 """What the routes call, put together in bootstrap."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -10,6 +10,7 @@ from libs.common.db import Database, Transaction
 from libs.common.decisions import Decision
 from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
+from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
 from services.inventory import metrics
 from services.inventory.domain.plausibility import InvalidStockEvent
 from services.inventory.handlers.availability import Availability
@@ -77,3 +78,21 @@ class UseCases:
     intake: StockEventIntake
     availability: Availability
     clock: Clock
+
+    async def write(
+        self, write: KeyedWrite, effect: Callable[[Transaction], Awaitable[StoredResponse]]
+    ) -> StoredResponse:
+        """Run `effect` in one transaction, once for each key."""
+
+        async def work(transaction: Transaction) -> StoredResponse:
+            return await idempotent(
+                transaction,
+                principal=write.principal,
+                key=write.key,
+                route=write.route,
+                request_hash=write.request_hash,
+                now=self.clock.now(),
+                effect=lambda: effect(transaction),
+            )
+
+        return await self.database.run(work)

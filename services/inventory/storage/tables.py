@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from libs.common.db import new_metadata
 from libs.common.decisions.storage import declare_decisions
+from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
 from services.inventory.domain.reservations import ReservationStatus
@@ -30,6 +31,7 @@ metadata = new_metadata()
 declare_outbox(metadata)
 declare_inbox(metadata)
 declare_decisions(metadata)
+idempotency_keys_table(metadata)
 
 # Codes sort by their bytes everywhere: the order in which rows are locked must not depend on a locale.
 _CODE = Text(collation="C")
