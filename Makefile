@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run replay test check format lint types contracts lock clean distclean
+.PHONY: help run replay bench test check format lint types contracts lock clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ run: $(VENV)/local.installed ## Start everything, replay the sample, stay up (EX
 replay: $(VENV)/$(if $(filter %.parquet,$(DATA)),replay,local).installed ## Replay DATA=path at SPEED=… against the running stack
 	@exec $(BIN)/python -m deploy.local --leashed replay $(if $(DATA),--data "$(DATA)") \
 		$(if $(SPEED),--speed "$(SPEED)")
+
+bench: $(VENV)/local.installed ## Measure the speed beside the machine's limit (ONLY=figures REPEAT=3)
+	@exec $(BIN)/python -m bench.speed --leashed $(if $(ONLY),--only "$(ONLY)") $(if $(REPEAT),--repeat "$(REPEAT)")
 
 test: $(VENV)/dev.installed ## Run every test, or those of ARGS=…
 	$(BIN)/pytest $(ARGS)

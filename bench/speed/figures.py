@@ -1,0 +1,32 @@
+"""Every figure by its name, in the order in which they are measured."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from bench.replay.progress import Steps
+from bench.speed import stock_intake
+from bench.speed.results import Row
+from bench.speed.rig import Rig
+from bench.speed.scale import Scale
+
+Measuring = Callable[[Rig, Scale, Steps], Awaitable[list[Row]]]
+
+FIGURES: Mapping[str, Measuring] = {
+    "stock-events": stock_intake.from_the_bus,
+}
+
+
+class UnknownFigure(ValueError):
+    """There is no figure of this name."""
+
+
+def chosen(names: str) -> dict[str, Measuring]:
+    """
+    Return the figures that are named, separated by commas or spaces; all of them if none is.
+
+    :raises UnknownFigure: if there is none of a name.
+    """
+    wanted = names.replace(",", " ").split()
+    unknown = [name for name in wanted if name not in FIGURES]
+    if unknown:
+        raise UnknownFigure(f"no figure {', '.join(unknown)}: there are {', '.join(FIGURES)}")
+    return {name: measuring for name, measuring in FIGURES.items() if not wanted or name in wanted}

@@ -1,0 +1,34 @@
+"""Repeating: a warm-up that is forgotten, then ours and the limit in turn, so that both meet the same machine."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from bench.replay.progress import Step
+from bench.speed.limits.timing import Timed
+from bench.speed.results import Sample, Series
+from bench.speed.statistics import latency_of
+
+# Measures once; the number counts the repetitions from 0, which is the warm-up.
+Measure = Callable[[int], Awaitable[Sample]]
+
+
+async def repeated(measures: Mapping[str, Measure], *, repetitions: int, step: Step) -> list[Series]:
+    """Measure everything in turn, again and again; return a series for each measure, in their order."""
+    samples: dict[str, list[Sample]] = {name: [] for name in measures}
+    for repetition in range(repetitions + 1):
+        for name, measure in measures.items():
+            sample = await measure(repetition)
+            step.advance()
+            step.note(f"{name}: {sample.rate:,.0f}/s{' (warm-up)' if repetition == 0 else ''}")
+            if repetition:
+                samples[name].append(sample)
+    return [Series(name=name, samples=taken) for name, taken in samples.items()]
+
+
+def sample_of(timed: Timed, *, program: str, cpu_seconds: Mapping[str, float], of: Sequence[str]) -> Sample:
+    """Turn a program's own measurement into a sample, with the processor time of the processes `of` it meanwhile."""
+    return Sample(
+        operations=timed.operations,
+        seconds=timed.seconds,
+        cpu_seconds={program: timed.cpu_seconds, **{name: cpu_seconds[name] for name in of if name in cpu_seconds}},
+        latency=latency_of(timed.latencies) if timed.latencies else None,
+    )
