@@ -29,7 +29,7 @@ from libs.common.outbox.relay import Relay
 from libs.common.outbox.writer import OutboxWriter
 from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
 from services.inventory import metrics
-from services.inventory.api import availability, reservations, stock, stock_events, warehouses
+from services.inventory.api import availability, gaps, reservations, stock, stock_events, warehouses
 from services.inventory.api.dependencies import StockEventIntake, UseCases
 from services.inventory.api.errors import STATUS_BY_ERROR
 from services.inventory.consumers import (
@@ -45,6 +45,7 @@ from services.inventory.handlers.ports import Tools
 from services.inventory.settings import InventorySettings
 from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.reservations import PostgresReservations
+from services.inventory.storage.sequences import PostgresSequences
 from services.inventory.storage.stock import PostgresStock
 from services.inventory.storage.views import PostgresInventoryViews
 from services.inventory.storage.warehouses import PostgresWarehouses
@@ -70,6 +71,7 @@ class Adapters:
             stock=PostgresStock(transaction),
             reservations=PostgresReservations(transaction),
             warehouses=PostgresWarehouses(transaction),
+            sequences=PostgresSequences(transaction),
             outbox=OutboxWriter(transaction, source=NAME, clock=self.clock, wake_relay=self.wake_relay),
             decisions=PostgresDecisionLog(transaction),
             clock=self.clock,
@@ -133,6 +135,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         database=adapters.database,
         tools_of=adapters.tools_of,
         views_of=PostgresInventoryViews,
+        sequences_of=PostgresSequences,
         decisions_about=decisions_about,
         intake=StockEventIntake(
             database=adapters.database,
@@ -153,7 +156,9 @@ def build_app(
         title="Quayside inventory",
         description="Where the units of every SKU are, which of them are promised to orders, and why.",
         settings=settings,
-        routers=[part.router_of(use_cases) for part in (availability, stock_events, stock, reservations, warehouses)],
+        routers=[
+            part.router_of(use_cases) for part in (availability, stock_events, stock, reservations, warehouses, gaps)
+        ],
         status_by_error=STATUS_BY_ERROR,
         health=health,
         authenticator=authenticator,
@@ -217,6 +222,11 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
                 metrics.inventory_shortfall_units.set(await books.shortfall_units())
         return int(goes_on)
 
+    async def watch_sequences() -> int:
+        async with adapters.database.transaction() as transaction:
+            metrics.show_sequence_gaps(await PostgresSequences(transaction).summaries(), now=adapters.clock.now())
+        return 0
+
     async def forget_events() -> int:
         async with adapters.database.transaction() as transaction:
             await inbox.purge(transaction)
@@ -231,6 +241,7 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
     return [
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
         PeriodicJob("audit", audit_page, every_seconds=settings.audit_interval_seconds),
+        PeriodicJob("watch-sequences", watch_sequences, every_seconds=settings.audit_interval_seconds),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
     ]

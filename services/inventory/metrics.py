@@ -2,8 +2,11 @@
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 from prometheus_client import Counter, Gauge
+
+from services.inventory.domain.sequences import GapSummary
 
 inventory_stock_events_total = Counter(
     "inventory_stock_events_total",
@@ -36,6 +39,21 @@ inventory_reservation_drift_units = Gauge(
     "inventory_reservation_drift_units",
     "Units by which what is reserved differs from what orders hold; anything but 0 is a fault.",
 )
+inventory_sequence_gap_events = Gauge(
+    "inventory_sequence_gap_events",
+    "Reports of a warehouse that are missing: their numbers were passed over and have not come.",
+    ["warehouse"],
+)
+inventory_sequence_gap_oldest_seconds = Gauge(
+    "inventory_sequence_gap_oldest_seconds",
+    "How long the longest missing report of a warehouse has been missing; 0 if none is.",
+    ["warehouse"],
+)
+inventory_sequence_conflicts = Gauge(
+    "inventory_sequence_conflicts",
+    "Numbers of a warehouse under which several different reports came.",
+    ["warehouse"],
+)
 inventory_audit_rounds_total = Counter(
     "inventory_audit_rounds_total",
     "Times the auditor has gone over every SKU.",
@@ -48,6 +66,15 @@ def count_outcomes(outcomes: Mapping[str, int], *, sold_out: int) -> None:
         inventory_reservations_total.labels(outcome).inc(orders)
     if sold_out:
         inventory_stock_outs_total.inc(sold_out)
+
+
+def show_sequence_gaps(summaries: Iterable[GapSummary], *, now: datetime) -> None:
+    """Show what is missing of each warehouse's reports."""
+    for one in summaries:
+        age = now - one.oldest_since if one.oldest_since else timedelta()
+        inventory_sequence_gap_events.labels(one.warehouse).set(one.missing)
+        inventory_sequence_gap_oldest_seconds.labels(one.warehouse).set(max(0.0, age.total_seconds()))
+        inventory_sequence_conflicts.labels(one.warehouse).set(one.conflicts)
 
 
 def count_stock_events(results: Iterable[tuple[str, str]], *, way_in: str) -> None:

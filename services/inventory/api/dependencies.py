@@ -13,6 +13,7 @@ from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
 from services.inventory import metrics
 from services.inventory.domain.plausibility import InvalidStockEvent
+from services.inventory.domain.sequences import SequenceState
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.ports import Tools
 from services.inventory.handlers.queries import InventoryViews
@@ -26,6 +27,14 @@ class DecisionsAbout(Protocol):
         self, transaction: Transaction, *, subject: str, before_id: UUID | None, limit: int
     ) -> list[Decision]:
         """Return at most `limit` decisions about `subject`, older than `before_id` if given."""
+        ...
+
+
+class SequenceViews(Protocol):
+    """What came of warehouses' numbers, in one transaction."""
+
+    async def state(self, warehouse: str, *, after: int, limit: int) -> SequenceState:
+        """Return what came of a warehouse's numbers, and its gaps behind `after`."""
         ...
 
 
@@ -74,6 +83,7 @@ class UseCases:
     database: Database
     tools_of: Callable[[Transaction], Tools]
     views_of: Callable[[Transaction], InventoryViews]
+    sequences_of: Callable[[Transaction], SequenceViews]
     decisions_about: DecisionsAbout
     intake: StockEventIntake
     availability: Availability

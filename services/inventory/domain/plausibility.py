@@ -22,7 +22,7 @@ UNITS_MAX: Final = 1_000_000_000
 SKU_CHARACTERS_MAX: Final = 128
 CODE_CHARACTERS_MAX: Final = 64
 TEXT_CHARACTERS_MAX: Final = 200
-_SEQUENCE_MAX: Final = 2**53 - 1
+SEQUENCE_MAX: Final = 2**53 - 1
 _CURRENCY_CHARACTERS: Final = 3
 # Clocks of warehouses are wrong by hours; by more than a day, the time is a mistake.
 _FUTURE_MAX: Final = timedelta(days=1)
@@ -71,7 +71,7 @@ def check_report(report: WarehouseReport, plausibility: Plausibility) -> None:
     _check_warehouse("warehouse", report.warehouse, plausibility)
     _check_time(report.occurred_at, plausibility)
     if report.sequence is not None:
-        _check_range("sequence", report.sequence, 1, _SEQUENCE_MAX)
+        _check_range("sequence", report.sequence, 1, SEQUENCE_MAX)
     if report.reference is not None:
         _check_text("reference", report.reference, TEXT_CHARACTERS_MAX)
     match report:

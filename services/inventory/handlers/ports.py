@@ -12,6 +12,7 @@ from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation
+from services.inventory.domain.sequences import Numbered
 from services.inventory.domain.stock import Changes, StockItem
 from services.inventory.domain.transfers import Transfer, TransferKey
 from services.inventory.domain.warehouses import Warehouse
@@ -152,6 +153,24 @@ class WarehouseStore(Protocol):
         ...
 
 
+class SequenceStore(Protocol):
+    """The numbers that warehouses give their reports, in one transaction."""
+
+    async def receive(self, reports: Sequence[Numbered], *, received_at: datetime) -> None:
+        """Note the numbers of reports that were applied just now, and what they leave missing."""
+        ...
+
+    async def accept(
+        self, warehouse: str, *, first: int, last: int, reason: str, accepted_by: str, accepted_at: datetime
+    ) -> None:
+        """
+        Take the missing numbers from `first` to `last` for lost: nobody waits for them any more.
+
+        :raises NotMissing: if none of them is missing.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What one transaction gives to a use case."""
@@ -159,6 +178,7 @@ class Tools:
     stock: StockStore
     reservations: ReservationStore
     warehouses: WarehouseStore
+    sequences: SequenceStore
     outbox: Outbox
     decisions: DecisionLog
     clock: Clock

@@ -1,7 +1,7 @@
 """Applying what warehouses report: one applier for both ways in."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsCounted, GoodsPicked, TransferDispatched, TransferReceived
 from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, check_report
+from services.inventory.domain.sequences import Numbered
 from services.inventory.domain.stock_events import Facts, apply_report, report_of, transfer_key
 from services.inventory.handlers.desk import Desk, work_on_stock
 from services.inventory.handlers.ports import CountTaken, Tools
@@ -60,11 +61,21 @@ async def apply_stock_events(
         await tools.stock.save_transfers(facts.transfers)
 
     desk = await work_on_stock(tools, {report_of(envelope).sku for envelope in plausible}, work)
+    if numbered := list(_numbered(fresh.values())):
+        # Behind the stock, whose locks come first everywhere: a warehouse's numbers are one row.
+        await tools.sequences.receive(numbered, received_at=desk.now)
     return StockEventsApplied(
         results=_results(batch, refusals, set(fresh)),
         outcomes=desk.outcomes,
         sold_out=desk.sold_out,
     )
+
+
+def _numbered(batch: Iterable[Envelope]) -> Iterator[Numbered]:
+    for envelope in batch:
+        report = report_of(envelope)
+        if report.sequence is not None:
+            yield Numbered(report.warehouse, report.sequence, envelope.id)
 
 
 async def _refusals(batch: Sequence[Envelope], tools: Tools, age_years_max: int) -> dict[UUID, InvalidStockEvent]:

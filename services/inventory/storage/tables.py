@@ -18,6 +18,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
+from sqlalchemy.dialects.postgresql import INT8MULTIRANGE
 
 from libs.common.db import new_metadata
 from libs.common.decisions.storage import declare_decisions
@@ -111,6 +112,57 @@ stock_movements = Table(
     CheckConstraint("(unit_cost_minor IS NULL) = (currency IS NULL)", name="cost"),
     # Serves the ledger of a SKU by pages, what moved since a count, and the auditor.
     Index("stock_movements_sku_occurred_at_id_idx", "sku", "occurred_at", "id"),
+    # Finds the events of a number.
+    Index(
+        "stock_movements_warehouse_sequence_idx",
+        "warehouse",
+        "sequence",
+        postgresql_where=text("sequence IS NOT NULL"),
+    ),
+)
+
+# What came of the numbers that a warehouse gives its reports; what is missing of them is a row of sequence_gaps.
+warehouse_sequences = Table(
+    "warehouse_sequences",
+    metadata,
+    Column("warehouse", _CODE, primary_key=True),
+    Column("received", INT8MULTIRANGE, nullable=False),
+    Column("given_up", BigInteger, nullable=False, server_default=text("0")),
+)
+
+sequence_gaps = Table(
+    "sequence_gaps",
+    metadata,
+    Column("warehouse", _CODE, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("since", _TIME, nullable=False),
+    PrimaryKeyConstraint("warehouse", "first"),
+    CheckConstraint("0 < first AND first <= last", name="range"),
+)
+
+# Numbers under which several different events came; the ledger has the events.
+sequence_conflicts = Table(
+    "sequence_conflicts",
+    metadata,
+    Column("warehouse", _CODE, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("latest_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("warehouse", "sequence"),
+)
+
+# Who took which missing numbers for lost, and why.
+sequence_acceptances = Table(
+    "sequence_acceptances",
+    metadata,
+    Column("warehouse", _CODE, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("missing", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("accepted_by", Text, nullable=False),
+    Column("accepted_at", _TIME, nullable=False),
+    PrimaryKeyConstraint("warehouse", "first", "last", "accepted_at"),
 )
 
 stock_transfers = Table(

@@ -1,43 +1,15 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
-from libs.common.http.auth import FixedKeys, Principal
-from libs.common.http.health import Health
-from services.inventory.bootstrap import build_app, use_cases_of
-from services.inventory.handlers.availability import Availability
-from services.inventory.settings import InventorySettings
 from tests.integration.inventory.shop import Shop
-from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import ARMCHAIR, MIRROR, NOON, approved
 
-KEYS = FixedKeys(
-    {
-        "warehouse": Principal("warehouse", frozenset({"stock:write", "stock:read"})),
-        "storefront": Principal("storefront", frozenset({"availability:read"})),
-    }
-)
 LONDON = {"name": "London", "country": "GB", "latitude": 51.51, "longitude": -0.13}
-
-
-@pytest.fixture
-async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    settings = InventorySettings(database_url=SecretStr(database.url))
-    use_cases = use_cases_of(settings, shop.adapters, Availability())
-    app = build_app(settings, use_cases, Health(), authenticator=KEYS)
-    transport = httpx.ASGITransport(app=app)
-    headers = {"Authorization": "Bearer warehouse"}
-    async with (
-        use_cases.intake.coalescer,
-        httpx.AsyncClient(transport=transport, base_url="http://inventory", headers=headers) as client,
-    ):
-        yield client
 
 
 def an_event(**changes: Any) -> dict[str, Any]:
@@ -278,4 +250,6 @@ class TestDocumentation:
             "/v1/stock/{sku}/movements",
             "/v1/warehouses",
             "/v1/warehouses/{warehouse}",
+            "/v1/warehouses/{warehouse}/gaps",
+            "/v1/warehouses/{warehouse}/gaps/accept",
         }

@@ -1,0 +1,68 @@
+"""The numbers that a warehouse gives its reports, from 1 without gaps, so that a lost one is noticed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from libs.common.errors import Invalid
+
+# A warehouse that has more gaps than this counts in a way of its own; the oldest are given up, so that keeping watch
+# stays cheap.
+GAPS_MAX: Final = 1_000
+
+
+class NotMissing(Invalid):
+    """No number of the range is missing, so that nothing can be accepted as lost."""
+
+    code = "not-missing"
+
+
+class Numbered(NamedTuple):
+    """A report that has a number."""
+
+    warehouse: str
+    sequence: int
+    event_id: UUID
+
+
+class Gap(NamedTuple):
+    """The numbers from `first` to `last` are missing; `since` is when a higher one first came."""
+
+    first: int
+    last: int
+    since: datetime
+
+
+class SequenceConflict(NamedTuple):
+    """Several events came with one number; all were applied."""
+
+    sequence: int
+    event_ids: Sequence[UUID]
+    latest_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceState:
+    """
+    What came of one warehouse's numbers.
+
+    `highest` is None as long as it numbers nothing; `missing` counts the numbers below it that have not come, without
+    those `given_up`, whose gaps were too many. `gaps` are a page of them in their order, `conflicts` the latest.
+    """
+
+    highest: int | None
+    missing: int
+    given_up: int
+    gaps: Sequence[Gap]
+    conflicts: Sequence[SequenceConflict]
+
+
+class GapSummary(NamedTuple):
+    """The gaps of one warehouse now; `oldest_since` is None if there are none."""
+
+    warehouse: str
+    missing: int
+    oldest_since: datetime | None
+    conflicts: int

@@ -1,0 +1,199 @@
+"""The numbers of warehouses' reports in PostgreSQL: what was received is one multirange for each warehouse."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from libs.common.db import Transaction
+from services.inventory.domain.sequences import (
+    GAPS_MAX,
+    Gap,
+    GapSummary,
+    NotMissing,
+    Numbered,
+    SequenceConflict,
+    SequenceState,
+)
+
+_CONFLICTS_SHOWN_MAX: Final = 50
+_CONFLICTING_EVENTS_SHOWN_MAX: Final = 20
+
+# Rows are locked in the order of their warehouses, and always after stock. Below the highest number, whatever was not
+# received is missing; a number of this batch that was there before, or twice in it, may be a conflict.
+_RECEIVE: Final = """
+WITH events AS (
+    SELECT warehouse, sequence FROM unnest($1::text[], $2::bigint[]) AS events (warehouse, sequence)
+),
+reported AS (
+    SELECT warehouse, range_agg(int8range(sequence, sequence, '[]')) AS numbers FROM events GROUP BY warehouse
+),
+saved AS (
+    INSERT INTO warehouse_sequences AS known (warehouse, received)
+    SELECT warehouse, numbers FROM reported ORDER BY warehouse
+    ON CONFLICT (warehouse) DO UPDATE SET received = known.received + excluded.received
+    RETURNING warehouse, old.received AS before, new.received AS after
+),
+repeated AS (
+    SELECT warehouse, array_agg(sequence) AS numbers FROM (
+        SELECT warehouse, sequence FROM events JOIN saved USING (warehouse)
+        GROUP BY warehouse, sequence, before HAVING count(*) > 1 OR sequence <@ before
+    ) AS numbers GROUP BY warehouse
+)
+SELECT saved.warehouse,
+       lower(after) > 1 OR after <> range_merge(after)::int8multirange
+           OR (before IS NOT NULL AND (lower(before) > 1 OR before <> range_merge(before)::int8multirange)) AS has_gaps,
+       coalesce(repeated.numbers, '{}') AS repeated
+FROM saved LEFT JOIN repeated USING (warehouse)
+"""
+# The numbers below those of the newest gaps count as received.
+_GIVE_UP: Final = """
+WITH gaps AS (
+    SELECT warehouse, missing, row_number() OVER (PARTITION BY warehouse ORDER BY missing DESC) AS place
+    FROM warehouse_sequences,
+         unnest(int8multirange(int8range(1, upper(received))) - received) AS missing
+    WHERE warehouse = ANY($1::text[])
+),
+excess AS (
+    SELECT warehouse, range_agg(missing) AS missing, sum(upper(missing) - lower(missing)) AS numbers
+    FROM gaps WHERE place > $2 GROUP BY warehouse
+)
+UPDATE warehouse_sequences SET received = received + excess.missing, given_up = given_up + excess.numbers
+FROM excess WHERE warehouse_sequences.warehouse = excess.warehouse
+"""
+# What is left of a gap is as old as the gap was; what no gap covered is new.
+_SAVE_GAPS: Final = """
+WITH missing AS (
+    SELECT warehouse, lower(missing) AS first, upper(missing) - 1 AS last
+    FROM warehouse_sequences,
+         unnest(int8multirange(int8range(1, upper(received))) - received) AS missing
+    WHERE warehouse = ANY($1::text[])
+),
+closed AS (
+    DELETE FROM sequence_gaps USING unnest($1::text[]) AS changed (warehouse)
+    WHERE sequence_gaps.warehouse = changed.warehouse
+        AND NOT EXISTS (SELECT FROM missing WHERE (missing.warehouse, missing.first) =
+                                                  (sequence_gaps.warehouse, sequence_gaps.first))
+)
+INSERT INTO sequence_gaps AS known (warehouse, first, last, since)
+SELECT warehouse, first, last, coalesce((
+    SELECT min(since) FROM sequence_gaps AS before
+    WHERE before.warehouse = missing.warehouse AND before.first <= missing.last AND before.last >= missing.first
+), $2)
+FROM missing
+ON CONFLICT (warehouse, first) DO UPDATE SET last = excluded.last WHERE known.last <> excluded.last
+"""
+_SAVE_CONFLICTS: Final = """
+INSERT INTO sequence_conflicts (warehouse, sequence, latest_at)
+SELECT warehouse, sequence, $3
+FROM unnest($1::text[], $2::bigint[]) AS repeated (warehouse, sequence)
+WHERE (
+    SELECT count(DISTINCT event_id) FROM stock_movements AS booked
+    WHERE booked.warehouse = repeated.warehouse AND booked.sequence = repeated.sequence
+) > 1
+ORDER BY warehouse, sequence
+ON CONFLICT (warehouse, sequence) DO UPDATE SET latest_at = excluded.latest_at
+"""
+_STATE: Final = """
+SELECT upper(received) - 1 AS highest, given_up, (
+    SELECT coalesce(sum(last - first + 1), 0)::bigint FROM sequence_gaps WHERE warehouse = $1
+) AS missing
+FROM warehouse_sequences WHERE warehouse = $1
+"""
+_GAPS: Final = """
+SELECT first, last, since FROM sequence_gaps WHERE warehouse = $1 AND first > $2 ORDER BY first LIMIT $3
+"""
+_CONFLICTS: Final = """
+SELECT sequence, latest_at, ARRAY(
+    SELECT DISTINCT event_id FROM stock_movements AS booked
+    WHERE booked.warehouse = $1 AND booked.sequence = sequence_conflicts.sequence ORDER BY event_id LIMIT $3
+) AS event_ids
+FROM sequence_conflicts WHERE warehouse = $1 ORDER BY latest_at DESC, sequence DESC LIMIT $2
+"""
+_LOCK: Final = "SELECT 1 FROM warehouse_sequences WHERE warehouse = $1 FOR UPDATE"
+_ACCEPT: Final = """
+WITH missing AS (
+    SELECT (int8multirange(int8range(1, upper(received))) - received)
+           * int8multirange(int8range($2, $3, '[]')) AS numbers
+    FROM warehouse_sequences WHERE warehouse = $1
+),
+accepted AS (
+    INSERT INTO sequence_acceptances (warehouse, first, last, missing, reason, accepted_by, accepted_at)
+    SELECT $1, $2, $3, (SELECT sum(upper(gap) - lower(gap)) FROM unnest(numbers) AS gap), $4, $5, $6
+    FROM missing WHERE NOT isempty(numbers)
+)
+UPDATE warehouse_sequences SET received = received + numbers
+FROM missing WHERE warehouse = $1 AND NOT isempty(numbers)
+"""
+_SUMMARIES: Final = """
+SELECT warehouse, coalesce(missing, 0) AS missing, oldest_since, coalesce(conflicts, 0) AS conflicts
+FROM warehouse_sequences
+LEFT JOIN (
+    SELECT warehouse, sum(last - first + 1)::bigint AS missing, min(since) AS oldest_since
+    FROM sequence_gaps GROUP BY warehouse
+) AS gaps USING (warehouse)
+LEFT JOIN (
+    SELECT warehouse, count(*) AS conflicts FROM sequence_conflicts GROUP BY warehouse
+) AS conflicts USING (warehouse)
+ORDER BY warehouse
+"""
+
+
+class PostgresSequences:
+    """The numbers of warehouses' reports, in one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Work in `transaction`."""
+        self._transaction = transaction
+
+    async def receive(self, reports: Sequence[Numbered], *, received_at: datetime) -> None:
+        """Note the numbers of reports that were applied just now, and what they leave missing."""
+        driver = await self._transaction.driver()
+        codes, numbers = [one.warehouse for one in reports], [one.sequence for one in reports]
+        rows = await driver.fetch(_RECEIVE, codes, numbers)
+        await _save_gaps(driver, [row["warehouse"] for row in rows if row["has_gaps"]], received_at)
+        if repeated := [(row["warehouse"], number) for row in rows for number in row["repeated"]]:
+            await driver.execute(
+                _SAVE_CONFLICTS, [code for code, _ in repeated], [number for _, number in repeated], received_at
+            )
+
+    async def accept(
+        self, warehouse: str, *, first: int, last: int, reason: str, accepted_by: str, accepted_at: datetime
+    ) -> None:
+        """
+        Take the missing numbers from `first` to `last` for lost: nobody waits for them any more.
+
+        :raises NotMissing: if none of them is missing.
+        """
+        driver = await self._transaction.driver()
+        await driver.execute(_LOCK, warehouse)
+        tag = await driver.execute(_ACCEPT, warehouse, first, last, reason, accepted_by, accepted_at)
+        if tag == "UPDATE 0":
+            raise NotMissing(f"No number from {first} to {last} is missing.", field="first")
+        await _save_gaps(driver, [warehouse], accepted_at)
+
+    async def state(self, warehouse: str, *, after: int, limit: int) -> SequenceState:
+        """Return what came of a warehouse's numbers, and its gaps behind `after`."""
+        driver = await self._transaction.driver()
+        row = await driver.fetchrow(_STATE, warehouse)
+        gaps = await driver.fetch(_GAPS, warehouse, after, limit)
+        conflicts = await driver.fetch(_CONFLICTS, warehouse, _CONFLICTS_SHOWN_MAX, _CONFLICTING_EVENTS_SHOWN_MAX)
+        return SequenceState(
+            highest=row["highest"] if row else None,
+            missing=row["missing"] if row else 0,
+            given_up=row["given_up"] if row else 0,
+            gaps=[Gap(**dict(gap)) for gap in gaps],
+            conflicts=[SequenceConflict(one["sequence"], one["event_ids"], one["latest_at"]) for one in conflicts],
+        )
+
+    async def summaries(self) -> list[GapSummary]:
+        """Return the gaps of every warehouse that numbers its reports."""
+        driver = await self._transaction.driver()
+        return [GapSummary(**dict(row)) for row in await driver.fetch(_SUMMARIES)]
+
+
+async def _save_gaps(driver: asyncpg.Connection, codes: Sequence[str], noticed_at: datetime) -> None:
+    if codes:
+        await driver.execute(_GIVE_UP, codes, GAPS_MAX)
+        await driver.execute(_SAVE_GAPS, codes, noticed_at)

@@ -1,0 +1,180 @@
+"""The numbers of warehouses' reports, and what is missing of them."""
+
+import random
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+import httpx
+import msgspec
+import pytest
+from prometheus_client import REGISTRY
+
+from libs.common.events.base import Envelope
+from services.inventory import metrics
+from services.inventory.domain.sequences import GAPS_MAX, SequenceState
+from services.inventory.storage.sequences import PostgresSequences
+from tests.integration.inventory.shop import Shop
+from tests.unit.inventory.builders import MIRROR, NOON, envelope, minutes, received
+
+
+def numbered(sequence: int, *, at: str = "LON", sku: str = MIRROR) -> Envelope:
+    return envelope(msgspec.structs.replace(received(1, sku, at=at), sequence=sequence))
+
+
+async def state(shop: Shop, warehouse: str = "LON") -> SequenceState:
+    async with shop.database.transaction() as transaction:
+        return await PostgresSequences(transaction).state(warehouse, after=0, limit=10_000)
+
+
+async def missing(shop: Shop, warehouse: str = "LON") -> list[tuple[int, int, datetime]]:
+    return [(gap.first, gap.last, gap.since) for gap in (await state(shop, warehouse)).gaps]
+
+
+class TestGaps:
+    async def test_are_the_numbers_that_were_passed_over(self, shop: Shop) -> None:
+        await shop.reports(*(numbered(number) for number in (1, 2, 5, 6, 9)))
+
+        assert await missing(shop) == [(3, 4, NOON), (7, 8, NOON)]
+        found = await state(shop)
+        assert (found.highest, found.missing, found.conflicts) == (9, 4, [])
+
+    async def test_keep_their_age_while_they_are_filled_and_close_when_they_are(self, shop: Shop) -> None:
+        await shop.reports(numbered(1), numbered(7))
+        shop.clock.advance(timedelta(minutes=5))
+
+        await shop.reports(numbered(4), numbered(9))
+        assert await missing(shop) == [(2, 3, NOON), (5, 6, NOON), (8, 8, minutes(5))]
+
+        await shop.reports(*(numbered(number) for number in (2, 3, 5, 6, 8)))
+        assert await missing(shop) == []
+
+    async def test_are_of_one_warehouse(self, shop: Shop) -> None:
+        await shop.reports(numbered(1), numbered(3), numbered(1, at="MAN"), numbered(2, at="MAN"))
+
+        assert await missing(shop) == [(2, 2, NOON)]
+        assert await missing(shop, "MAN") == []
+
+    async def test_of_a_warehouse_that_numbers_nothing_are_none(self, shop: Shop) -> None:
+        await shop.reports(received(1))
+
+        assert (await state(shop)).highest is None
+        assert await shop.rows("SELECT 1 FROM warehouse_sequences") == []
+
+    async def test_are_what_never_came_in_whatever_order_the_rest_did(self, shop: Shop) -> None:
+        chance = random.Random(7)  # noqa: S311 - a seed, not a secret
+        sent = chance.sample(range(1, 400), 250)
+        events = [numbered(number) for number in sent for _ in range(chance.choice((1, 1, 2)))]
+        for start in range(0, len(events), 20):
+            await shop.reports(*events[start : start + 20], events[chance.randrange(len(events))])
+
+        lost = set(range(1, max(sent))) - set(sent)
+        found = {number for first, last, _ in await missing(shop) for number in range(first, last + 1)}
+        assert found == lost
+        assert (await state(shop)).missing == len(lost)
+
+    async def test_that_are_too_many_are_given_up_oldest_first(self, shop: Shop) -> None:
+        await shop.reports(*(numbered(2 * number) for number in range(1, GAPS_MAX + 6)))
+
+        found = await state(shop)
+
+        assert (len(found.gaps), found.given_up, found.missing) == (GAPS_MAX, 5, GAPS_MAX)
+        assert found.gaps[0].first == 11
+
+
+class TestConflicts:
+    async def test_are_different_events_with_one_number(self, shop: Shop) -> None:
+        first, other, again = numbered(1), numbered(1, sku="SMUG-LAMP"), numbered(2)
+        await shop.reports(first, again)
+
+        await shop.reports(other, again)
+
+        [conflict] = (await state(shop)).conflicts
+        assert conflict.sequence == 1
+        assert set(conflict.event_ids) == {first.id, other.id}
+
+    async def test_are_seen_within_one_batch(self, shop: Shop) -> None:
+        await shop.reports(numbered(1), numbered(1))
+
+        assert [one.sequence for one in (await state(shop)).conflicts] == [1]
+
+    async def test_are_not_events_that_come_twice(self, shop: Shop) -> None:
+        event = numbered(1)
+        await shop.reports(event)
+
+        await shop.reports(event)
+
+        assert (await state(shop)).conflicts == []
+
+
+class TestGapsOverHttp:
+    async def test_are_shown_by_pages(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        await shop.reports(*(numbered(number) for number in (2, 4, 6)))
+
+        first = (await client.get("/v1/warehouses/LON/gaps", params={"limit": 2})).json()
+        rest = await client.get("/v1/warehouses/LON/gaps", params={"cursor": first["next_cursor"]})
+
+        assert (first["highest"], first["missing"]) == (6, 3)
+        gaps = [*first["items"], *rest.json()["items"]]
+        assert [(gap["first"], gap["last"], gap["missing"]) for gap in gaps] == [(1, 1, 1), (3, 3, 1), (5, 5, 1)]
+
+    async def test_that_will_not_come_are_accepted_once(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        await shop.reports(numbered(50), numbered(53))
+        body = {"first": 1, "last": 49, "reason": "before we began"}
+        key = {"Idempotency-Key": str(uuid4())}
+
+        answers = [await client.post("/v1/warehouses/LON/gaps/accept", json=body, headers=key) for _ in range(2)]
+
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert await missing(shop) == [(51, 52, NOON)]
+        [row] = await shop.rows("SELECT missing, reason, accepted_by FROM sequence_acceptances")
+        assert tuple(row) == (49, "before we began", "warehouse")
+        # It comes after all: applied, and no conflict with anything.
+        await shop.reports(numbered(7))
+        assert (await state(shop)).conflicts == []
+
+    @pytest.mark.parametrize(
+        ("body", "status", "field"),
+        [
+            ({"first": 2, "last": 2, "reason": "lost"}, 422, "first"),
+            ({"first": 3, "last": 2, "reason": "lost"}, 422, "last"),
+            ({"first": 0, "last": 2, "reason": "lost"}, 422, "first"),
+            ({"first": 1, "last": 2**63, "reason": "lost"}, 422, "last"),
+            ({"first": 1, "last": 1, "reason": ""}, 422, "reason"),
+        ],
+    )
+    async def test_that_are_none_cannot_be_accepted(
+        self, client: httpx.AsyncClient, shop: Shop, body: dict[str, object], status: int, field: str
+    ) -> None:
+        await shop.reports(numbered(2))
+
+        answer = await client.post("/v1/warehouses/LON/gaps/accept", json=body, headers={"Idempotency-Key": "1"})
+
+        assert answer.status_code == status
+        assert field in answer.text
+
+    async def test_of_a_warehouse_that_does_not_exist_are_not_found(self, client: httpx.AsyncClient) -> None:
+        assert (await client.get("/v1/warehouses/NOWHERE/gaps")).status_code == 404
+
+    async def test_need_the_right_to_see_and_to_accept_them(self, client: httpx.AsyncClient) -> None:
+        storefront = {"Authorization": "Bearer storefront", "Idempotency-Key": "1"}
+        body = {"first": 1, "last": 1, "reason": "lost"}
+
+        assert (await client.get("/v1/warehouses/LON/gaps", headers=storefront)).status_code == 403
+        assert (await client.post("/v1/warehouses/LON/gaps/accept", json=body, headers=storefront)).status_code == 403
+
+
+class TestMetrics:
+    async def test_show_how_much_is_missing_and_for_how_long(self, shop: Shop) -> None:
+        await shop.reports(numbered(1), numbered(4), numbered(1, at="MAN"))
+        shop.clock.advance(timedelta(minutes=2))
+
+        async with shop.database.transaction() as transaction:
+            metrics.show_sequence_gaps(await PostgresSequences(transaction).summaries(), now=shop.clock.now())
+
+        def value(name: str, warehouse: str) -> float | None:
+            return REGISTRY.get_sample_value(name, {"warehouse": warehouse})
+
+        assert value("inventory_sequence_gap_events", "LON") == 2
+        assert value("inventory_sequence_gap_oldest_seconds", "LON") == 120
+        assert value("inventory_sequence_gap_events", "MAN") == 0
+        assert value("inventory_sequence_gap_oldest_seconds", "MAN") == 0
