@@ -1,11 +1,15 @@
 """Time-ordered identifiers (UUID version 7, RFC 9562): unique without asking anyone, and index-friendly."""
 
 import os
+import random
 import threading
 import time
 from uuid import UUID
 
 _COUNTER_BITS = 42
+# Unique, not secret; seeded by the system, and again in a forked child, which must not repeat its parent's ids.
+_random = random.Random()  # noqa: S311
+os.register_at_fork(after_in_child=_random.seed)
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
@@ -25,12 +29,12 @@ def new_id() -> UUID:
         if now_ms > _last_ms:
             _last_ms = now_ms
             # The top bit is left free so that a burst within one millisecond cannot overflow the counter.
-            _counter = int.from_bytes(os.urandom(6)) >> (48 - _COUNTER_BITS + 1)
+            _counter = _random.getrandbits(_COUNTER_BITS - 1)
         else:
             _counter += 1
         milliseconds, counter = _last_ms, _counter
     counter_high = counter >> 30
     counter_low = counter & 0x3FFF_FFFF
-    random_tail = int.from_bytes(os.urandom(4))
+    random_tail = _random.getrandbits(32)
     value = milliseconds << 80 | 0x7 << 76 | counter_high << 64 | 0b10 << 62 | counter_low << 32 | random_tail
     return UUID(int=value)

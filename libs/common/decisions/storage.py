@@ -10,17 +10,13 @@ from libs.common.db import Transaction
 from libs.common.db.metadata import MigrationOperations, new_metadata
 from libs.common.decisions.record import Decision
 
-_INSERT = """
-INSERT INTO decisions (id, decision, subject, decided_at, record)
-SELECT id, decision, subject, decided_at, record::jsonb
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
-     AS decisions (id, decision, subject, decided_at, record)
-ON CONFLICT DO NOTHING
-"""
+_COLUMNS = ("id", "decision", "subject", "decided_at", "record")
 _SELECT = """
 SELECT record::text FROM decisions WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2)
 ORDER BY id DESC LIMIT $3
 """
+
+_encode = msgspec.json.Encoder().encode
 
 
 def declare_decisions(metadata: MetaData) -> Table:
@@ -44,7 +40,7 @@ def create_decisions(operations: MigrationOperations) -> None:
 
 
 class PostgresDecisionLog:
-    """A decision log bound to one transaction; the records are written in one statement before it commits."""
+    """A decision log bound to one transaction; the records are written in one COPY before it commits."""
 
     def __init__(self, transaction: Transaction) -> None:
         """Collect decisions for `transaction`."""
@@ -59,13 +55,13 @@ class PostgresDecisionLog:
 
     async def _write(self) -> None:
         driver = await self._transaction.driver()
-        await driver.execute(
-            _INSERT,
-            [decision.id for decision in self._decisions],
-            [decision.decision for decision in self._decisions],
-            [decision.subject for decision in self._decisions],
-            [decision.decided_at for decision in self._decisions],
-            [msgspec.json.encode(decision).decode() for decision in self._decisions],
+        # A day's orders leave as many records: COPY takes half of what arrays do.
+        await driver.copy_records_to_table(
+            "decisions",
+            columns=_COLUMNS,
+            records=[
+                (one.id, one.decision, one.subject, one.decided_at, _encode(one).decode()) for one in self._decisions
+            ],
         )
 
 

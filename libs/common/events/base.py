@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import ClassVar, Literal, TypeAlias
+from functools import cache
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -84,8 +85,7 @@ class Envelope:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WireRecord:
+class WireRecord(NamedTuple):
     """What is handed to the bus: bytes and where they go."""
 
     topic: str
@@ -97,28 +97,34 @@ class WireRecord:
 def encode(envelope: Envelope) -> WireRecord:
     """Write an envelope as a Kafka record."""
     event = envelope.event
+    topic = event.topic
+    key = event.key.encode()
     headers = [
-        ("ce_specversion", _SPEC_VERSION),
+        *_headers_of(type(event)),
         ("ce_id", str(envelope.id).encode()),
-        ("ce_type", event.type.encode()),
         ("ce_source", envelope.source.encode()),
-        ("ce_subject", event.subject.encode()),
+        ("ce_subject", key if topic.subject == topic.key else event.subject.encode()),
         ("ce_time", envelope.time.isoformat().encode()),
-        ("ce_dataschema", f"/events/{event.type}/v{event.version}".encode()),
-        ("content-type", _CONTENT_TYPE),
     ]
-    optional = (
-        ("aggregate_version", envelope.aggregate_version),
-        ("correlation_id", envelope.correlation_id),
-        ("causation_id", envelope.causation_id),
-        ("traceparent", envelope.traceparent),
-    )
-    headers.extend((name, str(value).encode()) for name, value in optional if value is not None)
-    return WireRecord(
-        topic=event.topic.name,
-        key=event.key.encode(),
-        value=_encoder.encode(event),
-        headers=headers,
+    if envelope.aggregate_version is not None:
+        headers.append(("aggregate_version", b"%d" % envelope.aggregate_version))
+    if envelope.correlation_id is not None:
+        headers.append(("correlation_id", envelope.correlation_id.encode()))
+    if envelope.causation_id is not None:
+        headers.append(("causation_id", envelope.causation_id.encode()))
+    if envelope.traceparent is not None:
+        headers.append(("traceparent", envelope.traceparent.encode()))
+    return WireRecord(topic.name, key, _encoder.encode(event), headers)
+
+
+@cache
+def _headers_of(event_class: type[Event]) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers that all events of one type share."""
+    return (
+        ("ce_specversion", _SPEC_VERSION),
+        ("ce_type", event_class.type.encode()),
+        ("ce_dataschema", f"/events/{event_class.type}/v{event_class.version}".encode()),
+        ("content-type", _CONTENT_TYPE),
     )
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +15,8 @@ from aiokafka.errors import (
     RecordTooLargeError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from libs.common.events.base import WireRecord
 from libs.common.telemetry.logs import get_logger
@@ -22,8 +26,9 @@ _PUBLISH_TIMEOUT_SECONDS = 30.0
 _START_TIMEOUT_SECONDS = 10.0
 _STOP_TIMEOUT_SECONDS = 5.0
 _REQUEST_TIMEOUT_MS = 20_000
-_LINGER_MS = 2
 _BATCH_BYTES_MAX = 262_144
+# The brokers' message.max.bytes is 1 MiB, of which key, headers and the batch around a record take some.
+_VALUE_BYTES_MAX = 1_040_000
 
 _REFUSALS = (MessageSizeTooLargeError, RecordTooLargeError, TopicAuthorizationFailedError)
 
@@ -93,31 +98,37 @@ class BusProducer:
             raise PublishFailed(repr(error)) from error
 
     async def _send(self, producer: AIOKafkaProducer, records: Sequence[WireRecord]) -> list[str | None]:
-        outcomes: list[str | None] = [None] * len(records)
-        refused_keys: dict[bytes, str] = {}
-        waiting: list[tuple[int, asyncio.Future[object]]] = []
-        for index, record in enumerate(records):
-            if record.key in refused_keys:
-                outcomes[index] = f"held back: {refused_keys[record.key]}"
-                continue
+        """
+        Send a batch for each partition at a time, built here: one future a batch instead of one a record.
+
+        Of a partition, the next batch is sent when the outcome of the one before is known, so that a refusal can
+        hold back what must not overtake it.
+        """
+        outcomes = _Outcomes(records)
+        unsent: dict[tuple[str, int], deque[int]] = {}
+        for topic, indexes in _by_topic(records).items():
             try:
-                future = await producer.send(
-                    self._topic_prefix + record.topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=record.headers,
-                )
+                numbers = sorted(await producer.partitions_for(self._topic_prefix + topic))
             except _REFUSALS as refusal:
-                outcomes[index] = refused_keys[record.key] = repr(refusal)
+                outcomes.refuse(indexes, repr(refusal))
                 continue
-            waiting.append((index, future))
-        results = await asyncio.gather(*(future for _, future in waiting), return_exceptions=True)
-        for (index, _), result in zip(waiting, results, strict=True):
-            if isinstance(result, _REFUSALS):
-                outcomes[index] = repr(result)
-            elif isinstance(result, BaseException):
-                raise result
-        return outcomes
+            for index in indexes:
+                number = numbers[_hash(records[index].key) % len(numbers)]
+                unsent.setdefault((self._topic_prefix + topic, number), deque()).append(index)
+        while unsent:
+            sent: list[tuple[list[int], asyncio.Future[object]]] = []
+            for (topic, number), waiting in unsent.items():
+                batch = producer.create_batch()
+                if included := _fill(batch, records, waiting, outcomes):
+                    sent.append((included, await producer.send_batch(batch, topic, partition=number)))
+            results = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
+            for (included, _), result in zip(sent, results, strict=True):
+                if isinstance(result, _REFUSALS):
+                    outcomes.refuse(included, repr(result))
+                elif isinstance(result, BaseException):
+                    raise result
+            unsent = {place: waiting for place, waiting in unsent.items() if waiting}
+        return outcomes.refusals
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._starting:
@@ -127,7 +138,6 @@ class BusProducer:
                     client_id=self._client_id,
                     enable_idempotence=True,
                     compression_type="lz4",
-                    linger_ms=_LINGER_MS,
                     max_batch_size=_BATCH_BYTES_MAX,
                     max_request_size=1_048_576,
                     request_timeout_ms=_REQUEST_TIMEOUT_MS,
@@ -140,6 +150,58 @@ class BusProducer:
                     raise
                 self._producer = producer
             return self._producer
+
+
+class _Outcomes:
+    """Why records were refused; a refused record holds back the later ones of its key."""
+
+    def __init__(self, records: Sequence[WireRecord]) -> None:
+        self.refusals: list[str | None] = [None] * len(records)
+        self._records = records
+        self._refused_keys: dict[bytes, str] = {}
+
+    def refuse(self, indexes: Iterable[int], refusal: str) -> None:
+        for index in indexes:
+            self.refusals[index] = self._refused_keys[self._records[index].key] = refusal
+
+    def hold_back(self, index: int) -> bool:
+        """Tell whether a record must wait for an earlier one, and note it."""
+        refusal = self._refused_keys.get(self._records[index].key)
+        if refusal is not None:
+            self.refusals[index] = f"held back: {refusal}"
+        return refusal is not None
+
+
+def _by_topic(records: Sequence[WireRecord]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for index, record in enumerate(records):
+        places.setdefault(record.topic, []).append(index)
+    return places
+
+
+def _fill(batch: BatchBuilder, records: Sequence[WireRecord], waiting: deque[int], outcomes: _Outcomes) -> list[int]:
+    """Move from `waiting` into `batch` what fits, and close it; return what is in it."""
+    included = []
+    while waiting:
+        index = waiting[0]
+        record = records[index]
+        if not outcomes.hold_back(index):
+            if len(record.value) > _VALUE_BYTES_MAX:
+                outcomes.refuse([index], repr(MessageSizeTooLargeError(f"a value of {len(record.value)} bytes")))
+            elif batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
+                break
+            else:
+                included.append(index)
+        waiting.popleft()
+    # An open batch would linger for more.
+    batch.close()
+    return included
+
+
+@lru_cache(maxsize=65_536)
+def _hash(key: bytes) -> int:
+    """Hash a key as all of Kafka's clients do, so that whoever else produces an aggregate's events agrees."""
+    return int(murmur2(key)) & 0x7FFF_FFFF
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

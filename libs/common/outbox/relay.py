@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import asyncpg
 
@@ -54,8 +55,7 @@ _MEASURE = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)
 log = get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class _Claimed:
+class _Claimed(NamedTuple):
     id: int
     record: WireRecord
 
@@ -146,8 +146,8 @@ class Relay:
         acknowledged = await self._publish(claimed)
         await connection.execute(_DELETE, [one.id for one in acknowledged])
         self._floor = claimed[-1].id
-        for one in acknowledged:
-            outbox_published_events_total.labels(self._service, one.record.topic).inc()
+        for topic, events in Counter(one.record.topic for one in acknowledged).items():
+            outbox_published_events_total.labels(self._service, topic).inc(events)
         return len(acknowledged)
 
     async def _publish(self, claimed: Sequence[_Claimed]) -> list[_Claimed]:
@@ -179,13 +179,8 @@ class Relay:
 
 
 def _claimed(row: asyncpg.Record) -> _Claimed:
-    record = WireRecord(
-        topic=row["topic"],
-        key=row["key"],
-        value=row["value"],
-        headers=decode_headers(row["headers"]),
-    )
-    return _Claimed(row["id"], record)
+    outbox_id, topic, key, headers, value = row
+    return _Claimed(outbox_id, WireRecord(topic, key, value, decode_headers(headers)))
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> bool:

@@ -9,20 +9,14 @@ import msgspec
 
 from libs.common.clock import Clock
 from libs.common.db import Transaction
-from libs.common.events.base import Envelope, Event, WireRecord, encode
+from libs.common.events.base import Envelope, Event, encode
 from libs.common.ids import new_id
 from libs.common.telemetry.tracing import child_traceparent, current_correlation_id, current_traceparent
 
 # The brokers' message.max.bytes is 1 MiB; what is larger must be refused while the caller can still hear it.
 RECORD_BYTES_MAX = 900_000
 
-_INSERT = """
-INSERT INTO outbox_events (event_id, topic, key, headers, value, created_at)
-SELECT event_id, topic, key, headers, value, $6
-FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[])
-     WITH ORDINALITY AS events (event_id, topic, key, headers, value, position)
-ORDER BY position
-"""
+_COLUMNS = ("event_id", "topic", "key", "headers", "value", "created_at")
 
 encode_headers = msgspec.msgpack.Encoder().encode
 decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
@@ -48,7 +42,7 @@ class Outbox(Protocol):
 
 class OutboxWriter:
     """
-    An outbox bound to one transaction; the rows are written in one statement just before it commits.
+    An outbox bound to one transaction; the rows are written by one COPY just before it commits.
 
     Per aggregate, row order is version order because the caller has locked the aggregate's row before.
     """
@@ -66,11 +60,13 @@ class OutboxWriter:
         self._source = source
         self._clock = clock
         self._wake_relay = wake_relay
-        self._records: list[tuple[UUID, WireRecord]] = []
+        self._rows: list[tuple[UUID, str, bytes, bytes, bytes, datetime]] = []
+        self._now = clock.now()
 
     def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
         """Publish `event` with the transaction (see `Outbox.add`)."""
-        if not self._records:
+        if not self._rows:
+            self._now = self._clock.now()
             self._transaction.before_commit(self._write)
             if self._wake_relay is not None:
                 self._transaction.after_commit(self._wake_relay)
@@ -79,7 +75,7 @@ class OutboxWriter:
             Envelope(
                 id=event_id,
                 event=event,
-                time=self._clock.now(),
+                time=self._now,
                 source=self._source,
                 aggregate_version=aggregate_version,
                 correlation_id=_correlation_of(cause) or current_correlation_id(),
@@ -90,22 +86,14 @@ class OutboxWriter:
         if len(record.value) > RECORD_BYTES_MAX:
             msg = f"{event.type} has {len(record.value)} bytes, {RECORD_BYTES_MAX} fit"
             raise EventTooLarge(msg)
-        self._records.append((event_id, record))
+        headers = encode_headers(record.headers)
+        self._rows.append((event_id, record.topic, record.key, headers, record.value, self._now))
         return event_id
 
     async def _write(self) -> None:
         driver = await self._transaction.driver()
-        records = [record for _, record in self._records]
-        created_at: datetime = self._clock.now()
-        await driver.execute(
-            _INSERT,
-            [event_id for event_id, _ in self._records],
-            [record.topic for record in records],
-            [record.key for record in records],
-            [encode_headers(record.headers) for record in records],
-            [record.value for record in records],
-            created_at,
-        )
+        # COPY numbers the rows in the order in which they were added.
+        await driver.copy_records_to_table("outbox_events", columns=_COLUMNS, records=self._rows)
 
 
 def _correlation_of(cause: Envelope | None) -> str | None:
