@@ -195,8 +195,8 @@ def _bus(service: Service) -> Row:
             ),
             Panel(
                 title="Dead letters",
-                description="By group and reason, since the processes started. malformed and schema-mismatch: ask "
-                "the sender. handler-failed: our fault, the log has the traceback. Mend, then replay.",
+                description="By group and reason, since the processes started. malformed, schema-mismatch, refused: "
+                "ask the sender. handler-failed: our fault, the log has the traceback. Mend, then replay.",
                 queries=(Query(f"sum by (group, reason) (dead_letters_total{{{mine}}})", "{{group}} {{reason}}"),),
             ),
         ]

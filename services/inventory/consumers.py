@@ -8,7 +8,7 @@ from libs.common.events.base import Envelope
 from libs.common.events.logistics import ShipmentDispatched
 from libs.common.events.orders import OrderApproved, OrderCancelled, OrderRefused, ReturnReceived
 from libs.common.events.topics import INVENTORY_WAREHOUSE, LOGISTICS_SHIPMENT, ORDERS_ORDER, ORDERS_RETURN
-from libs.common.messaging.consumer import Subscription
+from libs.common.messaging.consumer import Refusals, Subscription
 from services.inventory import metrics
 from services.inventory.domain.stock_events import REPORTS
 from services.inventory.handlers.order_events import apply_order_events
@@ -43,20 +43,15 @@ def reservations_subscription(tools_of: ToolsOf) -> Subscription:
 def intake_subscription(tools_of: ToolsOf, *, event_age_years_max: int) -> Subscription:
     """Take in what warehouses produce to the bus themselves."""
 
-    async def handle(batch: Sequence[Envelope], transaction: Transaction) -> None:
-        applied = await apply_stock_events(
-            batch,
-            tools=tools_of(transaction),
-            age_years_max=event_age_years_max,
-            # The consumer isolates an event that is refused and sets it aside with the reason.
-            is_all_or_nothing=True,
-        )
+    async def handle(batch: Sequence[Envelope], transaction: Transaction) -> Refusals:
+        applied = await apply_stock_events(batch, tools=tools_of(transaction), age_years_max=event_age_years_max)
 
         def count() -> None:
             metrics.count_outcomes(applied.outcomes, sold_out=applied.sold_out)
             metrics.count_stock_events(applied.tally(batch), way_in="kafka")
 
         transaction.after_commit(count)
+        return applied.refusals(batch)
 
     return Subscription(
         group=INTAKE_GROUP,
@@ -65,4 +60,6 @@ def intake_subscription(tools_of: ToolsOf, *, event_age_years_max: int) -> Subsc
         handle=handle,
         unknown_types="dead-letter",
         batch_records_max=_STOCK_EVENTS_MAX,
+        # By the ledger, as it must for events that come over HTTP.
+        recognises_duplicates=True,
     )

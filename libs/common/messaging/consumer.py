@@ -8,9 +8,11 @@ place with back-off; a record that can never work is isolated by bisection and g
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -18,7 +20,7 @@ from aiokafka.errors import CommitFailedError, KafkaError
 
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction, is_transient
-from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable
+from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable, WireRecord
 from libs.common.events.registry import EVENTS
 from libs.common.messaging.dead_letters import DeadLetterReason, dead_letter
 from libs.common.messaging.inbox import claim_new
@@ -51,14 +53,20 @@ log = get_logger()
 _Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 
 
-class BatchHandler(Protocol):
-    """Applies a batch of new events, in order, inside one transaction."""
+# Why events of a batch can never have an effect, by their ids.
+Refusals: TypeAlias = Mapping[UUID, str]
 
-    async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
+
+class BatchHandler(Protocol):
+    """Applies a batch of events, in order, inside one transaction."""
+
+    async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> Refusals | None:
         """
         Apply the whole batch or raise; a raise rolls all of it back.
 
-        It is called again with smaller batches if it raises, so it must keep no state of its own.
+        It is called again with smaller batches if it raises, so it must keep no state of its own. A handler that
+        recognises what it has applied may return refusals: those events go to the dead letters, the others stay
+        applied.
         """
         ...
 
@@ -70,6 +78,8 @@ class Subscription:
 
     `unknown_types` says what happens to types outside the registry: topics that only our services write to
     may carry types newer than this code (`ignore`); an intake for others reports them (`dead-letter`).
+    `recognises_duplicates` says that the handler itself knows the events whose effect is there already, so that
+    the inbox, a row for each event, is left out.
     """
 
     group: str
@@ -78,14 +88,14 @@ class Subscription:
     handle: BatchHandler
     unknown_types: Literal["ignore", "dead-letter"] = "ignore"
     batch_records_max: int = _BATCH_RECORDS_MAX
+    recognises_duplicates: bool = False
 
 
 class DeadLetterFuseBlown(Exception):
     """So many records failed in a row that the fault must be in the consumer."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Delivery:
+class _Delivery(NamedTuple):
     record: _Record
     envelope: Envelope
 
@@ -261,8 +271,7 @@ class Consumer:
         """Apply in one transaction; bisect on failure until the record that fails stands alone."""
         for attempt in range(1, _HANDLER_ATTEMPTS_MAX + 1):
             try:
-                if not await self._apply_when_possible(deliveries, stop):
-                    return False
+                refusals = await self._apply_when_possible(deliveries, stop)
             except Exception as error:
                 if len(deliveries) > 1:
                     middle = len(deliveries) // 2
@@ -280,16 +289,16 @@ class Consumer:
                 metrics.consumer_retries_total.labels(self._service, self.group, "handler-failed").inc()
             else:
                 self._dead_letters_in_a_row = 0
-                return True
+                return refusals is not None and await self._set_aside(deliveries, refusals, stop)
         return True
 
-    async def _apply_when_possible(self, deliveries: Sequence[_Delivery], stop: asyncio.Event) -> bool:
-        """Apply in one transaction, waiting out faults that pass by themselves; False if `stop` came first."""
+    async def _apply_when_possible(self, deliveries: Sequence[_Delivery], stop: asyncio.Event) -> Refusals | None:
+        """Apply in one transaction, waiting out faults that pass by themselves; None if `stop` came first."""
         delay_seconds = _RETRY_SECONDS_MIN
         while not stop.is_set():
             started_at = self._clock.monotonic_seconds()
             try:
-                await self._apply_once(deliveries)
+                refusals = await self._apply_once(deliveries)
             except Exception as error:
                 if not is_transient(error):
                     raise
@@ -301,18 +310,32 @@ class Consumer:
                 delay_seconds = min(delay_seconds * 2, _RETRY_SECONDS_MAX)
             else:
                 self._observe(deliveries, self._clock.monotonic_seconds() - started_at)
-                return True
-        return False
+                return refusals
+        return None
 
-    async def _apply_once(self, deliveries: Sequence[_Delivery]) -> None:
+    async def _apply_once(self, deliveries: Sequence[_Delivery]) -> Refusals:
         envelopes = [delivery.envelope for delivery in deliveries]
         traceparents = (envelope.traceparent for envelope in envelopes)
         with event_batch_span(self.group, traceparents, records=len(envelopes)):
             async with self._database.transaction() as transaction:
+                if self._subscription.recognises_duplicates:
+                    return await self._subscription.handle(envelopes, transaction) or {}
                 fresh = await claim_new(transaction, group=self.group, envelopes=envelopes)
-                if fresh:
-                    await self._subscription.handle(fresh, transaction)
+                if fresh and await self._subscription.handle(fresh, transaction):
+                    # Once claimed, an event that was not set aside before a crash would be lost.
+                    msg = f"{self.group} refuses events that it would not recognise again"
+                    raise RuntimeError(msg)
         self._duplicates.inc(len(envelopes) - len(fresh))
+        return {}
+
+    async def _set_aside(self, deliveries: Sequence[_Delivery], refusals: Refusals, stop: asyncio.Event) -> bool:
+        """Send what the handler refused to the dead letters; False if `stop` came first."""
+        refused = [delivery for delivery in deliveries if delivery.envelope.id in refusals]
+        letters = [
+            self._letter(delivery.record, "refused", refusals[delivery.envelope.id], attempts=1) for delivery in refused
+        ]
+        # A judgement of the handler, not a fault of ours: these do not blow the fuse.
+        return not letters or await self._publish_letters(letters, "refused", stop)
 
     async def _dead_letter(
         self,
@@ -323,7 +346,25 @@ class Consumer:
         attempts: int,
         stop: asyncio.Event,
     ) -> bool:
-        letter = dead_letter(
+        letter = self._letter(record, reason, error, attempts=attempts)
+        if not await self._publish_letters([letter], reason, stop):
+            return False
+        self._dead_letters_in_a_row += 1
+        if self._dead_letters_in_a_row >= _DEAD_LETTERS_CONSECUTIVE_MAX:
+            msg = f"{self.group}: {self._dead_letters_in_a_row} records failed in a row"
+            raise DeadLetterFuseBlown(msg)
+        return True
+
+    def _letter(self, record: _Record, reason: DeadLetterReason, error: str, *, attempts: int) -> WireRecord:
+        log.error(
+            "consumer.dead_letter",
+            group=self.group,
+            reason=reason,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )
+        return dead_letter(
             record,
             topic=record.topic.removeprefix(self._topic_prefix),
             group=self.group,
@@ -331,19 +372,18 @@ class Consumer:
             error=error,
             attempts=attempts,
         )
+
+    async def _publish_letters(
+        self, letters: Sequence[WireRecord], reason: DeadLetterReason, stop: asyncio.Event
+    ) -> bool:
         while True:
             try:
-                await self._producer.publish([letter])
+                await self._producer.publish(letters)
                 break
             except PublishFailed:
                 if await _wait(stop, _RETRY_SECONDS_MAX):
                     return False
-        metrics.dead_letters_total.labels(self._service, self.group, reason).inc()
-        log.error("consumer.dead_letter", group=self.group, reason=reason, offset=record.offset)
-        self._dead_letters_in_a_row += 1
-        if self._dead_letters_in_a_row >= _DEAD_LETTERS_CONSECUTIVE_MAX:
-            msg = f"{self.group}: {self._dead_letters_in_a_row} records failed in a row"
-            raise DeadLetterFuseBlown(msg)
+        metrics.dead_letters_total.labels(self._service, self.group, reason).inc(len(letters))
         return True
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
@@ -356,10 +396,10 @@ class Consumer:
 
     def _observe(self, deliveries: Sequence[_Delivery], seconds: float) -> None:
         share = seconds / len(deliveries)
-        for delivery in deliveries:
-            metrics.event_handling_duration_seconds.labels(
-                self._service, self.group, delivery.envelope.event.type, "applied"
-            ).observe(share)
+        for event_type, events in Counter(delivery.envelope.event.type for delivery in deliveries).items():
+            duration = metrics.event_handling_duration_seconds.labels(self._service, self.group, event_type, "applied")
+            for _ in range(events):
+                duration.observe(share)
 
     def _measure_lag(self, consumer: AIOKafkaConsumer) -> None:
         now = self._clock.monotonic_seconds()

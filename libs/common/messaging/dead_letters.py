@@ -6,7 +6,9 @@ from aiokafka import ConsumerRecord
 
 from libs.common.events.base import WireRecord
 
-DeadLetterReason = Literal["malformed", "unknown-type", "missing-header", "schema-mismatch", "handler-failed"]
+DeadLetterReason = Literal[
+    "malformed", "unknown-type", "missing-header", "schema-mismatch", "refused", "handler-failed"
+]
 
 _ERROR_CHARACTERS_MAX = 500
 

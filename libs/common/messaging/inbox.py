@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from operator import attrgetter
 
 from libs.common.db import Transaction
 from libs.common.events.base import Envelope
@@ -20,8 +21,10 @@ _PURGE = "DELETE FROM inbox_events WHERE processed_at < now() - $1::interval"
 async def claim_new(transaction: Transaction, *, group: str, envelopes: Sequence[Envelope]) -> list[Envelope]:
     """Return the envelopes that `group` has not handled before, in order, and mark them as handled."""
     driver = await transaction.driver()
-    # Sorted, so that two members that hold the same events after a rebalance cannot deadlock.
-    rows = await driver.fetch(_CLAIM, group, sorted({envelope.id for envelope in envelopes}))
+    # Sorted, so that two members that hold the same events after a rebalance cannot deadlock; by number, which does
+    # not enter Python for each comparison.
+    ids = sorted({envelope.id for envelope in envelopes}, key=attrgetter("int"))
+    rows = await driver.fetch(_CLAIM, group, ids)
     new_ids = {row["event_id"] for row in rows}
     fresh = []
     for envelope in envelopes:

@@ -30,21 +30,23 @@ class StockEventsApplied:
         for envelope, result in zip(batch, self.results, strict=True):
             yield envelope.event.type, result if isinstance(result, str) else "rejected"
 
+    def refusals(self, batch: Sequence[Envelope]) -> dict[UUID, str]:
+        """Return why events of the batch were refused, by their ids."""
+        return {
+            envelope.id: f"{result.field}: {result.detail}"
+            for envelope, result in zip(batch, self.results, strict=True)
+            if isinstance(result, InvalidStockEvent)
+        }
 
-async def apply_stock_events(
-    batch: Sequence[Envelope], *, tools: Tools, age_years_max: int, is_all_or_nothing: bool = False
-) -> StockEventsApplied:
+
+async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_years_max: int) -> StockEventsApplied:
     """
     Apply a batch of reports, each once however often and in whatever way it comes.
 
     An event that cannot be true is left out and its refusal returned; the others are applied. Orders that wait
     for what arrived are served in the same transaction.
-
-    :raises InvalidStockEvent: if one cannot be true and the batch is all or nothing.
     """
     refusals = await _refusals(batch, tools, age_years_max)
-    if refusals and is_all_or_nothing:
-        raise next(iter(refusals.values()))
     plausible = [envelope for envelope in batch if envelope.id not in refusals]
     if not plausible:
         return StockEventsApplied(results=[refusals[envelope.id] for envelope in batch])

@@ -1,7 +1,7 @@
 """A shop's inventory on a database of its own, driven without a broker: events in, levels and events out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from libs.common.db import Database
 from libs.common.events.base import Envelope, Event, EventReader, Topic
 from libs.common.events.inventory import StockLevelChanged
 from libs.common.events.registry import EVENTS
-from libs.common.messaging.consumer import Subscription
+from libs.common.messaging.consumer import Refusals, Subscription
 from libs.common.messaging.inbox import claim_new
 from libs.common.outbox.writer import decode_headers
 from services.inventory.bootstrap import Adapters
@@ -37,6 +37,8 @@ class Shop:
 
     database: Database
     clock: FixedClock
+    # Why events of the last batch of reports were refused, by their ids.
+    refusals: Refusals = field(default_factory=dict)
 
     @classmethod
     async def open(cls, database: Database, warehouses: Sequence[Warehouse] = WAREHOUSES) -> "Shop":
@@ -65,8 +67,9 @@ class Shop:
     async def _consume(self, subscription: Subscription, events: Sequence[Event | Envelope]) -> list[Envelope]:
         batch = [one if isinstance(one, Envelope) else envelope(one) for one in events]
         async with self.database.transaction() as transaction:
-            fresh = await claim_new(transaction, group=subscription.group, envelopes=batch)
-            if fresh:
+            if subscription.recognises_duplicates:
+                self.refusals = await subscription.handle(batch, transaction) or {}
+            elif fresh := await claim_new(transaction, group=subscription.group, envelopes=batch):
                 await subscription.handle(fresh, transaction)
         return batch
 

@@ -101,7 +101,7 @@ class TestProcess:
             await bus.publish(received(1))
             await _eventually_shows(client, {"available": 4})
             letters = await eventually(lambda: bus.read_dead_letters(INTAKE_GROUP))
-            assert dict(letters[0].headers)["dlq-reason"] == b"handler-failed"
+            assert dict(letters[0].headers)["dlq-reason"] == b"refused"
 
             await eventually(_audits)
         assert REGISTRY.get_sample_value("inventory_ledger_drift_units") == 0
