@@ -199,6 +199,17 @@ def build_relay(settings: InventorySettings, clock: Clock) -> Relay:
     )
 
 
+async def show_sequence_gaps(adapters: Adapters) -> None:
+    """Measure what is missing of every warehouse's reports."""
+    async with adapters.database.transaction() as transaction:
+        summaries = await PostgresSequences(transaction).summaries()
+    now = adapters.clock.now()
+    for one in summaries:
+        metrics.show_sequence_gaps(
+            one.warehouse, missing=one.missing, oldest_seconds=one.oldest_seconds(now), conflicts=one.conflicts
+        )
+
+
 def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
     """Construct what runs without being asked: the rest of long queues, the auditor, and forgetting."""
     audit = Audit()
@@ -223,8 +234,7 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
         return int(goes_on)
 
     async def watch_sequences() -> int:
-        async with adapters.database.transaction() as transaction:
-            metrics.show_sequence_gaps(await PostgresSequences(transaction).summaries(), now=adapters.clock.now())
+        await show_sequence_gaps(adapters)
         return 0
 
     async def forget_events() -> int:

@@ -2,11 +2,8 @@
 
 from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
 
 from prometheus_client import Counter, Gauge
-
-from services.inventory.domain.sequences import GapSummary
 
 inventory_stock_events_total = Counter(
     "inventory_stock_events_total",
@@ -68,13 +65,11 @@ def count_outcomes(outcomes: Mapping[str, int], *, sold_out: int) -> None:
         inventory_stock_outs_total.inc(sold_out)
 
 
-def show_sequence_gaps(summaries: Iterable[GapSummary], *, now: datetime) -> None:
-    """Show what is missing of each warehouse's reports."""
-    for one in summaries:
-        age = now - one.oldest_since if one.oldest_since else timedelta()
-        inventory_sequence_gap_events.labels(one.warehouse).set(one.missing)
-        inventory_sequence_gap_oldest_seconds.labels(one.warehouse).set(max(0.0, age.total_seconds()))
-        inventory_sequence_conflicts.labels(one.warehouse).set(one.conflicts)
+def show_sequence_gaps(warehouse: str, *, missing: int, oldest_seconds: float, conflicts: int) -> None:
+    """Show what is missing of a warehouse's reports."""
+    inventory_sequence_gap_events.labels(warehouse).set(missing)
+    inventory_sequence_gap_oldest_seconds.labels(warehouse).set(oldest_seconds)
+    inventory_sequence_conflicts.labels(warehouse).set(conflicts)
 
 
 def count_stock_events(results: Iterable[tuple[str, str]], *, way_in: str) -> None:

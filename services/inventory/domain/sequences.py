@@ -66,3 +66,7 @@ class GapSummary(NamedTuple):
     missing: int
     oldest_since: datetime | None
     conflicts: int
+
+    def oldest_seconds(self, now: datetime) -> float:
+        """Return how long the oldest gap has been there; 0 if there is none."""
+        return max(0.0, (now - self.oldest_since).total_seconds()) if self.oldest_since else 0.0

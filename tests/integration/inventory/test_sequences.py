@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from libs.common.events.base import Envelope
-from services.inventory import metrics
+from services.inventory.bootstrap import show_sequence_gaps
 from services.inventory.domain.sequences import GAPS_MAX, SequenceState
 from services.inventory.storage.sequences import PostgresSequences
 from tests.integration.inventory.shop import Shop
@@ -168,8 +168,7 @@ class TestMetrics:
         await shop.reports(numbered(1), numbered(4), numbered(1, at="MAN"))
         shop.clock.advance(timedelta(minutes=2))
 
-        async with shop.database.transaction() as transaction:
-            metrics.show_sequence_gaps(await PostgresSequences(transaction).summaries(), now=shop.clock.now())
+        await show_sequence_gaps(shop.adapters)
 
         def value(name: str, warehouse: str) -> float | None:
             return REGISTRY.get_sample_value(name, {"warehouse": warehouse})
