@@ -1,6 +1,6 @@
 """Events that the inventory service publishes, and those that warehouses report to it."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import ClassVar
 from uuid import UUID
 
@@ -21,7 +21,7 @@ class WarehouseReport(Event, frozen=True, kw_only=True):
     Something that happened to the units of one SKU in one warehouse, as the warehouse saw it.
 
     `occurred_at` is the warehouse's time; `sequence`, if given, counts the reports of one warehouse from 1;
-    `reference` is the warehouse's own document number.
+    `reference` is the warehouse's own document number; `lot` is the lot that the units belong to, where it is known.
     """
 
     topic: ClassVar[Topic] = INVENTORY_WAREHOUSE
@@ -31,16 +31,22 @@ class WarehouseReport(Event, frozen=True, kw_only=True):
     occurred_at: datetime
     sequence: int | None = None
     reference: str | None = None
+    lot: str | None = None
 
 
 class GoodsReceived(WarehouseReport, frozen=True, kw_only=True):
-    """Units arrived from a supplier; `unit_cost_minor` is what one of them cost."""
+    """
+    Units arrived from a supplier; `unit_cost_minor` is what one of them cost.
+
+    `expires_on` is the last day on which the units of `lot` may be used.
+    """
 
     type: ClassVar[str] = "goods.received"
 
     quantity: int
     unit_cost_minor: int | None = None
     currency: str | None = None
+    expires_on: date | None = None
 
 
 class GoodsPicked(WarehouseReport, frozen=True, kw_only=True):
@@ -61,12 +67,27 @@ class GoodsAdjusted(WarehouseReport, frozen=True, kw_only=True):
     reason: str
 
 
+class GoodsWrittenOff(WarehouseReport, frozen=True, kw_only=True):
+    """Units were taken out of stock for good and sold to nobody, for `reason`: expired, damaged, lost."""
+
+    type: ClassVar[str] = "goods.written-off"
+
+    quantity: int
+    reason: str
+
+
 class GoodsCounted(WarehouseReport, frozen=True, kw_only=True):
-    """Somebody counted `counted` units on the shelf at `occurred_at`."""
+    """
+    Somebody (`counted_by`) counted `counted` units on the shelf at `occurred_at`, of all lots together.
+
+    `reason` explains what the count found, and `lot` where it found it. `reference` names the count list, if any.
+    """
 
     type: ClassVar[str] = "goods.counted"
 
     counted: int
+    reason: str | None = None
+    counted_by: str | None = None
 
 
 class TransferDispatched(WarehouseReport, frozen=True, kw_only=True):
@@ -162,12 +183,13 @@ class StockCommitted(_ReservationEvent, frozen=True, kw_only=True):
 
 
 class WarehouseLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """The stock of one SKU in one warehouse, in units."""
+    """The stock of one SKU in one warehouse, in units; `withheld` of those on hand are promised to nobody."""
 
     warehouse: str
     on_hand: int
     reserved: int
     in_transit: int = 0
+    withheld: int = 0
 
 
 class StockLevelChanged(Event, frozen=True, kw_only=True):

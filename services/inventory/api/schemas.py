@@ -62,6 +62,7 @@ class LevelResponse(BaseModel):
     on_hand: int
     reserved: int
     available: int
+    blocked: int = Field(description="On hand, and not to be sold: expired, or too soon to be.")
     in_transit: int = Field(description="On their way here.")
     shortfall: int = Field(description="Reported gone without ever having been reported as arrived.")
     counted_at: datetime | None = Field(description="When somebody last counted.")
@@ -96,6 +97,7 @@ class MovementResponse(BaseModel):
     transfer_id: UUID | None
     unit_cost_minor: int | None
     currency: str | None
+    lot: str | None
 
 
 class ReservedLineResponse(BaseModel):

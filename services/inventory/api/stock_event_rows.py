@@ -1,6 +1,8 @@
 """What warehouses report over HTTP, and how a row of it is read."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -8,18 +10,11 @@ from pydantic_core import ErrorDetails
 
 from libs.common.clock import Clock
 from libs.common.events.base import Envelope
-from libs.common.events.inventory import (
-    GoodsAdjusted,
-    GoodsCounted,
-    GoodsPicked,
-    GoodsReceived,
-    TransferDispatched,
-    TransferReceived,
-    WarehouseReport,
-)
+from libs.common.events.inventory import WarehouseReport
 from libs.common.http.ndjson import RowError
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX, InvalidStockEvent
+from services.inventory.domain.stock_events import REPORTS
 
 _REASON_CHARACTERS_MAX = 200
 
@@ -34,6 +29,7 @@ class _StockEvent(BaseModel):
     occurred_at: AwareDatetime = Field(description="When it happened in the warehouse.")
     sequence: int | None = Field(default=None, description="Counts the events of one warehouse from 1.")
     reference: str | None = Field(default=None, description="The warehouse's own document number.")
+    lot: str | None = Field(default=None, description="The lot that the units belong to.")
 
 
 class GoodsReceivedEvent(_StockEvent):
@@ -43,6 +39,7 @@ class GoodsReceivedEvent(_StockEvent):
     quantity: int
     unit_cost_minor: int | None = Field(default=None, description="What one unit cost, with its currency.")
     currency: str | None = None
+    expires_on: date | None = Field(default=None, description="The last day on which the lot may be used.")
 
 
 class GoodsPickedEvent(_StockEvent):
@@ -61,11 +58,21 @@ class GoodsAdjustedEvent(_StockEvent):
     reason: str
 
 
+class GoodsWrittenOffEvent(_StockEvent):
+    """Units were taken out of stock for good and sold to nobody."""
+
+    type: Literal["goods.written-off"]
+    quantity: int
+    reason: str
+
+
 class GoodsCountedEvent(_StockEvent):
     """Somebody counted; what happened after the count still applies on top of it."""
 
     type: Literal["goods.counted"]
-    counted: int
+    counted: int = Field(description="Units on the shelf, of all lots together.")
+    reason: str | None = Field(default=None, description="What explains the discrepancy.")
+    counted_by: str | None = None
 
 
 class TransferDispatchedEvent(_StockEvent):
@@ -90,10 +97,12 @@ StockEvent = (
     | GoodsPickedEvent
     | GoodsAdjustedEvent
     | GoodsCountedEvent
+    | GoodsWrittenOffEvent
     | TransferDispatchedEvent
     | TransferReceivedEvent
 )
 
+_REPORT_BY_TYPE: Final[Mapping[str, type[WarehouseReport]]] = {report.type: report for report in REPORTS}
 STOCK_EVENT: TypeAdapter[StockEvent] = TypeAdapter(Annotated[StockEvent, Field(discriminator="type")])
 
 
@@ -143,33 +152,6 @@ def _field_of(problem: ErrorDetails) -> str | None:
 
 
 def _report_of(request: StockEvent) -> WarehouseReport:
-    common: dict[str, Any] = {
-        "sku": request.sku,
-        "warehouse": request.warehouse,
-        "occurred_at": request.occurred_at,
-        "sequence": request.sequence,
-        "reference": request.reference,
-    }
-    match request:
-        case GoodsReceivedEvent():
-            return GoodsReceived(
-                quantity=request.quantity,
-                unit_cost_minor=request.unit_cost_minor,
-                currency=request.currency,
-                **common,
-            )
-        case GoodsPickedEvent():
-            return GoodsPicked(quantity=request.quantity, order_id=request.order_id, **common)
-        case GoodsAdjustedEvent():
-            return GoodsAdjusted(delta=request.delta, reason=request.reason, **common)
-        case GoodsCountedEvent():
-            return GoodsCounted(counted=request.counted, **common)
-        case TransferDispatchedEvent():
-            return TransferDispatched(
-                transfer_id=request.transfer_id,
-                destination=request.destination,
-                quantity=request.quantity,
-                **common,
-            )
-        case TransferReceivedEvent():
-            return TransferReceived(transfer_id=request.transfer_id, quantity=request.quantity, **common)
+    """Return the report itself: a row has its fields, besides the event's id and type."""
+    content = {name: getattr(request, name) for name in type(request).model_fields if name not in {"id", "type"}}
+    return _REPORT_BY_TYPE[request.type](**content)

@@ -11,6 +11,7 @@ from libs.common.events.inventory import (
     GoodsCounted,
     GoodsPicked,
     GoodsReceived,
+    GoodsWrittenOff,
     TransferDispatched,
     TransferReceived,
     WarehouseReport,
@@ -26,6 +27,8 @@ SEQUENCE_MAX: Final = 2**53 - 1
 _CURRENCY_CHARACTERS: Final = 3
 # Clocks of warehouses are wrong by hours; by more than a day, the time is a mistake.
 _FUTURE_MAX: Final = timedelta(days=1)
+# Nothing that expires is kept for longer, before or after.
+_EXPIRY_MAX: Final = timedelta(days=50 * 366)
 _DAYS_PER_YEAR: Final = 365.25
 
 
@@ -72,12 +75,21 @@ def check_report(report: WarehouseReport, plausibility: Plausibility) -> None:
     _check_time(report.occurred_at, plausibility)
     if report.sequence is not None:
         _check_range("sequence", report.sequence, 1, SEQUENCE_MAX)
-    if report.reference is not None:
-        _check_text("reference", report.reference, TEXT_CHARACTERS_MAX)
+    _check_optional_text("reference", report.reference)
+    _check_optional_text("lot", report.lot, CODE_CHARACTERS_MAX)
+    _check_own(report, plausibility)
+
+
+def _check_own(report: WarehouseReport, plausibility: Plausibility) -> None:
+    """Check what only reports of this type say."""
     match report:
         case GoodsReceived():
             _check_range("quantity", report.quantity, 1, UNITS_MAX)
             _check_cost(report)
+            _check_expiry(report)
+        case GoodsWrittenOff():
+            _check_range("quantity", report.quantity, 1, UNITS_MAX)
+            _check_text("reason", report.reason, TEXT_CHARACTERS_MAX)
         case GoodsPicked() | TransferReceived():
             _check_range("quantity", report.quantity, 1, UNITS_MAX)
         case TransferDispatched():
@@ -92,6 +104,8 @@ def check_report(report: WarehouseReport, plausibility: Plausibility) -> None:
             _check_text("reason", report.reason, TEXT_CHARACTERS_MAX)
         case GoodsCounted():
             _check_range("counted", report.counted, 0, UNITS_MAX)
+            _check_optional_text("reason", report.reason)
+            _check_optional_text("counted_by", report.counted_by)
         case _:
             raise InvalidStockEvent("Reports of this type are not understood.", field="type")
 
@@ -106,6 +120,11 @@ def _check_text(name: str, text: str, characters_max: int) -> None:
         raise InvalidStockEvent(f"It must have 1 to {characters_max} characters.", field=name)
     if not text.isprintable() or text != text.strip():
         raise InvalidStockEvent("It must be printable text without spaces at its ends.", field=name)
+
+
+def _check_optional_text(name: str, text: str | None, characters_max: int = TEXT_CHARACTERS_MAX) -> None:
+    if text is not None:
+        _check_text(name, text, characters_max)
 
 
 def _check_warehouse(name: str, code: str, plausibility: Plausibility) -> None:
@@ -133,3 +152,12 @@ def _check_cost(report: GoodsReceived) -> None:
         is_code = len(report.currency) == _CURRENCY_CHARACTERS and report.currency.isascii()
         if not (is_code and report.currency.isupper() and report.currency.isalpha()):
             raise InvalidStockEvent("It must be an ISO 4217 code such as GBP.", field="currency")
+
+
+def _check_expiry(report: GoodsReceived) -> None:
+    if report.expires_on is None:
+        return
+    if report.lot is None:
+        raise InvalidStockEvent("Units that expire belong to a lot.", field="lot")
+    if abs(report.expires_on - report.occurred_at.date()) > _EXPIRY_MAX:
+        raise InvalidStockEvent("It must be within 50 years of when the units arrived.", field="expires_on")

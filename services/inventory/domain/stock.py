@@ -9,7 +9,7 @@ goes negative, and whatever order the reports come in, the levels end up the sam
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
@@ -27,10 +27,15 @@ class MovementKind(StrEnum):
     TRANSFER_OUT = "transfer-out"
     TRANSFER_IN = "transfer-in"
     SHORTFALL = "shortfall"
+    WRITE_OFF = "write-off"
 
 
 class Cause(NamedTuple):
-    """The event behind movements: which one, when it happened in the warehouse, and what it said of itself."""
+    """
+    The event behind movements: which one, when it happened in the warehouse, and what it said of itself.
+
+    `counted` are the units that a count found; `picked` those that were packed for `order_id` and are still there.
+    """
 
     event_id: UUID
     occurred_at: datetime
@@ -41,6 +46,10 @@ class Cause(NamedTuple):
     sequence: int | None = None
     unit_cost_minor: int | None = None
     currency: str | None = None
+    lot: str | None = None
+    expires_on: date | None = None
+    counted: int | None = None
+    picked: int | None = None
 
 
 class Movement(NamedTuple):
@@ -61,6 +70,7 @@ class LevelState(NamedTuple):
     on_hand: int
     reserved: int
     in_transit: int
+    withheld: int
 
 
 @dataclass(slots=True)
@@ -69,7 +79,8 @@ class Level:
     The units of one SKU in one warehouse.
 
     `reserved` of those `on_hand` are held for orders; `in_transit` are on their way here. `counted_at` and
-    `counted_by` (an event's id) name the latest count, which says what was there at that time.
+    `counted_by` (an event's id) name the latest count, which says what was there at that time. `blocked` units are
+    there and may not be sold, because they have expired or will too soon.
     """
 
     on_hand: int = 0
@@ -78,19 +89,36 @@ class Level:
     shortfall: int = 0
     counted_at: datetime | None = None
     counted_by: UUID | None = None
+    blocked: int = 0
+
+    @property
+    def withheld(self) -> int:
+        """Units on hand that are promised to nobody new."""
+        return self.blocked
 
     @property
     def available(self) -> int:
         """Units that can be promised; never negative, whatever is about to be un-reserved."""
-        return max(0, self.on_hand - self.reserved)
+        return max(0, self.on_hand - self.reserved - self.withheld)
+
+    @property
+    def overdrawn(self) -> int:
+        """Units that are held for orders and are not there to be sold to them."""
+        return max(0, self.reserved - (self.on_hand - self.blocked))
 
 
 @dataclass(slots=True)
 class StockItem:
-    """A SKU with its levels by warehouse; `version` counts the states that were published."""
+    """
+    A SKU with its levels by warehouse; `version` counts the states that were published.
+
+    If it `tracks_lots`, units that expire in fewer than `shelf_life_days_min` days are blocked.
+    """
 
     sku: str
     version: int = 0
+    tracks_lots: bool = False
+    shelf_life_days_min: int = 0
     levels: dict[str, Level] = field(default_factory=dict)
 
     @property
@@ -98,8 +126,7 @@ class StockItem:
         """Units that can be promised, over all warehouses."""
         units = 0
         for level in self.levels.values():
-            if level.on_hand > level.reserved:
-                units += level.on_hand - level.reserved
+            units += level.available
         return units
 
 
@@ -166,7 +193,7 @@ class Stock:
 
     def overdrawn(self) -> list[tuple[str, str]]:
         """Return the (sku, warehouse) pairs that hold more for orders than is there."""
-        return sorted(pair for pair in self._before if (level := self.level(*pair)).reserved > level.on_hand)
+        return sorted(pair for pair in self._before if self.level(*pair).overdrawn)
 
     def freed(self) -> set[str]:
         """Return the SKUs of which more can be promised now than before this transaction."""
@@ -188,7 +215,7 @@ class Stock:
             item = self.items[sku]
             level = item.levels[warehouse]
             levels.append((sku, warehouse, level))
-            if before != (level.on_hand, level.reserved, level.in_transit):
+            if before != _state(level):
                 changed[sku] = item
         return Changes(levels, list(changed.values()), self.movements)
 
@@ -231,7 +258,7 @@ def _pair_of(touched: tuple[tuple[str, str], object]) -> tuple[str, str]:
 
 
 def _state(level: Level) -> LevelState:
-    return LevelState(level.on_hand, level.reserved, level.in_transit)
+    return LevelState(level.on_hand, level.reserved, level.in_transit, level.withheld)
 
 
 def _is_overtaken(level: Level, counted_at: datetime, event_id: UUID) -> bool:

@@ -11,6 +11,7 @@ from libs.common.events.inventory import (
     GoodsCounted,
     GoodsPicked,
     GoodsReceived,
+    GoodsWrittenOff,
     TransferDispatched,
     TransferReceived,
     WarehouseReport,
@@ -23,6 +24,7 @@ REPORTS: Final[tuple[type[WarehouseReport], ...]] = (
     GoodsPicked,
     GoodsAdjusted,
     GoodsCounted,
+    GoodsWrittenOff,
     TransferDispatched,
     TransferReceived,
 )
@@ -67,10 +69,13 @@ def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
         case GoodsPicked(quantity=quantity):
             # What is picked for an order lies packed in the same building, held for it, and leaves with its
             # shipment: taking it off here as well would take it off twice.
-            units = 0 if report.order_id in facts.known_orders else -quantity
-            stock.book(MovementKind.PICK, units, sku=sku, warehouse=warehouse, cause=cause)
+            is_packed = report.order_id in facts.known_orders
+            cause = cause._replace(picked=quantity if is_packed else None)
+            stock.book(MovementKind.PICK, 0 if is_packed else -quantity, sku=sku, warehouse=warehouse, cause=cause)
         case GoodsAdjusted(delta=delta):
             stock.book(MovementKind.ADJUST, delta, sku=sku, warehouse=warehouse, cause=cause)
+        case GoodsWrittenOff(quantity=quantity):
+            stock.book(MovementKind.WRITE_OFF, -quantity, sku=sku, warehouse=warehouse, cause=cause)
         case GoodsCounted(counted=counted):
             units_since = facts.units_since.get(envelope.id, 0)
             stock.count(counted, units_since=units_since, sku=sku, warehouse=warehouse, cause=cause)
@@ -90,12 +95,15 @@ def _cause(report: WarehouseReport, event_id: UUID) -> Cause:
         event_id=event_id,
         occurred_at=report.occurred_at,
         reference=report.reference,
-        reason=report.reason if isinstance(report, GoodsAdjusted) else None,
+        reason=report.reason if isinstance(report, GoodsAdjusted | GoodsCounted | GoodsWrittenOff) else None,
         order_id=report.order_id if isinstance(report, GoodsPicked) else None,
         transfer_id=report.transfer_id if isinstance(report, TransferDispatched | TransferReceived) else None,
         sequence=report.sequence,
         unit_cost_minor=report.unit_cost_minor if isinstance(report, GoodsReceived) else None,
         currency=report.currency if isinstance(report, GoodsReceived) else None,
+        lot=report.lot,
+        expires_on=report.expires_on if isinstance(report, GoodsReceived) else None,
+        counted=report.counted if isinstance(report, GoodsCounted) else None,
     )
 
 

@@ -79,7 +79,7 @@ class Availability:
     def _availability(self, sku: str) -> SkuAvailability:
         _, levels = self._levels[sku]
         warehouses = tuple(
-            WarehouseAvailability(level.warehouse, level.on_hand - level.reserved)
+            WarehouseAvailability(level.warehouse, max(0, level.on_hand - level.reserved - level.withheld))
             for level in levels
             if level.warehouse not in self._inactive
         )

@@ -159,7 +159,11 @@ class Desk:
         for item in changes.items:
             levels = [
                 WarehouseLevel(
-                    warehouse=code, on_hand=level.on_hand, reserved=level.reserved, in_transit=level.in_transit
+                    warehouse=code,
+                    on_hand=level.on_hand,
+                    reserved=level.reserved,
+                    in_transit=level.in_transit,
+                    withheld=level.withheld,
                 )
                 for code, level in sorted(item.levels.items())
             ]
@@ -201,12 +205,12 @@ class Desk:
             holders = await self.tools.reservations.holders(
                 sku=sku,
                 warehouse=warehouse,
-                units=level.reserved - level.on_hand,
+                units=level.overdrawn,
                 besides=self._reservations.keys(),
             )
             await self.load(holders)
             for reservation in sorted(self._holding(sku, warehouse), key=place_of, reverse=True):
-                if level.reserved <= level.on_hand:
+                if not level.overdrawn:
                     break
                 self._let_go(reservation.unreserve())
                 self._changed[reservation.order_id] = reservation

@@ -24,6 +24,7 @@ class LevelView:
     on_hand: int
     reserved: int
     available: int
+    blocked: int
     in_transit: int
     shortfall: int
     counted_at: datetime | None
@@ -57,6 +58,7 @@ class MovementView:
     transfer_id: UUID | None
     unit_cost_minor: int | None
     currency: str | None
+    lot: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

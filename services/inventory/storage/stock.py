@@ -24,9 +24,12 @@ _UNDO: Final = "ROLLBACK TO SAVEPOINT locked"
 # Sorted, like the lock below it: whoever adds rows waits for others in the same order as whoever locks them.
 _ADD_ITEMS: Final = "INSERT INTO stock_items (sku) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 # Two statements: only a snapshot taken after the locks shows what their former holders wrote.
-_LOCK_ITEMS: Final = "SELECT sku, version FROM stock_items WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE"
+_LOCK_ITEMS: Final = """
+SELECT sku, version, tracks_lots, shelf_life_days_min
+FROM stock_items WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE
+"""
 _LEVELS: Final = """
-SELECT sku, warehouse, on_hand, reserved, in_transit, shortfall, counted_at, counted_by
+SELECT sku, warehouse, on_hand, reserved, in_transit, shortfall, counted_at, counted_by, blocked
 FROM stock_levels WHERE sku = ANY($1::text[])
 """
 _RECORDED: Final = "SELECT event_id FROM stock_movements WHERE event_id = ANY($1::uuid[]) AND leg = 0"
@@ -42,9 +45,10 @@ WHERE movements.kind <> 'shortfall'
 GROUP BY counts.event_id
 """
 _SAVE_LEVELS: Final = """
-INSERT INTO stock_levels (sku, warehouse, on_hand, reserved, in_transit, shortfall, counted_at, counted_by)
+INSERT INTO stock_levels (sku, warehouse, on_hand, reserved, in_transit, shortfall, counted_at, counted_by, blocked)
 SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::uuid[]
+    $1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::uuid[],
+    $9::bigint[]
 )
 ON CONFLICT (sku, warehouse) DO UPDATE SET
     on_hand = excluded.on_hand,
@@ -52,7 +56,8 @@ ON CONFLICT (sku, warehouse) DO UPDATE SET
     in_transit = excluded.in_transit,
     shortfall = excluded.shortfall,
     counted_at = excluded.counted_at,
-    counted_by = excluded.counted_by
+    counted_by = excluded.counted_by,
+    blocked = excluded.blocked
 """
 _SAVE_VERSIONS: Final = """
 UPDATE stock_items SET version = saved.version
@@ -74,6 +79,10 @@ _MOVEMENT_COLUMNS: Final = (
     "sequence",
     "unit_cost_minor",
     "currency",
+    "lot",
+    "expires_on",
+    "counted",
+    "picked",
 )
 _TRANSFERS: Final = """
 SELECT transfer_id, sku, destination, dispatched, received
@@ -108,7 +117,7 @@ class PostgresStock:
         await driver.execute(_BEGIN)
         wanted = sorted(skus)
         await driver.execute(_ADD_ITEMS, wanted)
-        items = {row["sku"]: StockItem(row["sku"], row["version"]) for row in await driver.fetch(_LOCK_ITEMS, wanted)}
+        items = {row["sku"]: StockItem(*row) for row in await driver.fetch(_LOCK_ITEMS, wanted)}
         for sku, warehouse, *level in await driver.fetch(_LEVELS, wanted):
             items[sku].levels[warehouse] = Level(*level)
         try:
@@ -164,11 +173,12 @@ class PostgresStock:
                 level.shortfall,
                 level.counted_at,
                 level.counted_by,
+                level.blocked,
             )
             for sku, warehouse, level in changes.levels
         ]
         if levels:
-            await driver.execute(_SAVE_LEVELS, *_columns(levels, 8))
+            await driver.execute(_SAVE_LEVELS, *_columns(levels, 9))
         if changes.items:
             versions = [(item.sku, item.version) for item in changes.items]
             await driver.execute(_SAVE_VERSIONS, *_columns(versions, 2))
@@ -201,6 +211,10 @@ class PostgresStock:
                     cause.sequence,
                     cause.unit_cost_minor,
                     cause.currency,
+                    cause.lot,
+                    cause.expires_on,
+                    cause.counted,
+                    cause.picked,
                 )
                 for leg, kind, sku, warehouse, units, occurred_at, cause in movements
             ],

@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -64,6 +65,9 @@ stock_items = Table(
     metadata,
     Column("sku", _CODE, primary_key=True),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
+    Column("tracks_lots", Boolean, nullable=False, server_default=text("false")),
+    Column("shelf_life_days_min", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint("shelf_life_days_min >= 0", name="shelf_life_days_min"),
 )
 
 stock_levels = Table(
@@ -77,10 +81,12 @@ stock_levels = Table(
     Column("shortfall", BigInteger, nullable=False),
     Column("counted_at", _TIME),
     Column("counted_by", Uuid),
+    Column("blocked", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("sku", "warehouse"),
     # The last line of defence: with these no fault of the code can oversell.
     CheckConstraint("on_hand >= 0", name="on_hand"),
     CheckConstraint("reserved >= 0 AND reserved <= on_hand", name="reserved"),
+    CheckConstraint("blocked >= 0 AND blocked <= on_hand", name="blocked"),
     CheckConstraint("in_transit >= 0", name="in_transit"),
     CheckConstraint("shortfall >= 0 AND (shortfall = 0 OR on_hand = 0)", name="shortfall"),
     CheckConstraint("(counted_at IS NULL) = (counted_by IS NULL)", name="counted"),
@@ -106,6 +112,11 @@ stock_movements = Table(
     Column("sequence", BigInteger),
     Column("unit_cost_minor", BigInteger),
     Column("currency", Text),
+    Column("lot", _CODE),
+    Column("expires_on", Date),
+    # What a count found, and what was packed for an order and is still there.
+    Column("counted", BigInteger),
+    Column("picked", BigInteger),
     # One effect per event, whichever way and however often it comes in.
     PrimaryKeyConstraint("event_id", "leg"),
     CheckConstraint(_one_of("kind", MovementKind), name="kind"),
@@ -241,4 +252,26 @@ backorder_revisits = Table(
     Column("sku", _CODE, primary_key=True),
     Column("after_approved_at", _TIME, nullable=False),
     Column("after_order_id", Uuid, nullable=False),
+)
+
+# What is there of each lot of a SKU that tracks them: folded from the ledger, and can be again at any time. Units whose
+# lot nobody named stand under an empty one.
+stock_lots = Table(
+    "stock_lots",
+    metadata,
+    Column("sku", _CODE, nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("lot", _CODE, nullable=False),
+    Column("units", BigInteger, nullable=False),
+    Column("expires_on", Date),
+    # The last day on which the units may be promised: `shelf_life_days_min` before they expire.
+    Column("usable_until", Date),
+    Column("received_at", _TIME),
+    Column("is_blocked", Boolean, nullable=False),
+    PrimaryKeyConstraint("sku", "warehouse", "lot"),
+    CheckConstraint("units > 0", name="units"),
+    CheckConstraint("(expires_on IS NULL) = (usable_until IS NULL)", name="expires_on"),
+    CheckConstraint("NOT is_blocked OR expires_on IS NOT NULL", name="is_blocked"),
+    # Finds the lots that have to be blocked next.
+    Index("stock_lots_usable_until_idx", "usable_until", postgresql_where=text("NOT is_blocked")),
 )

@@ -16,12 +16,13 @@ from services.inventory.storage.warehouses import warehouse_of
 
 # One statement, and with it one snapshot: a version never stands beside levels of another one.
 _STOCK: Final = """
-SELECT version, warehouse, on_hand, reserved, on_hand - reserved AS available, in_transit, shortfall, counted_at
+SELECT version, warehouse, on_hand, reserved, greatest(0, on_hand - reserved - blocked) AS available, blocked,
+       in_transit, shortfall, counted_at
 FROM stock_items JOIN stock_levels USING (sku) WHERE sku = $1 ORDER BY warehouse
 """
 _MOVEMENTS: Final = """
 SELECT id, event_id, leg, kind, sku, warehouse, delta_on_hand, occurred_at, recorded_at,
-       reference, reason, order_id, transfer_id, unit_cost_minor, currency
+       reference, reason, order_id, transfer_id, unit_cost_minor, currency, lot
 FROM stock_movements
 WHERE sku = $1 AND (occurred_at, id) < (coalesce($2::timestamptz, 'infinity'), coalesce($3::bigint, 0))
 ORDER BY occurred_at DESC, id DESC LIMIT $4

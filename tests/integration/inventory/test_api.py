@@ -43,7 +43,8 @@ class TestStockEvents:
     async def test_of_every_type_are_understood(self, client: httpx.AsyncClient, shop: Shop) -> None:
         transfer = {"transfer_id": str(uuid4())}
         rows = [
-            an_event(unit_cost_minor=499, currency="GBP"),
+            an_event(unit_cost_minor=499, currency="GBP", lot="L-1", expires_on="2024-12-31"),
+            an_event(type="goods.written-off", quantity=1, reason="damaged", lot="L-1"),
             an_event(type="goods.picked", quantity=1),
             an_event(type="goods.adjusted", quantity=None, delta=-1, reason="breakage"),
             an_event(type="transfer.dispatched", quantity=3, destination="GLA", **transfer),
@@ -53,9 +54,9 @@ class TestStockEvents:
 
         answer = await upload(client, *rows)
 
-        assert answer.json() == {"accepted": 6, "duplicates": 0, "rejected": 0, "errors": []}
+        assert answer.json() == {"accepted": 7, "duplicates": 0, "rejected": 0, "errors": []}
         assert {pair[1]: level for pair, level in (await shop.levels()).items()} == {
-            "LON": (5, 0, 0, 0),
+            "LON": (4, 0, 0, 0),
             "GLA": (2, 0, 1, 0),
             "MAN": (4, 0, 0, 0),
         }

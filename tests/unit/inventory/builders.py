@@ -1,10 +1,10 @@
 """Boring defaults, so that a test names only what it is about."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
 from libs.common.events.base import Envelope, Event
-from libs.common.events.inventory import GoodsAdjusted, GoodsCounted, GoodsPicked, GoodsReceived
+from libs.common.events.inventory import GoodsAdjusted, GoodsCounted, GoodsPicked, GoodsReceived, GoodsWrittenOff
 from libs.common.events.logistics import ShipmentDispatched
 from libs.common.events.orders import OrderApproved, OrderCancelled, OrderRefused, ReturnReceived
 from libs.common.events.shapes import Destination, SkuQuantity
@@ -34,8 +34,32 @@ def envelope(event: Event, *, at: datetime = NOON, event_id: UUID | None = None)
     return Envelope(id=event_id or uuid4(), event=event, time=at, source="test")
 
 
-def received(quantity: int, sku: str = ARMCHAIR, *, at: str = "LON", when: datetime = NOON) -> GoodsReceived:
-    return GoodsReceived(sku=sku, warehouse=at, occurred_at=when, quantity=quantity)
+def received(
+    quantity: int,
+    sku: str = ARMCHAIR,
+    *,
+    at: str = "LON",
+    when: datetime = NOON,
+    lot: str | None = None,
+    expires_on: date | None = None,
+    unit_cost_minor: int | None = None,
+) -> GoodsReceived:
+    return GoodsReceived(
+        sku=sku,
+        warehouse=at,
+        occurred_at=when,
+        quantity=quantity,
+        lot=lot,
+        expires_on=expires_on,
+        unit_cost_minor=unit_cost_minor,
+        currency=None if unit_cost_minor is None else "GBP",
+    )
+
+
+def written_off(
+    quantity: int, sku: str = ARMCHAIR, *, at: str = "LON", when: datetime = NOON, lot: str | None = None
+) -> GoodsWrittenOff:
+    return GoodsWrittenOff(sku=sku, warehouse=at, occurred_at=when, quantity=quantity, lot=lot, reason="expired")
 
 
 def picked(

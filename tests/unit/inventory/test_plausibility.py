@@ -1,4 +1,4 @@
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -7,7 +7,7 @@ import pytest
 
 from libs.common.events.inventory import GoodsReceived, TransferDispatched, WarehouseReport
 from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, UnknownWarehouse, check_report
-from tests.unit.inventory.builders import NOON, adjusted, counted, picked, received
+from tests.unit.inventory.builders import NOON, adjusted, counted, picked, received, written_off
 
 PLAUSIBILITY = Plausibility.at(NOON, warehouses={"LON", "MAN"}, age_years_max=10)
 
@@ -67,6 +67,10 @@ class TestCheckReport:
             pytest.param(a_receipt(occurred_at=NOON + timedelta(hours=25)), "occurred_at", id="tomorrow"),
             pytest.param(adjusted(0), "delta", id="an adjustment of nothing"),
             pytest.param(counted(-1), "counted", id="a count below nothing"),
+            pytest.param(written_off(0), "quantity", id="a write-off of nothing"),
+            pytest.param(written_off(1, lot="L" * 65), "lot", id="an overlong lot"),
+            pytest.param(a_receipt(expires_on=date(2024, 7, 1)), "lot", id="an expiry without a lot"),
+            pytest.param(a_receipt(lot="L1", expires_on=date(9999, 12, 31)), "expires_on", id="an expiry far off"),
             pytest.param(a_transfer(destination="LON"), "destination", id="a transfer to itself"),
             pytest.param(a_transfer(destination="NOWHERE"), "destination", id="a transfer to nowhere"),
         ],

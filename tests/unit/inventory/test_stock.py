@@ -5,10 +5,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libs.common.events.base import Envelope
-from libs.common.events.inventory import GoodsAdjusted, GoodsCounted, GoodsPicked, GoodsReceived
+from libs.common.events.inventory import GoodsAdjusted, GoodsCounted, GoodsPicked, GoodsReceived, GoodsWrittenOff
 from services.inventory.domain.stock import Cause, Movement, MovementKind, Stock, StockItem, stock_of
 from services.inventory.domain.stock_events import Facts, apply_report, report_of
-from tests.unit.inventory.builders import ARMCHAIR, NOON, adjusted, counted, envelope, minutes, picked, received
+from tests.unit.inventory.builders import (
+    ARMCHAIR,
+    NOON,
+    adjusted,
+    counted,
+    envelope,
+    minutes,
+    picked,
+    received,
+    written_off,
+)
 
 
 def a_stock(*skus: str) -> Stock:
@@ -78,6 +88,7 @@ reports = st.one_of(
     st.builds(lambda units, when: received(units, when=when), st.integers(1, 9), times),
     st.builds(lambda units, when: picked(units, when=when), st.integers(1, 9), times),
     st.builds(lambda units, when: adjusted(units, when=when), st.integers(-9, 9).filter(bool), times),
+    st.builds(lambda units, when: written_off(units, when=when), st.integers(1, 9), times),
     st.builds(lambda units, when: counted(units, when=when), st.integers(0, 9), times),
 )
 histories = st.lists(reports, max_size=12).map(
@@ -116,7 +127,7 @@ def _units(one: Envelope) -> int:
     match one.event:
         case GoodsReceived(quantity=units):
             return units
-        case GoodsPicked(quantity=units):
+        case GoodsPicked(quantity=units) | GoodsWrittenOff(quantity=units):
             return -units
         case GoodsAdjusted(delta=units):
             return units
