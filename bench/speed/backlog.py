@@ -66,6 +66,8 @@ async def drain(
         raise NotDrained(f"{consumer_group} did not apply {operations} events in {_DRAIN_SECONDS_MAX:.0f} s") from None
     finally:
         await database.close()
+    if first - before == operations:
+        raise NotDrained(f"{operations} events are too few to see how fast they are applied")
     published_after = await _records(site, published)
     return Sample(
         operations=before + operations - first,

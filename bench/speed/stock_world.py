@@ -11,9 +11,10 @@ from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsAdjusted, GoodsPicked, GoodsReceived, WarehouseReport
 from libs.common.ids import new_id
 
-WAREHOUSES: Final = ("AMS", "BER", "LYS", "MAD")
+# Degrees of latitude and longitude by warehouse.
+PLACES: Final = {"AMS": (52.4, 4.9), "BER": (52.5, 13.4), "LYS": (45.8, 4.8), "MAD": (40.4, -3.7)}
+WAREHOUSES: Final = tuple(PLACES)
 UNITS_PER_LEVEL: Final = 1_000_000
-_COORDINATES: Final = ((52.4, 4.9), (52.5, 13.4), (45.8, 4.8), (40.4, -3.7))
 _BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _SOURCE: Final = "bench"
 
@@ -43,7 +44,7 @@ async def stock_up(database_url: str, *, sku_count: int) -> None:
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():
-            latitudes, longitudes = zip(*_COORDINATES, strict=True)
+            latitudes, longitudes = zip(*PLACES.values(), strict=True)
             await connection.execute(_ADD_WAREHOUSES, WAREHOUSES, latitudes, longitudes, _BEGINNING)
             await connection.execute(_ADD_ITEMS, skus(sku_count))
             await connection.execute(_ADD_LEVELS, skus(sku_count), WAREHOUSES, UNITS_PER_LEVEL)
