@@ -38,11 +38,13 @@ from services.inventory.consumers import (
     intake_subscription,
     reservations_subscription,
 )
+from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.strategies import AllocationPolicy, ShippingCost, Strategy, Weights
 from services.inventory.handlers.audit import Audit
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
 from services.inventory.handlers.ports import Tools
-from services.inventory.settings import InventorySettings
+from services.inventory.settings import ANY_WAREHOUSE, InventorySettings
 from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.sequences import PostgresSequences
@@ -64,6 +66,7 @@ class Adapters:
     database: Database
     clock: Clock
     wake_relay: Callable[[], None] | None = None
+    allocation: AllocationPolicy = DEFAULT_POLICY
 
     def tools_of(self, transaction: Transaction) -> Tools:
         """Return the tools of one transaction."""
@@ -75,6 +78,7 @@ class Adapters:
             outbox=OutboxWriter(transaction, source=NAME, clock=self.clock, wake_relay=self.wake_relay),
             decisions=PostgresDecisionLog(transaction),
             clock=self.clock,
+            allocation=self.allocation,
         )
 
 
@@ -92,7 +96,12 @@ def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
     relay = build_relay(settings, clock) if "relay" in roles else None
     if relay is not None:
         process.components.append(relay)
-    adapters = Adapters(database=database, clock=clock, wake_relay=relay.wake if relay else None)
+    adapters = Adapters(
+        database=database,
+        clock=clock,
+        wake_relay=relay.wake if relay else None,
+        allocation=allocation_policy_of(settings),
+    )
     if "api" in roles:
         process.components.extend(build_api(settings, adapters, health))
     if "consumer" in roles:
@@ -102,6 +111,19 @@ def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
     if "jobs" in roles:
         process.components.extend(build_jobs(settings, adapters))
     return process
+
+
+def allocation_policy_of(settings: InventorySettings) -> AllocationPolicy:
+    """Return how orders are allocated, by channel."""
+    costs = {code: ShippingCost(**cost.model_dump()) for code, cost in settings.allocation_costs.items()}
+    by_channel = settings.allocation_strategy_by_channel
+    return AllocationPolicy(
+        strategy=Strategy(settings.allocation_strategy),
+        strategy_by_channel={channel: Strategy(strategy) for channel, strategy in by_channel.items()},
+        weights=Weights(**settings.allocation_weights.model_dump()),
+        cost=costs.pop(ANY_WAREHOUSE, ShippingCost()),
+        costs=costs,
+    )
 
 
 def build_api(

@@ -1,9 +1,48 @@
 """What inventory reads from its environment, beyond what every service reads."""
 
-from pydantic import Field
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, Json, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from libs.common.settings import Port, Seconds, ServiceSettings
+
+# The costs of every warehouse that has none of its own.
+ANY_WAREHOUSE: Final = "*"
+
+Strategy = Literal["single-source-first", "fewest-splits", "nearest", "cheapest", "balance-cover", "weighted"]
+_Weight = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)]
+_CostMinor = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+_Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class AllocationWeights(BaseModel):
+    """How much each term counts in a weighted choice (see `strategies.Weights`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parcels: _Weight = 1.0
+    distance: _Weight = 1.0
+    cost: _Weight = 0.0
+    cover: _Weight = 0.0
+    priority: _Weight = 0.0
+
+    @model_validator(mode="after")
+    def _counts_anything(self) -> Self:
+        if not any(self.model_dump().values()):
+            message = "at least one weight is above 0"
+            raise ValueError(message)
+        return self
+
+
+class AllocationCost(BaseModel):
+    """What a parcel from a warehouse costs, in minor units: fixed, for each kilometre, and for each unit in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parcel_minor: _CostMinor = 0.0
+    per_km_minor: _CostMinor = 0.0
+    per_unit_minor: _CostMinor = 0.0
 
 
 class InventorySettings(ServiceSettings):
@@ -12,6 +51,9 @@ class InventorySettings(ServiceSettings):
 
     Events whose business time is more than `event_age_years_max` ago are taken for mistakes; a replay of old data
     raises it.
+
+    `allocation_strategy` serves all channels but those that `allocation_strategy_by_channel` names. The costs of
+    `allocation_costs` are by warehouse code; those of `*` are for all others.
     """
 
     model_config = SettingsConfigDict(env_prefix="INVENTORY_")
@@ -21,3 +63,16 @@ class InventorySettings(ServiceSettings):
 
     event_age_years_max: int = Field(default=10, ge=1, le=100)
     audit_interval_seconds: Seconds = 30.0
+
+    allocation_strategy: Strategy = "single-source-first"
+    allocation_strategy_by_channel: Json[dict[_Name, Strategy]] = Field(default_factory=dict, validate_default=False)
+    allocation_weights: Json[AllocationWeights] = Field(default_factory=AllocationWeights, validate_default=False)
+    allocation_costs: Json[dict[_Name, AllocationCost]] = Field(default_factory=dict, validate_default=False)
+
+    @model_validator(mode="after")
+    def _knows_the_costs_it_goes_by(self) -> Self:
+        goes_by_cost = "cheapest" in (self.allocation_strategy, *self.allocation_strategy_by_channel.values())
+        if goes_by_cost and not self.allocation_costs:
+            message = "the strategy cheapest needs INVENTORY_ALLOCATION_COSTS"
+            raise ValueError(message)
+        return self

@@ -22,7 +22,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     One automated choice.
 
     `decision` names the kind (`allocate-stock`, `choose-carrier`), `subject` what it was about
-    (`order:<id>`), `rule` the rule or model and its version (`single-source-nearest/1`).
+    (`order:<id>`), `rule` the rule or model and its version (`single-source-first/1`).
     """
 
     id: UUID = msgspec.field(default_factory=new_id)

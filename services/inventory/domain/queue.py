@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from libs.common.events.shapes import Destination, Shortage
-from services.inventory.domain.allocation import Choice, Free, allocate, shortages
+from services.inventory.domain.allocation import DEFAULT_POLICY, Choice, allocate, shortages
 from services.inventory.domain.reservations import Reservation, Terms
 from services.inventory.domain.stock import Stock
+from services.inventory.domain.strategies import NO_DEMAND, AllocationPolicy, DailyDemand, Free
 from services.inventory.domain.warehouses import RankedWarehouse, Warehouse, rank
 
 _Place = tuple[str, float | None, float | None]
@@ -49,6 +50,8 @@ class Allocator:
 
     stock: Stock
     warehouses: Sequence[Warehouse]
+    policy: AllocationPolicy = DEFAULT_POLICY
+    demand: DailyDemand = field(default_factory=lambda: NO_DEMAND)
     _rankings: dict[_Place, Sequence[RankedWarehouse]] = field(default_factory=dict)
 
     def serve(self, waiting: Iterable[Reservation]) -> list[Verdict]:
@@ -65,7 +68,15 @@ class Allocator:
         terms = terms_of(reservation)
         ranking = self._ranking(terms.destination)
         free = self._free(wanted)
-        choice = allocate(wanted, free, ranking, is_split_allowed=terms.is_split_allowed)
+        choice = allocate(
+            wanted,
+            free,
+            ranking,
+            is_split_allowed=terms.is_split_allowed,
+            policy=self.policy,
+            channel=terms.channel,
+            demand=self.demand,
+        )
         if choice.allocations is None:
             return Verdict(
                 reservation=reservation,

@@ -50,12 +50,17 @@ class ReservedLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the order asked for besides its units; `approved_at` is its place in the queue."""
+    """
+    What the order asked for besides its units; `approved_at` is its place in the queue.
+
+    `channel` is where it was placed; orders from before channels were kept have none.
+    """
 
     approved_at: datetime
     destination: Destination
     on_shortage: OnShortage = "backorder"
     is_split_allowed: bool = True
+    channel: str | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

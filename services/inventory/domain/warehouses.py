@@ -3,12 +3,15 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from libs.common.errors import NotFound
 from libs.common.events.shapes import Destination
 
 PRIORITY_DEFAULT: Final = 100
+# What a parcel to another country counts where it is not known how far it goes.
+ABROAD_KM: Final = 1_000.0
 _EARTH_RADIUS_KM: Final = 6371.0
 
 
@@ -18,13 +21,21 @@ class WarehouseNotFound(NotFound):
     code = "warehouse-not-found"
 
 
+class WarehouseKind(StrEnum):
+    """What a place that holds stock is besides."""
+
+    WAREHOUSE = "warehouse"
+    STORE = "store"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warehouse:
     """
-    A place that holds stock.
+    A place that holds stock: a warehouse, or a store that customers walk into.
 
     Of two that are equally near, the one with the smaller `priority` serves first. An inactive warehouse keeps
-    its stock and what is held there, but nothing more is promised from it. `version` counts its changes.
+    its stock and what is held there, but nothing more is promised from it. One that ships no orders serves only
+    those that are collected there, if it is a collection point. `version` counts its changes.
     """
 
     code: str
@@ -34,6 +45,9 @@ class Warehouse:
     longitude: float
     priority: int = PRIORITY_DEFAULT
     is_active: bool = True
+    kind: WarehouseKind = WarehouseKind.WAREHOUSE
+    ships_orders: bool = True
+    is_collection_point: bool = False
     version: int = 0
 
 
@@ -42,11 +56,20 @@ class RankedWarehouse(NamedTuple):
 
     code: str
     distance_km: float | None
+    priority: int = PRIORITY_DEFAULT
+    is_abroad: bool = False
+
+    @property
+    def remoteness_km(self) -> float:
+        """How far it is; where that is unknown, a warehouse in the same country is near and another one is not."""
+        if self.distance_km is not None:
+            return self.distance_km
+        return ABROAD_KM if self.is_abroad else 0.0
 
 
 def rank(warehouses: Iterable[Warehouse], destination: Destination) -> Sequence[RankedWarehouse]:
     """
-    Order the active warehouses by preference for `destination`.
+    Order the active warehouses that ship orders by preference for `destination`.
 
     The nearest comes first; where the destination's coordinates are unknown, those in its country do. Then
     `priority` decides, then the code, so that the same input always gives the same order.
@@ -54,17 +77,26 @@ def rank(warehouses: Iterable[Warehouse], destination: Destination) -> Sequence[
     latitude, longitude = destination.latitude, destination.longitude
     ranked: list[tuple[tuple[float, int, str], RankedWarehouse]] = []
     for warehouse in warehouses:
-        if not warehouse.is_active:
+        if not (warehouse.is_active and warehouse.ships_orders):
             continue
         if latitude is None or longitude is None:
             distance = None
-            remoteness = 0.0 if warehouse.country == destination.country else 1.0
         else:
-            distance = remoteness = round(distance_km(latitude, longitude, warehouse.latitude, warehouse.longitude), 1)
-        key = (remoteness, warehouse.priority, warehouse.code)
-        ranked.append((key, RankedWarehouse(warehouse.code, distance)))
+            distance = round(distance_km(latitude, longitude, warehouse.latitude, warehouse.longitude), 1)
+        is_abroad = warehouse.country != destination.country
+        one = RankedWarehouse(warehouse.code, distance, warehouse.priority, is_abroad)
+        ranked.append(((one.remoteness_km, warehouse.priority, warehouse.code), one))
     ranked.sort(key=lambda pair: pair[0])
     return tuple(one for _, one in ranked)
+
+
+def collection_point(warehouses: Iterable[Warehouse], code: str) -> Sequence[RankedWarehouse]:
+    """Return the one warehouse that can serve what is collected there: nothing if it is closed or none."""
+    return tuple(
+        RankedWarehouse(one.code, 0.0, one.priority)
+        for one in warehouses
+        if one.code == code and one.is_active and one.is_collection_point
+    )
 
 
 def distance_km(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:

@@ -26,6 +26,7 @@ from libs.common.events.shapes import Allocation, SkuQuantity
 from services.inventory.domain.queue import FRONT, Allocator, QueuePlace, Verdict, place_of, terms_of
 from services.inventory.domain.reservations import Reservation, ReservationStatus
 from services.inventory.domain.stock import Stock, stock_of
+from services.inventory.domain.strategies import NO_DEMAND
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers import explanations
 from services.inventory.handlers.ports import MoreSkusNeeded, Revisit, Tools
@@ -142,7 +143,12 @@ class Desk:
         if revisit is not None:
             await self._call_waiting([revisit.sku], after=revisit.after)
         asked = {one.order_id: dict(one.wanted) for one in self._asking}
-        verdicts = Allocator(self.stock, self.warehouses).serve(self._asking)
+        policy = self.tools.allocation
+        demand = NO_DEMAND
+        if policy.needs_demand and asked:
+            wanted = {sku for skus in asked.values() for sku in skus}
+            demand = await self.tools.stock.daily_demand(wanted, until=self.now)
+        verdicts = Allocator(self.stock, self.warehouses, policy, demand).serve(self._asking)
         for verdict in verdicts:
             self._answer(verdict, asked[verdict.reservation.order_id])
 

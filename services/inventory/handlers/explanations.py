@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from libs.common.decisions import Alternative, Decision
 from libs.common.events.inventory import StockBackordered, StockRejected, StockReserved
 from libs.common.events.shapes import Shortage
-from services.inventory.domain.allocation import RULE, Option
 from services.inventory.domain.queue import Verdict, terms_of
 from services.inventory.domain.reservations import ReservationStatus
+from services.inventory.domain.strategies import REASONS, Option
 
 # A record explains a choice; of an order with a thousand lines the first ones do.
 _SHORTAGES_SHOWN_MAX = 20
+_REASONS: Final = {
+    strategy: f"Of what has the whole order, it is {reason}. A lower score is better."
+    for strategy, reason in REASONS.items()
+}
 
 
 def decision_of(verdict: Verdict, wanted: Mapping[str, int], decided_at: datetime) -> Decision:
@@ -23,9 +27,9 @@ def decision_of(verdict: Verdict, wanted: Mapping[str, int], decided_at: datetim
         subject=f"order:{verdict.reservation.order_id}",
         chosen=_chosen(verdict),
         reason=_reason(verdict, len(wanted)),
-        rule=RULE,
+        rule=verdict.choice.rule,
         decided_at=decided_at,
-        alternatives=[_alternative(option, sum(wanted.values())) for option in verdict.choice.options],
+        alternatives=[_alternative(option) for option in verdict.choice.options],
         inputs={
             "country": terms.destination.country,
             "units": sum(wanted.values()),
@@ -71,17 +75,26 @@ def _chosen(verdict: Verdict) -> str:
 
 
 def _reason(verdict: Verdict, skus_wanted: int) -> str:
-    if verdict.choice.allocations is None:
+    choice = verdict.choice
+    if choice.allocations is None:
         return f"{len(verdict.shortages)} of {skus_wanted} SKUs are short."
-    parcels = len(verdict.choice.warehouses)
-    if parcels == 1:
-        return "It is the nearest warehouse that has everything; a lower score is nearer."
-    return f"No warehouse has everything; no fewer than {parcels} do, and these are the nearest; lower is nearer."
+    return _REASONS[choice.strategy]
 
 
-def _alternative(option: Option, units_wanted: int) -> Alternative:
-    details: dict[str, Any] = {"units": option.units, "of": units_wanted}
-    return Alternative(option="+".join(option.warehouses), score=option.distance_km, details=details)
+def _alternative(option: Option) -> Alternative:
+    """Show the score and the terms that were looked at; what could not have served the order has no score."""
+    details: dict[str, Any] = {"units": option.units, "parcels": len(option.warehouses)}
+    if option.distance_km is not None:
+        details["distance_km"] = option.distance_km
+    if option.split_lines:
+        details["split_lines"] = option.split_lines
+    if option.cost_minor is not None:
+        details["cost_minor"] = option.cost_minor
+    if option.cover_left is not None:
+        details["cover_left"] = option.cover_left
+    if option.priority is not None:
+        details["priority"] = option.priority
+    return Alternative(option="+".join(option.warehouses), score=option.score, details=details)
 
 
 def _shown(shortages: Iterable[Shortage]) -> list[dict[str, Any]]:

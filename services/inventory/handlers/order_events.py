@@ -89,6 +89,7 @@ def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
                 destination=event.destination,
                 on_shortage=on_shortage,
                 is_split_allowed=event.is_split_allowed,
+                channel=event.channel,
             ),
             wanted=wanted,
             is_new=True,

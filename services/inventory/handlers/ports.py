@@ -10,10 +10,12 @@ from uuid import UUID
 from libs.common.clock import Clock
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
+from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation
 from services.inventory.domain.sequences import Numbered
 from services.inventory.domain.stock import Changes, StockItem
+from services.inventory.domain.strategies import AllocationPolicy, DailyDemand
 from services.inventory.domain.transfers import Transfer, TransferKey
 from services.inventory.domain.warehouses import Warehouse
 
@@ -58,6 +60,10 @@ class StockStore(Protocol):
         The warehouses do not change meanwhile either.
         If the block raises `MoreSkusNeeded`, everything in it is undone and the locks are given back.
         """
+        ...
+
+    async def daily_demand(self, skus: Collection[str], *, until: datetime) -> DailyDemand:
+        """Return how many units of `skus` left each warehouse a day, lately; those that never did are left out."""
         ...
 
     async def recorded(self, event_ids: Collection[UUID]) -> set[UUID]:
@@ -182,3 +188,4 @@ class Tools:
     outbox: Outbox
     decisions: DecisionLog
     clock: Clock
+    allocation: AllocationPolicy = DEFAULT_POLICY

@@ -20,7 +20,7 @@ UNION
 SELECT sku FROM backorder_lines WHERE order_id = ANY($1::uuid[])
 """
 _LOAD: Final = """
-SELECT order_id, status, version, approved_at, on_shortage, is_split_allowed, country, latitude, longitude
+SELECT order_id, status, version, approved_at, on_shortage, is_split_allowed, country, latitude, longitude, channel
 FROM reservations WHERE order_id = ANY($1::uuid[])
 """
 _LOAD_LINES: Final = """
@@ -88,6 +88,7 @@ _HEAD_COLUMNS: Final = (
     "country",
     "latitude",
     "longitude",
+    "channel",
     "changed_at",
 )
 _LINE_COLUMNS: Final = ("order_id", "sku", "warehouse", "quantity", "committed_quantity")
@@ -237,7 +238,7 @@ async def _add_wanted(driver: asyncpg.Connection, changed: list[Reservation]) ->
 def _head(one: Reservation, changed_at: datetime) -> tuple[object, ...]:
     terms = one.terms
     if terms is None:
-        return (one.order_id, one.status, one.version, None, None, None, None, None, None, changed_at)
+        return (one.order_id, one.status, one.version, None, None, None, None, None, None, None, changed_at)
     place = terms.destination
     return (
         one.order_id,
@@ -249,6 +250,7 @@ def _head(one: Reservation, changed_at: datetime) -> tuple[object, ...]:
         place.country,
         place.latitude,
         place.longitude,
+        terms.channel,
         changed_at,
     )
 
@@ -261,6 +263,7 @@ def _reservation(row: asyncpg.Record) -> Reservation:
             destination=Destination(country=row["country"], latitude=row["latitude"], longitude=row["longitude"]),
             on_shortage=row["on_shortage"],
             is_split_allowed=row["is_split_allowed"],
+            channel=row["channel"],
         )
     return Reservation(
         order_id=row["order_id"],

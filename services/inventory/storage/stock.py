@@ -11,12 +11,17 @@ import asyncpg
 from libs.common.db import Transaction
 from libs.common.errors import Unavailable
 from services.inventory.domain.stock import Changes, Level, Movement, StockItem
+from services.inventory.domain.strategies import DailyDemand
 from services.inventory.domain.transfers import Transfer, TransferKey
 from services.inventory.handlers.ports import CountTaken, MoreSkusNeeded
+from services.inventory.storage.demand import demand_of
 
 # Held in shared mode by whoever works on stock and exclusively by whoever changes a warehouse, so that no order is
 # left waiting by a transaction that did not yet know a warehouse that another one has just opened.
 WAREHOUSES_LOCK: Final = 0x57_48_53  # "WHS"
+
+# Long enough for every weekday to count the same, short enough to notice a season.
+_DEMAND_DAYS: Final = 28.0
 
 _BEGIN: Final = f"SAVEPOINT locked; SELECT pg_advisory_xact_lock_shared({WAREHOUSES_LOCK})"
 _UNDO: Final = "ROLLBACK TO SAVEPOINT locked"
@@ -125,6 +130,14 @@ class PostgresStock:
         except MoreSkusNeeded:
             await driver.execute(_UNDO)
             raise
+
+    async def daily_demand(self, skus: Collection[str], *, until: datetime) -> DailyDemand:
+        """Return the mean of the last four weeks by SKU and warehouse."""
+        found = await demand_of(self._transaction, skus, until=until, period_days=_DEMAND_DAYS, periods=1)
+        rates: dict[str, dict[str, float]] = {}
+        for (sku, warehouse), demand in found.items():
+            rates.setdefault(sku, {})[warehouse] = demand.per_day
+        return rates
 
     async def recorded(self, event_ids: Collection[UUID]) -> set[UUID]:
         """Return those of the events that are in the ledger."""

@@ -201,6 +201,8 @@ reservations = Table(
     Column("country", Text),
     Column("latitude", Double),
     Column("longitude", Double),
+    # None for orders from before it was kept.
+    Column("channel", Text),
     Column("changed_at", _TIME, nullable=False),
     CheckConstraint(_one_of("status", ReservationStatus), name="status"),
     CheckConstraint("on_shortage IN ('backorder', 'refuse')", name="on_shortage"),

@@ -17,6 +17,8 @@ from libs.common.messaging.inbox import claim_new
 from libs.common.outbox.writer import decode_headers
 from services.inventory.bootstrap import Adapters
 from services.inventory.consumers import intake_subscription, reservations_subscription
+from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.strategies import AllocationPolicy
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers.audit import Drift
 from services.inventory.handlers.backorders import continue_queue
@@ -39,6 +41,7 @@ class Shop:
     clock: FixedClock
     # Why events of the last batch of reports were refused, by their ids.
     refusals: Refusals = field(default_factory=dict)
+    allocation: AllocationPolicy = DEFAULT_POLICY
 
     @classmethod
     async def open(cls, database: Database, warehouses: Sequence[Warehouse] = WAREHOUSES) -> "Shop":
@@ -49,7 +52,7 @@ class Shop:
 
     @property
     def adapters(self) -> Adapters:
-        return Adapters(database=self.database, clock=self.clock)
+        return Adapters(database=self.database, clock=self.clock, allocation=self.allocation)
 
     async def register(self, warehouse: Warehouse) -> Warehouse:
         async with self.database.transaction() as transaction:

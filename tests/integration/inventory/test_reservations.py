@@ -85,7 +85,7 @@ class TestReserve:
         [row] = await shop.rows("SELECT id, record::text AS record FROM decisions")
         [reserved] = await shop.announced(StockReserved)
         assert row["id"] == reserved.decision_id
-        for fact in ("allocate-stock", f"order:{order.order_id}", "single-source-nearest/1", '"GLA"', "nearest"):
+        for fact in ("allocate-stock", f"order:{order.order_id}", "single-source-first/1", '"GLA"', "nearest"):
             assert fact in row["record"]
 
     async def test_sets_aside_an_order_without_lines(self, shop: Shop) -> None:

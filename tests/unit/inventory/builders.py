@@ -82,12 +82,13 @@ def approved(
     to: Destination = TO_LONDON,
     on_shortage: str = "backorder",
     is_split_allowed: bool = True,
+    channel: str = "web",
 ) -> OrderApproved:
     """Return the request to reserve `lines` (one armchair if there are none)."""
     return OrderApproved(
         order_id=order_id or uuid4(),
         customer_id="17850",
-        channel="web",
+        channel=channel,
         placed_at=NOON,
         lines=[SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in lines or ((ARMCHAIR, 1),)],
         destination=to,
