@@ -48,8 +48,8 @@ _CATALOG: Final = (
 DRIFT: Final = (
     Panel(
         title="Drift from the ledger",
-        description="Always 0. Anything else is a fault of ours: stop trusting availability and compare "
-        "GET /v1/stock/{sku} with its movements.",
+        description="Always 0. Anything else is a fault of ours: stop trusting availability; "
+        "GET /v1/audit names the levels.",
         queries=(Query("max(abs(inventory_ledger_drift_units))"),),
         shape=Shape.STAT,
         alarm=1,
@@ -71,9 +71,9 @@ _INVENTORY: Final = (
             *DRIFT,
             Panel(
                 title="Audits, last hour",
-                description="Rounds over all SKUs. 0: nobody looks, so that no drift means nothing; does the jobs "
-                "role run?",
-                queries=(Query("sum(increase(inventory_audit_rounds_total[1h]))"),),
+                description="Rounds over all SKUs. 0: nobody looks, so that no drift means nothing; does the "
+                "auditor role run?",
+                queries=(Query('sum(increase(inventory_audit_rounds_total{look="levels"}[1h]))'),),
                 shape=Shape.STAT,
             ),
             Panel(

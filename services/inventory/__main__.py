@@ -1,4 +1,4 @@
-"""`python -m services.inventory api consumer relay jobs migrate`: any of them in one process."""
+"""`python -m services.inventory api consumer relay jobs auditor migrate`: any of them in one process."""
 
 from libs.common.runtime import main
 from services.inventory.bootstrap import SERVICE

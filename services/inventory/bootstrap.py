@@ -29,7 +29,7 @@ from libs.common.outbox.relay import Relay
 from libs.common.outbox.writer import OutboxWriter
 from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
 from services.inventory import metrics
-from services.inventory.api import availability, gaps, reservations, stock, stock_events, warehouses
+from services.inventory.api import audit, availability, gaps, reservations, stock, stock_events, warehouses
 from services.inventory.api.dependencies import StockEventIntake, UseCases
 from services.inventory.api.errors import STATUS_BY_ERROR
 from services.inventory.consumers import (
@@ -40,12 +40,14 @@ from services.inventory.consumers import (
 )
 from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.strategies import AllocationPolicy, ShippingCost, Strategy, Weights
-from services.inventory.handlers.audit import Audit
+from services.inventory.handlers.audit import Auditor, Look, Progress
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
 from services.inventory.handlers.ports import Tools
 from services.inventory.settings import ANY_WAREHOUSE, InventorySettings
+from services.inventory.storage.audit_report import PostgresAuditReports
 from services.inventory.storage.books import PostgresBooks
+from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.sequences import PostgresSequences
 from services.inventory.storage.stock import PostgresStock
@@ -56,6 +58,8 @@ NAME: Final = "inventory"
 # How long the rest of a queue waits at most after goods arrived for all of it.
 _QUEUE_SECONDS: Final = 0.5
 _PURGE_SECONDS: Final = 3600.0
+# How long after a change was booked it is checked at most.
+_AUDIT_SECONDS: Final = 1.0
 _PURGE_KEYS_SECONDS: Final = 60.0
 
 
@@ -110,6 +114,8 @@ def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
             process.watchdogs.append(consumer.check_progress)
     if "jobs" in roles:
         process.components.extend(build_jobs(settings, adapters))
+    if "auditor" in roles:
+        process.components.extend(build_auditor(settings, adapters))
     return process
 
 
@@ -158,6 +164,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         tools_of=adapters.tools_of,
         views_of=PostgresInventoryViews,
         sequences_of=PostgresSequences,
+        audit_reports_of=PostgresAuditReports,
         decisions_about=decisions_about,
         intake=StockEventIntake(
             database=adapters.database,
@@ -179,7 +186,8 @@ def build_app(
         description="Where the units of every SKU are, which of them are promised to orders, and why.",
         settings=settings,
         routers=[
-            part.router_of(use_cases) for part in (availability, stock_events, stock, reservations, warehouses, gaps)
+            part.router_of(use_cases)
+            for part in (availability, stock_events, stock, reservations, warehouses, gaps, audit)
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,
@@ -233,8 +241,7 @@ async def show_sequence_gaps(adapters: Adapters) -> None:
 
 
 def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
-    """Construct what runs without being asked: the rest of long queues, the auditor, and forgetting."""
-    audit = Audit()
+    """Construct what runs without being asked: the rest of long queues, and forgetting."""
 
     async def continue_queues() -> int:
         async with adapters.database.transaction() as transaction:
@@ -242,18 +249,6 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
             if desk is not None:
                 transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
         return 0 if desk is None else 1
-
-    async def audit_page() -> int:
-        async with adapters.database.transaction() as transaction:
-            books = PostgresBooks(transaction)
-            goes_on = await audit.next_page(books)
-            metrics.inventory_ledger_drift_units.set(audit.drift.ledger_units)
-            metrics.inventory_reservation_drift_units.set(audit.drift.reservation_units)
-            if not goes_on:
-                metrics.inventory_audit_rounds_total.inc()
-                metrics.inventory_waiting_orders.set(await books.waiting_orders())
-                metrics.inventory_shortfall_units.set(await books.shortfall_units())
-        return int(goes_on)
 
     async def watch_sequences() -> int:
         await show_sequence_gaps(adapters)
@@ -272,17 +267,59 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
 
     return [
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
-        PeriodicJob("audit", audit_page, every_seconds=settings.audit_interval_seconds),
         PeriodicJob("watch-sequences", watch_sequences, every_seconds=settings.audit_interval_seconds),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
     ]
 
 
+def build_auditor(settings: InventorySettings, adapters: Adapters) -> list[Component]:
+    """Construct the auditor's looks at the books; of several auditors one works at a time."""
+    auditor = Auditor(adapters.clock)
+    ledger = SettledLedger()
+
+    async def check_changes() -> int:
+        async with adapters.database.transaction() as transaction:
+            books = PostgresBooks(transaction, ledger)
+            goes_on = await books.take_turn() and await auditor.check_changes(books)
+            drift = await books.drift()
+        metrics.inventory_ledger_drift_units.set(drift.ledger_units)
+        metrics.inventory_reservation_drift_units.set(drift.reservation_units)
+        metrics.inventory_audit_backlog_movements.set(books.backlog_movements)
+        return int(goes_on)
+
+    async def check_page(look: Look) -> bool:
+        async with adapters.database.transaction() as transaction:
+            books = PostgresBooks(transaction, ledger)
+            # Whoever has the turn is at it for milliseconds; this comes around again.
+            if not await books.take_turn():
+                return False
+            progress = await auditor.step(look, books)
+            if progress is Progress.FINISHED and look is Look.LEVELS:
+                metrics.inventory_waiting_orders.set(await books.waiting_orders())
+                metrics.inventory_shortfall_units.set(await books.shortfall_units())
+        if progress is Progress.FINISHED:
+            metrics.inventory_audit_rounds_total.labels(look).inc()
+        return progress is Progress.GOES_ON
+
+    async def check_levels() -> int:
+        return int(await check_page(Look.LEVELS))
+
+    async def rescan() -> int:
+        await check_page(Look.RESCAN)
+        return 0
+
+    return [
+        PeriodicJob("audit-changes", check_changes, every_seconds=_AUDIT_SECONDS),
+        PeriodicJob("audit-levels", check_levels, every_seconds=settings.audit_interval_seconds),
+        PeriodicJob("audit-rescan", rescan, every_seconds=settings.audit_rescan_rest_seconds),
+    ]
+
+
 SERVICE = Service(
     name=NAME,
     settings=InventorySettings,
-    roles=("api", "consumer", "relay", "jobs"),
+    roles=("api", "consumer", "relay", "jobs", "auditor"),
     build=build,
     migrations=Path(__file__).parent / "storage" / "migrations",
     topics=(INVENTORY_WAREHOUSE, INVENTORY_FACILITY, INVENTORY_RESERVATION, INVENTORY_STOCK),

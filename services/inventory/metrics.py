@@ -53,8 +53,16 @@ inventory_sequence_conflicts = Gauge(
 )
 inventory_audit_rounds_total = Counter(
     "inventory_audit_rounds_total",
-    "Times the auditor has gone over every SKU.",
+    "Times the auditor has gone over every SKU: levels against checkpoints, rescan against the whole ledger.",
+    ["look"],
 )
+inventory_audit_backlog_movements = Gauge(
+    "inventory_audit_backlog_movements",
+    "Lines of the ledger that the auditor has not yet added to its checkpoints.",
+)
+# From the start, so that a process in which nobody audits shows 0 and not nothing.
+for _look in ("levels", "rescan"):
+    inventory_audit_rounds_total.labels(_look)
 
 
 def count_outcomes(outcomes: Mapping[str, int], *, sold_out: int) -> None:

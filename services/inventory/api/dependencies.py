@@ -14,6 +14,7 @@ from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
 from services.inventory import metrics
 from services.inventory.domain.plausibility import InvalidStockEvent
 from services.inventory.domain.sequences import SequenceState
+from services.inventory.handlers.audit_report import AuditReports
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.ports import Tools
 from services.inventory.handlers.queries import InventoryViews
@@ -84,6 +85,7 @@ class UseCases:
     tools_of: Callable[[Transaction], Tools]
     views_of: Callable[[Transaction], InventoryViews]
     sequences_of: Callable[[Transaction], SequenceViews]
+    audit_reports_of: Callable[[Transaction], AuditReports]
     decisions_about: DecisionsAbout
     intake: StockEventIntake
     availability: Availability

@@ -1,5 +1,7 @@
 """The tables of inventory."""
 
+from enum import StrEnum
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -28,6 +30,7 @@ from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
 from services.inventory.domain.reservations import ReservationStatus
 from services.inventory.domain.stock import MovementKind
+from services.inventory.handlers.audit import Book, Look
 
 metadata = new_metadata()
 declare_outbox(metadata)
@@ -40,7 +43,7 @@ _CODE = Text(collation="C")
 _TIME = DateTime(timezone=True)
 
 
-def _one_of(column: str, values: type[MovementKind | ReservationStatus]) -> str:
+def _one_of(column: str, values: type[StrEnum]) -> str:
     return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
 
 
@@ -123,6 +126,8 @@ stock_movements = Table(
     CheckConstraint("(unit_cost_minor IS NULL) = (currency IS NULL)", name="cost"),
     # Serves the ledger of a SKU by pages, what moved since a count, and the auditor.
     Index("stock_movements_sku_occurred_at_id_idx", "sku", "occurred_at", "id"),
+    # Serves whoever follows the ledger.
+    Index("stock_movements_id_idx", "id"),
     # Finds the events of a number.
     Index(
         "stock_movements_warehouse_sequence_idx",
@@ -174,6 +179,61 @@ sequence_acceptances = Table(
     Column("accepted_by", Text, nullable=False),
     Column("accepted_at", _TIME, nullable=False),
     PrimaryKeyConstraint("warehouse", "first", "last", "accepted_at"),
+)
+
+# Up to which movement a follower has seen the ledger.
+ledger_followers = Table(
+    "ledger_followers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("movement_id", BigInteger, nullable=False),
+    Column("moved_at", _TIME),
+)
+
+# The sums of the ledger up to where the auditor has followed it.
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("sku", _CODE, nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("units", BigInteger, nullable=False),
+    PrimaryKeyConstraint("sku", "warehouse"),
+)
+
+# Levels that were off from what the book says, by so many units, and since when.
+audit_drifts = Table(
+    "audit_drifts",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("sku", _CODE, nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("book", Text, nullable=False),
+    Column("units", BigInteger, nullable=False),
+    Column("first_seen_at", _TIME, nullable=False),
+    Column("last_changed_at", _TIME, nullable=False),
+    Column("resolved_at", _TIME),
+    CheckConstraint(_one_of("book", Book), name="book"),
+    CheckConstraint("units <> 0", name="units"),
+    Index(
+        "audit_drifts_open_idx", "sku", "warehouse", "book", unique=True, postgresql_where=text("resolved_at IS NULL")
+    ),
+    Index("audit_drifts_resolved_idx", "resolved_at", postgresql_where=text("resolved_at IS NOT NULL")),
+)
+
+# Rounds of the auditor over all SKUs; the one that is not finished has come to `after_sku`.
+audit_rounds = Table(
+    "audit_rounds",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("look", Text, nullable=False),
+    Column("after_sku", _CODE, nullable=False),
+    Column("skus", BigInteger, nullable=False),
+    Column("started_at", _TIME, nullable=False),
+    Column("finished_at", _TIME),
+    Column("ledger_units", BigInteger),
+    Column("reservation_units", BigInteger),
+    CheckConstraint(_one_of("look", Look), name="look"),
+    Index("audit_rounds_under_way_idx", "look", unique=True, postgresql_where=text("finished_at IS NULL")),
 )
 
 stock_transfers = Table(

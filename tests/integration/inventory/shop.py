@@ -1,31 +1,40 @@
 """A shop's inventory on a database of its own, driven without a broker: events in, levels and events out."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
+from httpx import ASGITransport, AsyncClient
+from pydantic import SecretStr
 
 from libs.common.clock import FixedClock
 from libs.common.db import Database
 from libs.common.events.base import Envelope, Event, EventReader, Topic
 from libs.common.events.inventory import StockLevelChanged
 from libs.common.events.registry import EVENTS
+from libs.common.http.auth import FixedKeys, Principal
+from libs.common.http.health import Health
 from libs.common.messaging.consumer import Refusals, Subscription
 from libs.common.messaging.inbox import claim_new
 from libs.common.outbox.writer import decode_headers
-from services.inventory.bootstrap import Adapters
+from services.inventory.bootstrap import Adapters, build_app, use_cases_of
 from services.inventory.consumers import intake_subscription, reservations_subscription
 from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.strategies import AllocationPolicy
 from services.inventory.domain.warehouses import Warehouse
-from services.inventory.handlers.audit import Drift
+from services.inventory.handlers.audit import Auditor, Drift, Look, Progress
+from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
 from services.inventory.handlers.queries import ReservationView
 from services.inventory.handlers.warehouses import put_warehouse
+from services.inventory.settings import InventorySettings
 from services.inventory.storage.books import PostgresBooks
+from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.views import PostgresInventoryViews
+from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import NOON, WAREHOUSES, envelope
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
@@ -133,10 +142,32 @@ class Shop:
         ]
 
     async def drift(self) -> Drift:
-        async with self.database.transaction() as transaction:
-            return (await PostgresBooks(transaction).audit(after_sku="", limit=100_000)).drift
+        """Let an auditor add up the whole ledger; return by how many units the levels are off."""
+        auditor, ledger = Auditor(self.clock), SettledLedger()
+        progress, drift = Progress.GOES_ON, Drift(0, 0)
+        while progress is Progress.GOES_ON:
+            async with self.database.transaction() as transaction:
+                books = PostgresBooks(transaction, ledger)
+                progress = await auditor.step(Look.RESCAN, books)
+                drift = await books.drift()
+        return drift
 
     async def rows(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         async with self.database.transaction() as transaction:
             driver = await transaction.driver()
             return await driver.fetch(statement, *arguments)
+
+
+@asynccontextmanager
+async def client_of(shop: Shop, database: FreshDatabase, *, scopes: Collection[str]) -> AsyncIterator[AsyncClient]:
+    """Open the service's API to a caller with `scopes`."""
+    settings = InventorySettings(database_url=SecretStr(database.url))
+    use_cases = use_cases_of(settings, shop.adapters, Availability())
+    keys = FixedKeys({"caller": Principal("caller", frozenset(scopes))})
+    app = build_app(settings, use_cases, Health(), authenticator=keys)
+    headers = {"Authorization": "Bearer caller"}
+    async with (
+        use_cases.intake.coalescer,
+        AsyncClient(transport=ASGITransport(app=app), base_url="http://inventory", headers=headers) as client,
+    ):
+        yield client

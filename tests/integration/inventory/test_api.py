@@ -243,6 +243,7 @@ class TestDocumentation:
         document = (await client.get("/openapi.json")).json()
 
         assert set(document["paths"]) == {
+            "/v1/audit",
             "/v1/availability",
             "/v1/decisions",
             "/v1/reservations/{order_id}",

@@ -21,6 +21,7 @@ from services.inventory.bootstrap import (
     SERVICE,
     Adapters,
     build_api,
+    build_auditor,
     build_consumers,
     build_jobs,
     build_relay,
@@ -52,6 +53,7 @@ def settings(database: FreshDatabase, bus: TestBus) -> InventorySettings:
         kafka_topic_prefix=bus.topic_prefix,
         port=0,
         audit_interval_seconds=0.2,
+        audit_rescan_rest_seconds=0.2,
     )
 
 
@@ -78,6 +80,7 @@ class TestProcess:
             *build_consumers(settings, adapters),
             build_relay(settings, SystemClock()),
             *build_jobs(settings, adapters),
+            *build_auditor(settings, adapters),
         ]
         order, hopeless = approved((ARMCHAIR, 2)), approved((ARMCHAIR, 99))
         arrival = received(5)
@@ -158,7 +161,7 @@ async def _answered(shop: Shop) -> int:
 
 
 async def _audits() -> bool:
-    return bool(REGISTRY.get_sample_value("inventory_audit_rounds_total"))
+    return bool(REGISTRY.get_sample_value("inventory_audit_rounds_total", {"look": "rescan"}))
 
 
 def _as_posted(event_id: object, quantity: int) -> dict[str, Any]:
