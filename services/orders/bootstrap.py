@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from libs.common.clock import Clock, SystemClock
-from libs.common.db import Database
+from libs.common.db import Database, is_transient
 from libs.common.events.topics import ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
 from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
@@ -19,19 +19,35 @@ from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import Relay
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from services.orders import metrics
-from services.orders.api import order_routes, return_routes, timeline_routes
+from services.orders.api import order_routes, return_routes, timeline_routes, webhook_routes
 from services.orders.api.backend import Backend
 from services.orders.api.errors import STATUS_BY_ERROR
 from services.orders.clients.sandbox_payments import SandboxPayments
-from services.orders.consumers import SAGA, SagaHandler, saga
+from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
+from services.orders.consumers import (
+    NOTIFICATIONS,
+    SAGA,
+    TOLD,
+    NotificationHandler,
+    SagaHandler,
+    notifications,
+    saga,
+)
 from services.orders.domain.review import review_rules
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.payments import PaymentExecutor
+from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings
 from services.orders.storage.timers import count_open_commands, count_open_orders, count_stuck_orders
 from services.orders.storage.unit import PostgresUnits
+from services.orders.storage.webhooks import (
+    PostgresWebhooks,
+    PostgresWebhookUnits,
+    measure_deliveries,
+    purge_deliveries,
+)
 
 NAME = "orders"
 
@@ -40,6 +56,7 @@ _PURGE_KEYS_SECONDS = 60.0
 _PURGE_INBOX_SECONDS = 3600.0
 _MEASURE_SECONDS = 5.0
 _DEADLINE_POLL_SECONDS = 0.5
+_MEASURE_WEBHOOKS_SECONDS = 30.0
 # The executor waits by itself, so that it can be woken; this only keeps its loop from spinning.
 _EXECUTOR_PAUSE_SECONDS = 0.001
 
@@ -63,9 +80,11 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
         consumer = build_consumer(settings, database, units, policy=policy, clock=clock)
         process.components.append(consumer)
         process.watchdogs.append(consumer.check_progress)
+    if "notifications" in roles:
+        _add_notifications(process, settings=settings, database=database, clock=clock)
     if "api" in roles:
         backend = build_backend(settings, database, units, policy=policy, clock=clock)
-        app = build_app(settings, backend, process.health)
+        app = build_app(settings, backend, process.health, webhooks=build_webhook_desk(settings, database, clock=clock))
         process.components.extend([HttpServer(app, settings, resources=(backend,)), backend.follower])
     return process
 
@@ -101,8 +120,25 @@ def build_backend(
     )
 
 
+def build_webhook_desk(settings: OrdersSettings, database: Database, *, clock: Clock) -> webhook_routes.WebhookDesk:
+    """Build what the routes of webhooks work with."""
+    return webhook_routes.WebhookDesk(
+        database=database,
+        bind=PostgresWebhooks,
+        check_url=AddressGuard(is_insecure_allowed=settings.webhook_insecure_allowed).check,
+        known_types=[event.type for event in TOLD],
+        secret_overlap=settings.webhook_secret_overlap,
+        clock=clock,
+    )
+
+
 def build_app(
-    settings: OrdersSettings, backend: Backend, health: Health, *, authenticator: Authenticator | None = None
+    settings: OrdersSettings,
+    backend: Backend,
+    health: Health,
+    *,
+    webhooks: webhook_routes.WebhookDesk,
+    authenticator: Authenticator | None = None,
 ) -> FastAPI:
     """Build the HTTP application."""
     app = create_app(
@@ -110,12 +146,13 @@ def build_app(
         title="Quayside orders",
         description="Orders from placed to settled, their payments and their returns.",
         settings=settings,
-        routers=[order_routes.router, timeline_routes.router, return_routes.router],
+        routers=[order_routes.router, timeline_routes.router, return_routes.router, webhook_routes.router],
         status_by_error=STATUS_BY_ERROR,
         health=health,
         authenticator=authenticator,
     )
     app.state.backend = backend
+    app.state.webhooks = webhooks
     return app
 
 
@@ -141,6 +178,50 @@ def build_consumer(
         topic_prefix=settings.kafka_topic_prefix,
         clock=clock,
     )
+
+
+def _add_notifications(process: Process, *, settings: OrdersSettings, database: Database, clock: Clock) -> None:
+    """Add what tells others of orders, on events of its own consumer group: nothing that an order waits for."""
+    consumer = Consumer(
+        notifications(NotificationHandler(clock=clock, bind=PostgresWebhooks)),
+        service=NAME,
+        database=database,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        clock=clock,
+    )
+    transport = HttpWebhooks(AddressGuard(is_insecure_allowed=settings.webhook_insecure_allowed), clock=clock)
+    process.closers.append(transport.close)
+    dispatcher = WebhookDispatcher(
+        PostgresWebhookUnits(database),
+        transport,
+        clock=clock,
+        poll_seconds=settings.webhook_poll_seconds,
+        is_transient=is_transient,
+    )
+
+    async def purge() -> int:
+        return await database.run(
+            lambda transaction: purge_deliveries(transaction, now=clock.now(), older_than=settings.webhook_log_age_max)
+        )
+
+    async def measure() -> int:
+        pending, oldest_seconds = await database.run(
+            lambda transaction: measure_deliveries(transaction, now=clock.now())
+        )
+        metrics.orders_webhook_deliveries_open.set(pending)
+        metrics.orders_webhook_oldest_open_seconds.set(oldest_seconds)
+        return 0
+
+    process.components.extend(
+        [
+            consumer,
+            dispatcher,
+            PeriodicJob("purge-webhooks", purge, every_seconds=_PURGE_INBOX_SECONDS),
+            PeriodicJob("measure-webhooks", measure, every_seconds=_MEASURE_WEBHOOKS_SECONDS),
+        ]
+    )
+    process.watchdogs.append(consumer.check_progress)
 
 
 def _add_jobs(
@@ -212,9 +293,9 @@ def _database(settings: OrdersSettings, application_name: str, pool_size: int) -
 SERVICE = Service(
     name=NAME,
     settings=OrdersSettings,
-    roles=("api", "consumer", "relay", "jobs"),
+    roles=("api", "consumer", "relay", "jobs", "notifications"),
     build=build,
     migrations=Path(__file__).parent / "storage" / "migrations",
     topics=(ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN),
-    groups=(SAGA,),
+    groups=(SAGA, NOTIFICATIONS),
 )

@@ -7,13 +7,26 @@ from libs.common.clock import Clock
 from libs.common.db import Transaction
 from libs.common.events import inventory, logistics
 from libs.common.events.base import Envelope, Event
-from libs.common.events.topics import INVENTORY_RESERVATION, LOGISTICS_SHIPMENT
+from libs.common.events.registry import EVENTS
+from libs.common.events.topics import (
+    INVENTORY_RESERVATION,
+    LOGISTICS_SHIPMENT,
+    ORDERS_ORDER,
+    ORDERS_PAYMENT,
+    ORDERS_RETURN,
+)
 from libs.common.messaging.consumer import Subscription
 from services.orders.domain import messages as on
 from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
 from services.orders.handlers.ports import Unit
+from services.orders.handlers.webhooks import Webhooks, enqueue_events
 
 SAGA: Final = "orders.saga"
+NOTIFICATIONS: Final = "orders.notifications"
+
+# What webhooks may tell of: everything that this service publishes about an order.
+_TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
+TOLD: Final[tuple[type[Event], ...]] = tuple(event for event in EVENTS.values() if event.topic in _TOLD_TOPICS)
 
 _MESSAGES: Final[Mapping[type[Event], Callable[[Any], on.Message]]] = {
     inventory.StockReserved: lambda event: on.StockReserved(tuple(event.allocations)),
@@ -42,6 +55,26 @@ class SagaHandler:
         """Apply the whole batch or raise."""
         messages = [_addressed(envelope) for envelope in batch]
         await advance_orders(messages, unit=self._bind(transaction), policy=self._policy, now=self._clock.now())
+
+
+class NotificationHandler:
+    """Queues what the service has published for those who asked to be told."""
+
+    def __init__(self, *, clock: Clock, bind: Callable[[Transaction], Webhooks]) -> None:
+        """`bind` makes the webhooks of a batch's transaction."""
+        self._clock = clock
+        self._bind = bind
+
+    async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
+        """Queue the whole batch or raise."""
+        await enqueue_events(batch, webhooks=self._bind(transaction), now=self._clock.now())
+
+
+def notifications(handler: NotificationHandler) -> Subscription:
+    """Return what notifications listen to; a delivery is one for each event, so the inbox need not remember it."""
+    return Subscription(
+        group=NOTIFICATIONS, topics=_TOLD_TOPICS, events=TOLD, handle=handler, recognises_duplicates=True
+    )
 
 
 def saga(handler: SagaHandler) -> Subscription:

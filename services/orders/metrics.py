@@ -31,3 +31,19 @@ orders_deadlines_passed_total = Counter(
 )
 orders_refunded_minor_total = Counter("orders_refunded_minor_total", "Money refunded, in minor units.", ["currency"])
 orders_captured_minor_total = Counter("orders_captured_minor_total", "Money captured, in minor units.", ["currency"])
+
+orders_webhook_attempts_total = Counter(
+    "orders_webhook_attempts_total",
+    "Attempts to deliver a webhook: delivered, the class of another status, or what kept it from an answer.",
+    ["outcome"],
+)
+orders_webhook_deliveries_total = Counter(
+    "orders_webhook_deliveries_total", "Webhook deliveries that came to an end: delivered or failed.", ["status"]
+)
+orders_webhook_endpoints_disabled_total = Counter(
+    "orders_webhook_endpoints_disabled_total", "Webhook endpoints that were disabled by their answers.", ["reason"]
+)
+orders_webhook_deliveries_open = Gauge("orders_webhook_deliveries_open", "Webhook deliveries that are pending.")
+orders_webhook_oldest_open_seconds = Gauge(
+    "orders_webhook_oldest_open_seconds", "How long the oldest pending webhook delivery has waited."
+)

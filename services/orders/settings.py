@@ -36,10 +36,27 @@ class OrdersSettings(ServiceSettings):
 
     follow_poll_seconds: float = Field(default=0.05, gt=0, le=5)
 
+    # http and loopback are for development only: they let whoever may register webhooks call what listens here.
+    webhook_insecure_allowed: bool = False
+    webhook_poll_seconds: float = Field(default=0.2, gt=0, le=60)
+    # How long the secret before the newest one signs too.
+    webhook_secret_overlap_hours: float = Field(default=24, ge=0, le=24 * 30)
+    webhook_log_days: float = Field(default=45, ge=31, le=3650)
+
     @property
     def event_age_max(self) -> timedelta:
         """How long ago an order may have been placed, or goods received."""
         return timedelta(days=365 * self.event_age_years_max)
+
+    @property
+    def webhook_secret_overlap(self) -> timedelta:
+        """How long the secret before the newest one signs too."""
+        return timedelta(hours=self.webhook_secret_overlap_hours)
+
+    @property
+    def webhook_log_age_max(self) -> timedelta:
+        """How long deliveries are kept: longer than their topics, or an event that comes again would be sent again."""
+        return timedelta(days=self.webhook_log_days)
 
     @property
     def late_answer_after(self) -> timedelta:

@@ -21,6 +21,14 @@ from services.orders.domain.returns import (
     ReturnNotFound,
     SkuNotInOrder,
 )
+from services.orders.domain.webhooks import (
+    DeliveryNotFound,
+    DeliveryPending,
+    TooManyWebhooks,
+    UnknownEventType,
+    UrlRefused,
+    WebhookNotFound,
+)
 
 STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     OrderNotFound: HTTPStatus.NOT_FOUND,
@@ -35,4 +43,10 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     OrderTooExpensive: HTTPStatus.UNPROCESSABLE_ENTITY,
     SkuNotInOrder: HTTPStatus.UNPROCESSABLE_ENTITY,
     ReceiptExceedsReturn: HTTPStatus.UNPROCESSABLE_ENTITY,
+    WebhookNotFound: HTTPStatus.NOT_FOUND,
+    DeliveryNotFound: HTTPStatus.NOT_FOUND,
+    DeliveryPending: HTTPStatus.CONFLICT,
+    TooManyWebhooks: HTTPStatus.CONFLICT,
+    UrlRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownEventType: HTTPStatus.UNPROCESSABLE_ENTITY,
 }

@@ -13,10 +13,14 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
+    LargeBinary,
+    SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -30,6 +34,7 @@ from libs.common.outbox.tables import declare_outbox
 from services.orders.domain.order import TERMINAL, OrderStatus
 from services.orders.domain.returns import ReturnStatus
 from services.orders.domain.state import ShipmentStatus, StepKind, StepStatus, TimerKind
+from services.orders.domain.webhooks import DeliveryStatus, EndpointStatus
 
 metadata = new_metadata()
 
@@ -249,4 +254,87 @@ return_lines = Table(
     CheckConstraint("quantity > 0", name="quantity"),
     CheckConstraint("received_quantity BETWEEN 0 AND quantity", name="received"),
     CheckConstraint("restocked_quantity BETWEEN 0 AND received_quantity", name="restocked"),
+)
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("event_types", ARRAY(Text), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("previous_secret", Text),
+    Column("previous_secret_expires_at", DateTime(timezone=True)),
+    Column("disabled_reason", Text),
+    Column("disabled_at", DateTime(timezone=True)),
+    # Until then the receiver asked not to be called.
+    Column("resume_at", DateTime(timezone=True)),
+    Column("last_succeeded_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint(_one_of("status", EndpointStatus), name="status"),
+    CheckConstraint("cardinality(event_types) > 0", name="event_types"),
+    CheckConstraint("(status = 'disabled') = (disabled_at IS NOT NULL)", name="disabled"),
+    CheckConstraint("(previous_secret IS NULL) = (previous_secret_expires_at IS NULL)", name="previous_secret"),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    # The order in which messages about one order are sent.
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Column("endpoint_id", Uuid, ForeignKey("webhook_endpoints.id"), nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("order_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # When to try (again), or the end of a lease; empty while an earlier message about the same order is pending.
+    Column("due_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("delivered_at", DateTime(timezone=True)),
+    Column("last_status", SmallInteger),
+    Column("last_error", Text),
+    CheckConstraint(_one_of("status", DeliveryStatus), name="status"),
+    CheckConstraint("(status = 'delivered') = (delivered_at IS NOT NULL)", name="delivered"),
+    CheckConstraint("status = 'pending' OR due_at IS NULL", name="due"),
+    # One message for each event, however often the bus brings it.
+    UniqueConstraint("endpoint_id", "event_id"),
+    # Serves the claim of due deliveries, endpoint by endpoint.
+    Index(
+        "webhook_deliveries_due_idx",
+        "endpoint_id",
+        "due_at",
+        postgresql_where=text("status = 'pending' AND due_at IS NOT NULL"),
+    ),
+    # Serves the question which delivery of an order is next.
+    Index(
+        "webhook_deliveries_queue_idx",
+        "endpoint_id",
+        "order_id",
+        "position",
+        postgresql_where=text("status = 'pending'"),
+    ),
+    # Serves GET /webhooks/{id}/deliveries, newest first.
+    Index("webhook_deliveries_endpoint_id_position_idx", "endpoint_id", "position"),
+    # Serves the replay of what failed.
+    Index("webhook_deliveries_failed_idx", "endpoint_id", "position", postgresql_where=text("status = 'failed'")),
+    # Serves the purge.
+    Index("webhook_deliveries_created_at_idx", "created_at"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column("delivery_id", Uuid, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("attempted_at", DateTime(timezone=True), nullable=False),
+    Column("status", SmallInteger),
+    Column("error", Text),
+    Column("duration_seconds", Double, nullable=False),
+    Column("excerpt", Text, nullable=False),
 )

@@ -10,6 +10,9 @@ from tests.support.postgres import FreshDatabase, fresh_database
 
 # In an order that foreign keys allow. For a handful of rows this is much faster than TRUNCATE.
 EVERY_TABLE = (
+    "webhook_attempts",
+    "webhook_deliveries",
+    "webhook_endpoints",
     "return_lines",
     "returns",
     "payment_commands",

@@ -23,7 +23,7 @@ from libs.common.http.health import Health
 from libs.common.ids import new_id
 from libs.common.outbox.writer import decode_headers
 from services.orders.api.backend import Backend
-from services.orders.bootstrap import build_app, build_backend, deadlines_of
+from services.orders.bootstrap import build_app, build_backend, build_webhook_desk, deadlines_of
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.consumers import SagaHandler
 from services.orders.handlers.deadlines import DeadlineWatch
@@ -93,7 +93,8 @@ class Shop:
         backend = build_backend(chosen, database, units, policy=policy, clock=clock)
         provider_database = Database(database.url, application_name="sandbox", pool_size=4)
         provider = SandboxPayments(provider_database, clock=clock, late_answer_after=LATE)
-        app = build_app(chosen, backend, Health(clock=clock), authenticator=KEYS)
+        desk = build_webhook_desk(chosen, database, clock=clock)
+        app = build_app(chosen, backend, Health(clock=clock), webhooks=desk, authenticator=KEYS)
         stop = asyncio.Event()
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with (
