@@ -29,7 +29,7 @@ from libs.common.outbox.relay import Relay
 from libs.common.outbox.writer import OutboxWriter
 from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
 from services.inventory import metrics
-from services.inventory.api import audit, availability, gaps, reservations, stock, stock_events, warehouses
+from services.inventory.api import audit, availability, gaps, reservations, stock, stock_events, timeline, warehouses
 from services.inventory.api.dependencies import StockEventIntake, UseCases
 from services.inventory.api.errors import STATUS_BY_ERROR
 from services.inventory.consumers import (
@@ -51,6 +51,7 @@ from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.sequences import PostgresSequences
 from services.inventory.storage.stock import PostgresStock
+from services.inventory.storage.timeline import PostgresTimelines
 from services.inventory.storage.views import PostgresInventoryViews
 from services.inventory.storage.warehouses import PostgresWarehouses
 
@@ -165,6 +166,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         views_of=PostgresInventoryViews,
         sequences_of=PostgresSequences,
         audit_reports_of=PostgresAuditReports,
+        timelines_of=PostgresTimelines,
         decisions_about=decisions_about,
         intake=StockEventIntake(
             database=adapters.database,
@@ -187,7 +189,7 @@ def build_app(
         settings=settings,
         routers=[
             part.router_of(use_cases)
-            for part in (availability, stock_events, stock, reservations, warehouses, gaps, audit)
+            for part in (availability, stock_events, stock, reservations, warehouses, gaps, timeline, audit)
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,

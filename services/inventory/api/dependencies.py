@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
 from services.inventory import metrics
 from services.inventory.domain.plausibility import InvalidStockEvent
 from services.inventory.domain.sequences import SequenceState
+from services.inventory.domain.timeline import Timeline
 from services.inventory.handlers.audit_report import AuditReports
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.ports import Tools
@@ -36,6 +38,23 @@ class SequenceViews(Protocol):
 
     async def state(self, warehouse: str, *, after: int, limit: int) -> SequenceState:
         """Return what came of a warehouse's numbers, and its gaps behind `after`."""
+        ...
+
+
+class TimelineViews(Protocol):
+    """The histories of SKUs, in a transaction of their own."""
+
+    async def timeline(
+        self,
+        sku: str,
+        *,
+        warehouse: str | None,
+        at: datetime | None,
+        beyond: tuple[datetime, int] | None,
+        is_descending: bool,
+        limit: int,
+    ) -> Timeline | None:
+        """Return the page of a SKU's history beyond a movement, None if nothing was ever reported of it."""
         ...
 
 
@@ -86,6 +105,7 @@ class UseCases:
     views_of: Callable[[Transaction], InventoryViews]
     sequences_of: Callable[[Transaction], SequenceViews]
     audit_reports_of: Callable[[Transaction], AuditReports]
+    timelines_of: Callable[[Transaction], TimelineViews]
     decisions_about: DecisionsAbout
     intake: StockEventIntake
     availability: Availability
