@@ -29,7 +29,17 @@ from libs.common.outbox.relay import Relay
 from libs.common.outbox.writer import OutboxWriter
 from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
 from services.inventory import metrics
-from services.inventory.api import audit, availability, gaps, reservations, stock, stock_events, timeline, warehouses
+from services.inventory.api import (
+    audit,
+    availability,
+    gaps,
+    reservations,
+    stock,
+    stock_events,
+    stock_policies,
+    timeline,
+    warehouses,
+)
 from services.inventory.api.dependencies import StockEventIntake, UseCases
 from services.inventory.api.errors import STATUS_BY_ERROR
 from services.inventory.consumers import (
@@ -189,7 +199,17 @@ def build_app(
         settings=settings,
         routers=[
             part.router_of(use_cases)
-            for part in (availability, stock_events, stock, reservations, warehouses, gaps, timeline, audit)
+            for part in (
+                availability,
+                stock_events,
+                stock,
+                stock_policies,
+                reservations,
+                warehouses,
+                gaps,
+                timeline,
+                audit,
+            )
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,

@@ -156,7 +156,7 @@ class StockBackordered(_ReservationEvent, frozen=True, kw_only=True):
 
 
 class StockRejected(_ReservationEvent, frozen=True, kw_only=True):
-    """Nothing was reserved and nothing waits; `reason` is `insufficient-stock` or `unknown-sku`."""
+    """Nothing was reserved and nothing waits; `reason` is `insufficient-stock`, `unknown-sku` or `backorder-limit`."""
 
     type: ClassVar[str] = "stock.rejected"
 
@@ -183,7 +183,12 @@ class StockCommitted(_ReservationEvent, frozen=True, kw_only=True):
 
 
 class WarehouseLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """The stock of one SKU in one warehouse, in units; `withheld` of those on hand are promised to nobody."""
+    """
+    The stock of one SKU in one warehouse, in units.
+
+    `withheld` of those on hand are not promised to anybody: what can be is on hand less reserved less withheld, and
+    never below 0.
+    """
 
     warehouse: str
     on_hand: int

@@ -61,7 +61,8 @@ class LevelResponse(BaseModel):
     warehouse: str
     on_hand: int
     reserved: int
-    available: int
+    available: int = Field(description="On hand, less reserved, less withheld.")
+    withheld: int = Field(description="On hand, but promised to nobody new: the safety stock, and what is blocked.")
     blocked: int = Field(description="On hand, and not to be sold: expired, or too soon to be.")
     in_transit: int = Field(description="On their way here.")
     shortfall: int = Field(description="Reported gone without ever having been reported as arrived.")

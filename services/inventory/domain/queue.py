@@ -12,6 +12,7 @@ from uuid import UUID
 
 from libs.common.events.shapes import Destination, Shortage
 from services.inventory.domain.allocation import DEFAULT_POLICY, Choice, allocate, shortages
+from services.inventory.domain.backlog import Backlog
 from services.inventory.domain.reservations import Reservation, Terms
 from services.inventory.domain.stock import Stock
 from services.inventory.domain.strategies import NO_DEMAND, AllocationPolicy, DailyDemand, Free
@@ -35,23 +36,26 @@ class Verdict:
     """
     What the stock allows for one order.
 
-    `shortages` are empty if `choice` has allocations; `unknown_skus` are those that never had any stock.
+    `shortages` are empty if `choice` has allocations; `unknown_skus` are those that never had any stock. An order
+    that `is_over_limit` must not begin to wait.
     """
 
     reservation: Reservation
     choice: Choice
     shortages: tuple[Shortage, ...] = ()
     unknown_skus: tuple[str, ...] = ()
+    is_over_limit: bool = False
 
 
 @dataclass(slots=True)
 class Allocator:
-    """Serves orders in turn from the stock of one transaction."""
+    """Serves orders in turn from the stock of one transaction, with regard for the `backlog`."""
 
     stock: Stock
     warehouses: Sequence[Warehouse]
     policy: AllocationPolicy = DEFAULT_POLICY
     demand: DailyDemand = field(default_factory=lambda: NO_DEMAND)
+    backlog: Backlog = field(default_factory=Backlog)
     _rankings: dict[_Place, Sequence[RankedWarehouse]] = field(default_factory=dict)
 
     def serve(self, waiting: Iterable[Reservation]) -> list[Verdict]:
@@ -77,17 +81,29 @@ class Allocator:
             channel=terms.channel,
             demand=self.demand,
         )
+        if missing := self.backlog.missing(wanted, place_of(reservation), self.stock):
+            return self._pass_over(reservation, choice._replace(allocations=None), missing)
         if choice.allocations is None:
-            return Verdict(
-                reservation=reservation,
-                choice=choice,
-                shortages=shortages(wanted, free, ranking),
-                unknown_skus=tuple(sku for sku in wanted if not self.stock.items[sku].levels),
-            )
+            return self._pass_over(reservation, choice, shortages(wanted, free, ranking))
         for one in choice.allocations:
             self.stock.hold(one.quantity, sku=one.sku, warehouse=one.warehouse)
         reservation.hold(choice.allocations)
         return Verdict(reservation=reservation, choice=choice)
+
+    def _pass_over(self, reservation: Reservation, choice: Choice, missing: tuple[Shortage, ...]) -> Verdict:
+        wanted = reservation.wanted
+        is_newcomer = reservation.order_id in self.backlog.newcomers
+        may_wait = terms_of(reservation).on_shortage != "refuse"
+        is_over_limit = is_newcomer and may_wait and self.backlog.is_full(wanted, missing, self.stock)
+        if may_wait and not is_over_limit:
+            self.backlog.add(wanted, place_of(reservation))
+        return Verdict(
+            reservation=reservation,
+            choice=choice,
+            shortages=missing,
+            unknown_skus=tuple(sku for sku in wanted if not self.stock.items[sku].levels),
+            is_over_limit=is_over_limit,
+        )
 
     def _free(self, wanted: Mapping[str, int]) -> Free:
         return {sku: {code: level.available for code, level in self.stock.items[sku].levels.items()} for sku in wanted}

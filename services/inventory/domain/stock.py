@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from services.inventory.domain.stock_policy import NO_POLICY, StockPolicy
+
 
 class MovementKind(StrEnum):
     """Why units came or went."""
@@ -80,7 +82,8 @@ class Level:
 
     `reserved` of those `on_hand` are held for orders; `in_transit` are on their way here. `counted_at` and
     `counted_by` (an event's id) name the latest count, which says what was there at that time. `blocked` units are
-    there and may not be sold, because they have expired or will too soon.
+    there and may not be sold, because they have expired or will too soon. `safety_stock` units are kept back: they
+    are promised only once somebody lowers it.
     """
 
     on_hand: int = 0
@@ -90,16 +93,17 @@ class Level:
     counted_at: datetime | None = None
     counted_by: UUID | None = None
     blocked: int = 0
+    safety_stock: int = 0
 
     @property
     def withheld(self) -> int:
         """Units on hand that are promised to nobody new."""
-        return self.blocked
+        return min(self.on_hand, self.blocked + self.safety_stock)
 
     @property
     def available(self) -> int:
         """Units that can be promised; never negative, whatever is about to be un-reserved."""
-        return max(0, self.on_hand - self.reserved - self.withheld)
+        return max(0, self.on_hand - self.reserved - self.blocked - self.safety_stock)
 
     @property
     def overdrawn(self) -> int:
@@ -110,9 +114,10 @@ class Level:
 @dataclass(slots=True)
 class StockItem:
     """
-    A SKU with its levels by warehouse; `version` counts the states that were published.
+    A SKU with its levels by warehouse and its policy; `version` counts the states that were published.
 
-    If it `tracks_lots`, units that expire in fewer than `shelf_life_days_min` days are blocked.
+    If it `tracks_lots`, units that expire in fewer than `shelf_life_days_min` days are blocked. `unserved_after` is
+    the place (time of approval, order) behind which its queue has yet to be served, None if there is no such rest.
     """
 
     sku: str
@@ -120,6 +125,8 @@ class StockItem:
     tracks_lots: bool = False
     shelf_life_days_min: int = 0
     levels: dict[str, Level] = field(default_factory=dict)
+    policy: StockPolicy = NO_POLICY
+    unserved_after: tuple[datetime, UUID] | None = None
 
     @property
     def available(self) -> int:
@@ -191,6 +198,13 @@ class Stock:
         """Hold units for an order, or let them go if `units` is negative."""
         self._touch(sku, warehouse).reserved += units
 
+    def set_policy(self, sku: str, policy: StockPolicy) -> None:
+        """Keep back other safety stock from now on; what is promised already stays promised."""
+        item = self.items[sku]
+        item.policy = policy
+        for warehouse in item.levels:
+            self._touch(sku, warehouse).safety_stock = policy.safety_stock_in(warehouse)
+
     def overdrawn(self) -> list[tuple[str, str]]:
         """Return the (sku, warehouse) pairs that hold more for orders than is there."""
         return sorted(pair for pair in self._before if self.level(*pair).overdrawn)
@@ -227,7 +241,7 @@ class Stock:
         if (sku, warehouse) not in self._before:
             self._before[sku, warehouse] = _state(level) if level is not None else None
         if level is None:
-            level = item.levels[warehouse] = Level()
+            level = item.levels[warehouse] = Level(safety_stock=item.policy.safety_stock_in(warehouse))
         return level
 
     def _move(self, level: Level, units: int, *, sku: str, warehouse: str, cause: Cause) -> None:

@@ -7,7 +7,7 @@ out to concern more SKUs gives its locks back and starts again with the larger s
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -23,6 +23,7 @@ from libs.common.events.inventory import (
     WarehouseLevel,
 )
 from libs.common.events.shapes import Allocation, SkuQuantity
+from services.inventory.domain.backlog import Backlog
 from services.inventory.domain.queue import FRONT, Allocator, QueuePlace, Verdict, place_of, terms_of
 from services.inventory.domain.reservations import Reservation, ReservationStatus
 from services.inventory.domain.stock import Stock, stock_of
@@ -57,6 +58,7 @@ class Desk:
     _reservations: dict[UUID, Reservation] = field(default_factory=dict)
     _changed: dict[UUID, Reservation] = field(default_factory=dict)
     _asking: list[Reservation] = field(default_factory=list)
+    _newcomers: set[UUID] = field(default_factory=set)
     _announcements: list[_Announcement] = field(default_factory=list)
     _order_causes: dict[UUID, Envelope] = field(default_factory=dict)
     _sku_causes: dict[str, Envelope] = field(default_factory=dict)
@@ -98,6 +100,7 @@ class Desk:
         self._reservations[reservation.order_id] = reservation
         self._changed[reservation.order_id] = reservation
         self._asking.append(reservation)
+        self._newcomers.add(reservation.order_id)
 
     def release(self, order_id: UUID, reason: str) -> None:
         """Let go of everything held for an order, or see to it that nothing ever will be."""
@@ -138,7 +141,8 @@ class Desk:
         `revisit` adds the rest of a queue that an earlier transaction left.
         """
         await self._unreserve_overdrawn()
-        if freed := sorted(self.stock.freed()):
+        freed = sorted(self.stock.freed())
+        if freed:
             await self._call_waiting(freed)
         if revisit is not None:
             await self._call_waiting([revisit.sku], after=revisit.after)
@@ -148,7 +152,8 @@ class Desk:
         if policy.needs_demand and asked:
             wanted = {sku for skus in asked.values() for sku in skus}
             demand = await self.tools.stock.daily_demand(wanted, until=self.now)
-        verdicts = Allocator(self.stock, self.warehouses, policy, demand).serve(self._asking)
+        backlog = await self._backlog(called=freed if revisit is None else [*freed, revisit.sku])
+        verdicts = Allocator(self.stock, self.warehouses, policy, demand, backlog).serve(self._asking)
         for verdict in verdicts:
             self._answer(verdict, asked[verdict.reservation.order_id])
 
@@ -184,10 +189,10 @@ class Desk:
     def _answer(self, verdict: Verdict, wanted: dict[str, int]) -> None:
         reservation = verdict.reservation
         if verdict.choice.allocations is None:
-            if not reservation.is_new:
+            if reservation.order_id not in self._newcomers:
                 # It has been announced that the order waits; it goes on waiting.
                 return
-            if terms_of(reservation).on_shortage == "refuse":
+            if verdict.is_over_limit or terms_of(reservation).on_shortage == "refuse":
                 reservation.reject()
         decision = explanations.decision_of(verdict, wanted, self.now)
         self.tools.decisions.add(decision)
@@ -247,6 +252,41 @@ class Desk:
             reservation = self._reservations[place.order_id]
             if reservation.status is ReservationStatus.WAITING and place.order_id not in asking:
                 self._asking.append(reservation)
+
+    async def _backlog(self, called: Collection[str]) -> Backlog:
+        """Return what is to be heeded of the queues of `called` SKUs, now at hand, and of all others."""
+        items = self.stock.items
+        wanted = {sku for one in self._asking for sku in one.wanted}
+        unserved_after = {sku: items[sku].unserved_after for sku in wanted if sku not in called}
+        for one in self._revisits:
+            # Its queue was called up to there, or not at all.
+            unserved_after[one.sku] = min(one.after, unserved_after.get(one.sku) or one.after)
+        marks = {sku: after for sku, after in unserved_after.items() if after is not None}
+        limited = {
+            sku
+            for one in self._asking
+            if one.order_id in self._newcomers
+            for sku in one.wanted
+            if items[sku].policy.backorder_units_max is not None
+        }
+        return Backlog(
+            newcomers=self._newcomers,
+            unserved_after=marks,
+            spoken_for=await self._waiting_units(marks) if marks else {},
+            waited_for=await self._waiting_units(dict.fromkeys(limited, FRONT)) if limited else {},
+        )
+
+    async def _waiting_units(self, after: Mapping[str, tuple[datetime, UUID]]) -> dict[str, int]:
+        """Return by SKU the units that orders wait for who stand behind a place, but do not ask now."""
+        loaded = self._reservations
+        units = dict.fromkeys(after, 0) | await self.tools.reservations.waiting_units(after, besides=loaded.keys())
+        asking = {one.order_id for one in self._asking}
+        for one in loaded.values():
+            if one.status is ReservationStatus.WAITING and one.order_id not in asking:
+                for sku, quantity in one.wanted.items():
+                    if sku in after and place_of(one) > after[sku]:
+                        units[sku] += quantity
+        return units
 
     def _let_go(self, freed: Iterable[Allocation]) -> None:
         for one in freed:

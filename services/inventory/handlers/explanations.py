@@ -59,9 +59,15 @@ def rejected(verdict: Verdict) -> StockRejected:
     """Announce that nothing is held for an order and that it does not wait."""
     return StockRejected(
         order_id=verdict.reservation.order_id,
-        reason="unknown-sku" if verdict.unknown_skus else "insufficient-stock",
+        reason=_why_rejected(verdict),
         shortages=list(verdict.shortages),
     )
+
+
+def _why_rejected(verdict: Verdict) -> str:
+    if verdict.is_over_limit:
+        return "backorder-limit"
+    return "unknown-sku" if verdict.unknown_skus else "insufficient-stock"
 
 
 def _chosen(verdict: Verdict) -> str:
@@ -75,6 +81,8 @@ def _chosen(verdict: Verdict) -> str:
 
 
 def _reason(verdict: Verdict, skus_wanted: int) -> str:
+    if verdict.is_over_limit:
+        return "It is short, and as many units as may be are waited for already."
     choice = verdict.choice
     if choice.allocations is None:
         return f"{len(verdict.shortages)} of {skus_wanted} SKUs are short."

@@ -15,6 +15,7 @@ from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation
 from services.inventory.domain.sequences import Numbered
 from services.inventory.domain.stock import Changes, StockItem
+from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.domain.strategies import AllocationPolicy, DailyDemand
 from services.inventory.domain.transfers import Transfer, TransferKey
 from services.inventory.domain.warehouses import Warehouse
@@ -82,6 +83,10 @@ class StockStore(Protocol):
         """Write what changed, and add its movements to the ledger."""
         ...
 
+    async def save_policy(self, sku: str, policy: StockPolicy) -> None:
+        """Write the policy of a locked SKU."""
+        ...
+
     async def save_transfers(self, transfers: Mapping[TransferKey, Transfer]) -> None:
         """Write transfers."""
         ...
@@ -116,6 +121,12 @@ class ReservationStore(Protocol):
 
     async def waiting(self, skus: Collection[str], *, limit: int, after: QueuePlace) -> list[QueuePlace]:
         """Return the first orders in line, behind `after`, that wait for any of `skus`."""
+        ...
+
+    async def waiting_units(
+        self, after: Mapping[str, tuple[datetime, UUID]], *, besides: Collection[UUID]
+    ) -> dict[str, int]:
+        """Return by SKU the units that orders, without `besides`, wait for who stand behind its place in `after`."""
         ...
 
     async def save(self, reservations: Iterable[Reservation], *, changed_at: datetime) -> None:

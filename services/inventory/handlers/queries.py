@@ -7,6 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from libs.common.errors import NotFound
+from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.domain.warehouses import Warehouse
 
 
@@ -24,6 +25,7 @@ class LevelView:
     on_hand: int
     reserved: int
     available: int
+    withheld: int
     blocked: int
     in_transit: int
     shortfall: int
@@ -88,6 +90,10 @@ class InventoryViews(Protocol):
 
     async def stock(self, sku: str) -> StockView | None:
         """Return the levels of a SKU, None if it never had any."""
+        ...
+
+    async def policy(self, sku: str) -> StockPolicy | None:
+        """Return the policy of a SKU, None if it was never heard of."""
         ...
 
     async def movements(self, sku: str, *, before: tuple[datetime, int] | None, limit: int) -> list[MovementView]:

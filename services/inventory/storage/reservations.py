@@ -1,6 +1,6 @@
 """Reservations and the queue of those that wait, in PostgreSQL."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -46,6 +46,13 @@ _WAITING: Final = """
 SELECT DISTINCT approved_at, order_id FROM backorder_lines
 WHERE sku = ANY($1::text[]) AND (approved_at, order_id) > ($2, $3)
 ORDER BY approved_at, order_id LIMIT $4
+"""
+_WAITING_UNITS: Final = """
+SELECT sku, sum(quantity)::bigint AS units
+FROM backorder_lines
+JOIN unnest($1::text[], $2::timestamptz[], $3::uuid[]) AS queue (sku, after_approved_at, after_order_id) USING (sku)
+WHERE (approved_at, order_id) > (after_approved_at, after_order_id) AND order_id <> ALL($4::uuid[])
+GROUP BY sku
 """
 _CHANGE: Final = """
 UPDATE reservations SET status = saved.status, version = saved.version, changed_at = $4
@@ -138,6 +145,17 @@ class PostgresReservations:
         driver = await self._transaction.driver()
         rows = await driver.fetch(_WAITING, list(skus), *after, limit)
         return [QueuePlace(row["approved_at"], row["order_id"]) for row in rows]
+
+    async def waiting_units(
+        self, after: Mapping[str, tuple[datetime, UUID]], *, besides: Collection[UUID]
+    ) -> dict[str, int]:
+        """Return by SKU the units that orders behind a place wait for; those for which nobody waits are left out."""
+        driver = await self._transaction.driver()
+        places = list(after.values())
+        rows = await driver.fetch(
+            _WAITING_UNITS, list(after), [at for at, _ in places], [one for _, one in places], list(besides)
+        )
+        return {row["sku"]: row["units"] for row in rows}
 
     async def save(self, reservations: Iterable[Reservation], *, changed_at: datetime) -> None:
         """

@@ -7,10 +7,12 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from libs.common.db import Transaction
 from libs.common.errors import Unavailable
 from services.inventory.domain.stock import Changes, Level, Movement, StockItem
+from services.inventory.domain.stock_policy import NO_POLICY, StockPolicy
 from services.inventory.domain.strategies import DailyDemand
 from services.inventory.domain.transfers import Transfer, TransferKey
 from services.inventory.handlers.ports import CountTaken, MoreSkusNeeded
@@ -30,12 +32,15 @@ _UNDO: Final = "ROLLBACK TO SAVEPOINT locked"
 _ADD_ITEMS: Final = "INSERT INTO stock_items (sku) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 # Two statements: only a snapshot taken after the locks shows what their former holders wrote.
 _LOCK_ITEMS: Final = """
-SELECT sku, version, tracks_lots, shelf_life_days_min
+SELECT sku, version, tracks_lots, shelf_life_days_min,
+       safety_stock_units, safety_stock_by_warehouse, backorder_units_max
 FROM stock_items WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE
 """
+# With each level the place behind which the SKU's queue has yet to be served; there hardly ever is one.
 _LEVELS: Final = """
-SELECT sku, warehouse, on_hand, reserved, in_transit, shortfall, counted_at, counted_by, blocked
-FROM stock_levels WHERE sku = ANY($1::text[])
+SELECT sku, warehouse, after_approved_at, after_order_id,
+       on_hand, reserved, in_transit, shortfall, counted_at, counted_by, blocked
+FROM stock_levels LEFT JOIN backorder_revisits USING (sku) WHERE sku = ANY($1::text[])
 """
 _RECORDED: Final = "SELECT event_id FROM stock_movements WHERE event_id = ANY($1::uuid[]) AND leg = 0"
 _UNITS_SINCE: Final = """
@@ -67,6 +72,10 @@ ON CONFLICT (sku, warehouse) DO UPDATE SET
 _SAVE_VERSIONS: Final = """
 UPDATE stock_items SET version = saved.version
 FROM unnest($1::text[], $2::bigint[]) AS saved (sku, version) WHERE stock_items.sku = saved.sku
+"""
+_SAVE_POLICY: Final = """
+UPDATE stock_items SET safety_stock_units = $2, safety_stock_by_warehouse = $3::jsonb, backorder_units_max = $4
+WHERE sku = $1
 """
 _MOVEMENT_COLUMNS: Final = (
     "event_id",
@@ -122,9 +131,13 @@ class PostgresStock:
         await driver.execute(_BEGIN)
         wanted = sorted(skus)
         await driver.execute(_ADD_ITEMS, wanted)
-        items = {row["sku"]: StockItem(*row) for row in await driver.fetch(_LOCK_ITEMS, wanted)}
-        for sku, warehouse, *level in await driver.fetch(_LEVELS, wanted):
-            items[sku].levels[warehouse] = Level(*level)
+        items = {row[0]: _item(row) for row in await driver.fetch(_LOCK_ITEMS, wanted)}
+        for sku, warehouse, after_approved_at, after_order_id, *columns in await driver.fetch(_LEVELS, wanted):
+            item = items[sku]
+            level = item.levels[warehouse] = Level(*columns)
+            level.safety_stock = item.policy.safety_stock_in(warehouse)
+            if after_order_id is not None:
+                item.unserved_after = (after_approved_at, after_order_id)
         try:
             yield list(items.values())
         except MoreSkusNeeded:
@@ -160,6 +173,18 @@ class PostgresStock:
             )
             for row in rows
         }
+
+    async def save_policy(self, sku: str, policy: StockPolicy) -> None:
+        """Write the policy of a locked SKU."""
+        driver = await self._transaction.driver()
+        by_warehouse = policy.safety_stock_by_warehouse
+        await driver.execute(
+            _SAVE_POLICY,
+            sku,
+            policy.safety_stock_units,
+            msgspec.json.encode(by_warehouse).decode() if by_warehouse else None,
+            policy.backorder_units_max,
+        )
 
     async def save_transfers(self, transfers: Mapping[TransferKey, Transfer]) -> None:
         """Write transfers."""
@@ -232,6 +257,24 @@ class PostgresStock:
                 for leg, kind, sku, warehouse, units, occurred_at, cause in movements
             ],
         )
+
+
+def _item(row: asyncpg.Record) -> StockItem:
+    sku, version, tracks_lots, shelf_life_days_min, *policy = row
+    return StockItem(sku, version, tracks_lots, shelf_life_days_min, policy=policy_of(*policy))
+
+
+def policy_of(
+    safety_stock_units: int, safety_stock_by_warehouse: Mapping[str, int] | None, backorder_units_max: int | None
+) -> StockPolicy:
+    """Read a policy from its columns."""
+    if not safety_stock_units and safety_stock_by_warehouse is None and backorder_units_max is None:
+        return NO_POLICY
+    return StockPolicy(
+        safety_stock_units=safety_stock_units,
+        safety_stock_by_warehouse=safety_stock_by_warehouse or {},
+        backorder_units_max=backorder_units_max,
+    )
 
 
 def _columns(rows: Collection[Sequence[object]], width: int) -> list[list[object]]:

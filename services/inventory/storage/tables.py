@@ -21,7 +21,7 @@ from sqlalchemy import (
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import INT8MULTIRANGE
+from sqlalchemy.dialects.postgresql import INT8MULTIRANGE, JSONB
 
 from libs.common.db import new_metadata
 from libs.common.decisions.storage import declare_decisions
@@ -71,6 +71,12 @@ stock_items = Table(
     Column("tracks_lots", Boolean, nullable=False, server_default=text("false")),
     Column("shelf_life_days_min", Integer, nullable=False, server_default=text("0")),
     CheckConstraint("shelf_life_days_min >= 0", name="shelf_life_days_min"),
+    # Kept back in each warehouse, or in each as the object from warehouse to units says.
+    Column("safety_stock_units", BigInteger, nullable=False, server_default=text("0")),
+    Column("safety_stock_by_warehouse", JSONB),
+    # Orders may wait for that many units together; NULL for any number.
+    Column("backorder_units_max", BigInteger),
+    CheckConstraint("safety_stock_units >= 0 AND backorder_units_max >= 0", name="policy"),
 )
 
 stock_levels = Table(

@@ -4,6 +4,7 @@ from typing import Final
 from uuid import UUID
 
 from libs.common.db import Transaction
+from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers.queries import (
     LevelView,
@@ -12,13 +13,22 @@ from services.inventory.handlers.queries import (
     ReservedLineView,
     StockView,
 )
+from services.inventory.storage.stock import policy_of
 from services.inventory.storage.warehouses import warehouse_of
 
 # One statement, and with it one snapshot: a version never stands beside levels of another one.
 _STOCK: Final = """
-SELECT version, warehouse, on_hand, reserved, greatest(0, on_hand - reserved - blocked) AS available, blocked,
-       in_transit, shortfall, counted_at
-FROM stock_items JOIN stock_levels USING (sku) WHERE sku = $1 ORDER BY warehouse
+SELECT version, warehouse, on_hand, reserved, greatest(0, on_hand - reserved - withheld) AS available,
+       withheld, blocked, in_transit, shortfall, counted_at
+FROM stock_items JOIN stock_levels USING (sku) CROSS JOIN LATERAL (
+    SELECT least(
+        on_hand, blocked + coalesce((safety_stock_by_warehouse ->> warehouse)::bigint, safety_stock_units)
+    ) AS withheld
+) AS policy
+WHERE sku = $1 ORDER BY warehouse
+"""
+_POLICY: Final = """
+SELECT safety_stock_units, safety_stock_by_warehouse, backorder_units_max FROM stock_items WHERE sku = $1
 """
 _MOVEMENTS: Final = """
 SELECT id, event_id, leg, kind, sku, warehouse, delta_on_hand, occurred_at, recorded_at,
@@ -62,6 +72,12 @@ class PostgresInventoryViews:
             return None
         levels = [LevelView(**{name: row[name] for name in row if name != "version"}) for row in rows]
         return StockView(sku=sku, version=rows[0]["version"], levels=levels)
+
+    async def policy(self, sku: str) -> StockPolicy | None:
+        """Return the policy of a SKU, None if it was never heard of."""
+        driver = await self._transaction.driver()
+        row = await driver.fetchrow(_POLICY, sku)
+        return policy_of(*row) if row else None
 
     async def movements(self, sku: str, *, before: tuple[object, int] | None, limit: int) -> list[MovementView]:
         """Return the ledger of a SKU, latest first."""

@@ -250,6 +250,7 @@ class TestDocumentation:
             "/v1/stock-events",
             "/v1/stock/{sku}",
             "/v1/stock/{sku}/movements",
+            "/v1/stock/{sku}/policy",
             "/v1/stock/{sku}/timeline",
             "/v1/warehouses",
             "/v1/warehouses/{warehouse}",

@@ -7,8 +7,10 @@ from libs.common.events.inventory import (
     StockReleased,
     StockReserved,
 )
+from libs.common.events.orders import OrderApproved
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from libs.common.events.topics import INVENTORY_RESERVATION
+from services.inventory.handlers.desk import WAITING_ORDERS_MAX
 from tests.integration.inventory.shop import Shop
 from tests.unit.inventory.builders import (
     ARMCHAIR,
@@ -202,6 +204,53 @@ class TestBackorders:
         assert await shop.rows("SELECT 1 FROM backorder_revisits") == []
 
 
+class TestQueueTooLongForOneTransaction:
+    async def test_is_not_overtaken_while_its_rest_has_yet_to_be_served(self, shop: Shop) -> None:
+        orders = await _long_queue(shop)
+        impatient, newcomer = approved(on_shortage="refuse"), approved()
+        await shop.reports(received(len(orders)))
+
+        await shop.orders(envelope(impatient, at=minutes(9)), envelope(newcomer, at=minutes(10)))
+        await shop.continue_queues()
+
+        assert {await shop.status(one.order_id) for one in orders} == {"held"}
+        assert await shop.status(impatient.order_id) == "rejected"
+        assert await shop.status(newcomer.order_id) == "waiting"
+
+    async def test_is_not_overtaken_by_whoever_comes_in_the_transaction_that_frees_units(self, shop: Shop) -> None:
+        orders = await _long_queue(shop)
+        holder, newcomer = approved((ARMCHAIR, len(orders)), (LAMP, 1)), approved()
+        await shop.orders(envelope(holder, at=minutes(-1)))
+        await shop.reports(received(1, LAMP), received(len(orders)))
+        assert await shop.status(holder.order_id) == "held"
+
+        await shop.orders(cancelled(holder.order_id), envelope(newcomer, at=minutes(9)))
+        await shop.continue_queues()
+
+        assert {await shop.status(one.order_id) for one in orders} == {"held"}
+        assert await shop.status(newcomer.order_id) == "waiting"
+
+    async def test_leaves_what_it_does_not_want_to_newcomers_at_once(self, shop: Shop) -> None:
+        orders = await _long_queue(shop)
+        newcomer = approved((ARMCHAIR, 2), on_shortage="refuse")
+        await shop.reports(received(len(orders) + 2))
+
+        await shop.orders(envelope(newcomer, at=minutes(9)))
+        await shop.continue_queues()
+
+        assert await shop.status(newcomer.order_id) == "held"
+        assert await shop.level(ARMCHAIR) == (len(orders) + 2, len(orders) + 2)
+
+    async def test_does_not_stop_whoever_stands_before_its_rest(self, shop: Shop) -> None:
+        orders = await _long_queue(shop)
+        earlier = approved()
+        await shop.reports(received(len(orders)))
+
+        await shop.orders(envelope(earlier, at=minutes(-1)))
+
+        assert await shop.status(earlier.order_id) == "held"
+
+
 class TestRelease:
     async def test_lets_go_of_everything_held(self, shop: Shop) -> None:
         order = approved((ARMCHAIR, 2))
@@ -344,3 +393,10 @@ class TestVersions:
 
         assert backordered.causation_id == str(request.id)
         assert reserved.causation_id == str(arrival.id)
+
+
+async def _long_queue(shop: Shop) -> list[OrderApproved]:
+    """Let more orders wait for an armchair each than one transaction serves."""
+    orders = [approved() for _ in range(WAITING_ORDERS_MAX + 20)]
+    await shop.orders(*orders)
+    return orders
