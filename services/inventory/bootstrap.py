@@ -1,7 +1,7 @@
 """Puts inventory's processes together; the only place that constructs concrete adapters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ from services.inventory import metrics
 from services.inventory.api import (
     audit,
     availability,
+    counts,
     gaps,
     reservations,
     stock,
@@ -49,6 +50,7 @@ from services.inventory.consumers import (
     reservations_subscription,
 )
 from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.counts import CountLimits
 from services.inventory.domain.strategies import AllocationPolicy, ShippingCost, Strategy, Weights
 from services.inventory.handlers.audit import Auditor, Look, Progress
 from services.inventory.handlers.availability import Availability
@@ -57,6 +59,7 @@ from services.inventory.handlers.ports import Tools
 from services.inventory.settings import ANY_WAREHOUSE, InventorySettings
 from services.inventory.storage.audit_report import PostgresAuditReports
 from services.inventory.storage.books import PostgresBooks
+from services.inventory.storage.counts import PostgresCounts
 from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.sequences import PostgresSequences
@@ -68,6 +71,7 @@ from services.inventory.storage.warehouses import PostgresWarehouses
 NAME: Final = "inventory"
 # How long the rest of a queue waits at most after goods arrived for all of it.
 _QUEUE_SECONDS: Final = 0.5
+_WATCH_COUNTS_SECONDS: Final = 30.0
 _PURGE_SECONDS: Final = 3600.0
 # How long after a change was booked it is checked at most.
 _AUDIT_SECONDS: Final = 1.0
@@ -82,6 +86,7 @@ class Adapters:
     clock: Clock
     wake_relay: Callable[[], None] | None = None
     allocation: AllocationPolicy = DEFAULT_POLICY
+    count_limits: CountLimits = field(default_factory=CountLimits)
 
     def tools_of(self, transaction: Transaction) -> Tools:
         """Return the tools of one transaction."""
@@ -92,8 +97,10 @@ class Adapters:
             sequences=PostgresSequences(transaction),
             outbox=OutboxWriter(transaction, source=NAME, clock=self.clock, wake_relay=self.wake_relay),
             decisions=PostgresDecisionLog(transaction),
+            counts=PostgresCounts(transaction),
             clock=self.clock,
             allocation=self.allocation,
+            count_limits=self.count_limits,
         )
 
 
@@ -116,6 +123,11 @@ def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
         clock=clock,
         wake_relay=relay.wake if relay else None,
         allocation=allocation_policy_of(settings),
+        count_limits=CountLimits(
+            units=settings.count_limit_units,
+            share=settings.count_limit_share,
+            value_minor=settings.count_limit_value_minor,
+        ),
     )
     if "api" in roles:
         process.components.extend(build_api(settings, adapters, health))
@@ -178,6 +190,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         audit_reports_of=PostgresAuditReports,
         timelines_of=PostgresTimelines,
         decisions_about=decisions_about,
+        counts_of=PostgresCounts,
         intake=StockEventIntake(
             database=adapters.database,
             tools_of=adapters.tools_of,
@@ -209,6 +222,7 @@ def build_app(
                 gaps,
                 timeline,
                 audit,
+                counts,
             )
         ],
         status_by_error=STATUS_BY_ERROR,
@@ -276,6 +290,11 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
         await show_sequence_gaps(adapters)
         return 0
 
+    async def watch_counts() -> int:
+        async with adapters.database.transaction() as transaction:
+            metrics.set_pending_counts(await PostgresCounts(transaction).pending(), now=adapters.clock.now())
+        return 0
+
     async def forget_events() -> int:
         async with adapters.database.transaction() as transaction:
             await inbox.purge(transaction)
@@ -290,6 +309,7 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
     return [
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
         PeriodicJob("watch-sequences", watch_sequences, every_seconds=settings.audit_interval_seconds),
+        PeriodicJob("watch-counts", watch_counts, every_seconds=_WATCH_COUNTS_SECONDS),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
     ]

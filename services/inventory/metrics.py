@@ -1,7 +1,9 @@
 """Every metric of inventory, beyond those that all services share."""
 
 from collections import Counter as Counts
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 
 from prometheus_client import Counter, Gauge
 
@@ -63,6 +65,32 @@ inventory_audit_backlog_movements = Gauge(
 # From the start, so that a process in which nobody audits shows 0 and not nothing.
 for _look in ("levels", "rescan"):
     inventory_audit_rounds_total.labels(_look)
+
+
+inventory_pending_counts = Gauge(
+    "inventory_pending_counts",
+    "Counts that wait for somebody to approve them.",
+)
+inventory_pending_counts_value_minor = Gauge(
+    "inventory_pending_counts_value_minor",
+    "The discrepancies of counts that wait, surplus or missing, at average cost in minor units of their currency.",
+    ["currency"],
+)
+inventory_oldest_pending_count_age_seconds = Gauge(
+    "inventory_oldest_pending_count_age_seconds",
+    "For how long the oldest of them has waited; 0 if none does.",
+)
+
+
+def set_pending_counts(pending: Sequence[tuple[str | None, int, Decimal | None, datetime]], *, now: datetime) -> None:
+    """Publish the counts that wait: by currency, how many, their value, and since when the oldest does."""
+    inventory_pending_counts.set(sum(counts for _, counts, _, _ in pending))
+    inventory_pending_counts_value_minor.clear()
+    for currency, _, value_minor, _ in pending:
+        if currency is not None:
+            inventory_pending_counts_value_minor.labels(currency).set(float(value_minor or 0))
+    oldest = min((held_at for _, _, _, held_at in pending), default=now)
+    inventory_oldest_pending_count_age_seconds.set((now - oldest).total_seconds())
 
 
 def count_outcomes(outcomes: Mapping[str, int], *, sold_out: int) -> None:

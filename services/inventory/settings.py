@@ -55,6 +55,9 @@ class InventorySettings(ServiceSettings):
 
     `allocation_strategy` serves all channels but those that `allocation_strategy_by_channel` names. The costs of
     `allocation_costs` are by warehouse code; those of `*` are for all others.
+
+    A count whose discrepancy is more than `count_limit_units`, `count_limit_share` of what was expected,
+    or `count_limit_value_minor` at average cost waits for approval; by default none does.
     """
 
     model_config = SettingsConfigDict(env_prefix="INVENTORY_")
@@ -70,6 +73,10 @@ class InventorySettings(ServiceSettings):
     allocation_strategy_by_channel: Json[dict[_Name, Strategy]] = Field(default_factory=dict, validate_default=False)
     allocation_weights: Json[AllocationWeights] = Field(default_factory=AllocationWeights, validate_default=False)
     allocation_costs: Json[dict[_Name, AllocationCost]] = Field(default_factory=dict, validate_default=False)
+
+    count_limit_units: int | None = Field(default=None, ge=0)
+    count_limit_share: float | None = Field(default=None, ge=0)
+    count_limit_value_minor: int | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _knows_the_costs_it_goes_by(self) -> Self:

@@ -13,6 +13,7 @@ from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
 from services.inventory import metrics
+from services.inventory.domain.counts import CountStatus, HeldCount
 from services.inventory.domain.plausibility import InvalidStockEvent
 from services.inventory.domain.sequences import SequenceState
 from services.inventory.domain.timeline import Timeline
@@ -96,6 +97,20 @@ class StockEventIntake:
         return await self._database.run(work)
 
 
+class HeldCounts(Protocol):
+    """The counts that were held back, as they are read."""
+
+    async def find(self, event_id: UUID) -> HeldCount | None:
+        """Return one of them."""
+        ...
+
+    async def list(
+        self, *, status: CountStatus | None, after: tuple[datetime, UUID], limit: int
+    ) -> Sequence[HeldCount]:
+        """Return them, the oldest first, behind the (time, id) given."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
     """What the routes need."""
@@ -107,6 +122,7 @@ class UseCases:
     audit_reports_of: Callable[[Transaction], AuditReports]
     timelines_of: Callable[[Transaction], TimelineViews]
     decisions_about: DecisionsAbout
+    counts_of: Callable[[Transaction], HeldCounts]
     intake: StockEventIntake
     availability: Availability
     clock: Clock

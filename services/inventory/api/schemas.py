@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.http.ndjson import BulkResult
+from services.inventory.domain.counts import CountStatus
 from services.inventory.domain.plausibility import TEXT_CHARACTERS_MAX
 from services.inventory.domain.warehouses import PRIORITY_DEFAULT
 
@@ -99,6 +100,39 @@ class MovementResponse(BaseModel):
     unit_cost_minor: int | None
     currency: str | None
     lot: str | None
+
+
+class DecideCount(BaseModel):
+    """Why a count is believed or not."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: str = Field(min_length=1, max_length=TEXT_CHARACTERS_MAX)
+
+
+class HeldCountResponse(BaseModel):
+    """A count that was too far off the ledger to be believed at once, and what became of it."""
+
+    id: UUID = Field(description="The id of its event.")
+    sku: str
+    warehouse: str
+    counted_at: datetime
+    counted: int
+    expected: int = Field(description="What the ledger said was there at that time, when the count came in.")
+    discrepancy: int
+    value_minor: int | None = Field(description="The discrepancy at average cost, where that is known.")
+    currency: str | None
+    reference: str | None
+    reason: str | None
+    counted_by: str | None
+    lot: str | None
+    held_because: str
+    held_at: datetime
+    status: CountStatus
+    decided_at: datetime | None
+    decided_by: str | None
+    decision_reason: str | None
+    booked_units: int | None = Field(description="What was booked on approval, with all that had come in by then.")
 
 
 class ReservedLineResponse(BaseModel):

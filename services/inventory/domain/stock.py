@@ -169,26 +169,42 @@ class Stock:
         else:
             self._move(level, units, sku=sku, warehouse=warehouse, cause=cause)
 
-    def count(self, counted: int, *, units_since: int, sku: str, warehouse: str, cause: Cause) -> None:
+    def expected(self, *, units_since: int, sku: str, warehouse: str, counted_at: datetime) -> int:
         """
-        Book what a count found in excess of the ledger at its time, or missing from it.
+        Return what the ledger says was there at `counted_at`; negative if more left than is known to have come.
 
-        `units_since` is the sum of the recorded movements that happened after the count, without those of this
-        transaction and without shortfalls. A count that a later one has overtaken changes nothing.
+        `units_since` is the sum of the recorded movements that happened after that, without those of this transaction
+        and without shortfalls.
         """
         level = self._touch(sku, warehouse)
-        counted_at = cause.occurred_at
-        if _is_overtaken(level, counted_at, cause.event_id):
-            self._add(MovementKind.COUNT, 0, sku, warehouse, counted_at, cause)
-            return
         units_since += sum(
             units for occurred_at, units in self._recent.get((sku, warehouse), ()) if occurred_at > counted_at
         )
-        balance = level.on_hand - level.shortfall
-        discrepancy = counted + units_since - balance
-        level.counted_at, level.counted_by = counted_at, cause.event_id
-        self._add(MovementKind.COUNT, discrepancy, sku, warehouse, counted_at, cause)
+        return level.on_hand - level.shortfall - units_since
+
+    def is_overtaken(self, *, sku: str, warehouse: str, cause: Cause) -> bool:
+        """Tell whether a later count than this one has been booked."""
+        return _is_overtaken(self._touch(sku, warehouse), cause.occurred_at, cause.event_id)
+
+    def count(self, discrepancy: int, *, sku: str, warehouse: str, cause: Cause, leg: int = 0) -> None:
+        """
+        Book what a count found in excess of what the ledger `expected` at its time, or missing from it.
+
+        A count that a later one has overtaken changes nothing. `leg` is the number of the event's first movement now.
+        """
+        level = self._touch(sku, warehouse)
+        self._legs.setdefault(cause.event_id, leg)
+        if _is_overtaken(level, cause.occurred_at, cause.event_id):
+            self._add(MovementKind.COUNT, 0, sku, warehouse, cause.occurred_at, cause)
+            return
+        level.counted_at, level.counted_by = cause.occurred_at, cause.event_id
+        self._add(MovementKind.COUNT, discrepancy, sku, warehouse, cause.occurred_at, cause)
         self._move(level, discrepancy, sku=sku, warehouse=warehouse, cause=cause)
+
+    def hold_count(self, *, sku: str, warehouse: str, cause: Cause) -> None:
+        """Note in the ledger that there was a count, without believing it."""
+        self._touch(sku, warehouse)
+        self._add(MovementKind.COUNT, 0, sku, warehouse, cause.occurred_at, cause._replace(counted=None))
 
     def expect(self, units: int, *, sku: str, warehouse: str) -> None:
         """Change what is on its way to `warehouse`."""

@@ -1,7 +1,7 @@
 """What each report of a warehouse does to the stock."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from libs.common.events.inventory import (
     TransferReceived,
     WarehouseReport,
 )
+from services.inventory.domain.counts import CountFinding, CountLimits, UnitCost
 from services.inventory.domain.stock import Cause, MovementKind, Stock
 from services.inventory.domain.transfers import Transfer, TransferKey
 
@@ -36,12 +37,15 @@ class Facts:
     What has to be known of the past to apply reports.
 
     `known_orders` are the orders with a reservation here; `units_since` has, by the id of a count's event, the
-    units that moved after it; `transfers` are changed in place and then written.
+    units that moved after it; `transfers` are changed in place and then written, as `findings` are, what counts found.
     """
 
     known_orders: Collection[UUID] = ()
     units_since: Mapping[UUID, int] = field(default_factory=dict)
     transfers: dict[TransferKey, Transfer] = field(default_factory=dict)
+    count_limits: CountLimits = field(default_factory=CountLimits)
+    unit_costs: Mapping[str, UnitCost] = field(default_factory=dict)
+    findings: list[CountFinding] = field(default_factory=list)
 
 
 def report_of(envelope: Envelope) -> WarehouseReport:
@@ -76,9 +80,8 @@ def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
             stock.book(MovementKind.ADJUST, delta, sku=sku, warehouse=warehouse, cause=cause)
         case GoodsWrittenOff(quantity=quantity):
             stock.book(MovementKind.WRITE_OFF, -quantity, sku=sku, warehouse=warehouse, cause=cause)
-        case GoodsCounted(counted=counted):
-            units_since = facts.units_since.get(envelope.id, 0)
-            stock.count(counted, units_since=units_since, sku=sku, warehouse=warehouse, cause=cause)
+        case GoodsCounted():
+            facts.findings.append(_count(stock, report, cause, facts))
         case TransferDispatched(quantity=quantity):
             stock.book(MovementKind.TRANSFER_OUT, -quantity, sku=sku, warehouse=warehouse, cause=cause)
             _change_transfer(stock, transfer_key(report), facts, dispatched=quantity)
@@ -88,6 +91,34 @@ def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
         case _:
             msg = f"{report.type} has no effect here"
             raise TypeError(msg)
+
+
+def _count(stock: Stock, report: GoodsCounted, cause: Cause, facts: Facts) -> CountFinding:
+    sku, warehouse = report.sku, report.warehouse
+    finding = CountFinding(
+        event_id=cause.event_id,
+        sku=sku,
+        warehouse=warehouse,
+        counted_at=report.occurred_at,
+        counted=report.counted,
+        expected=stock.expected(
+            units_since=facts.units_since.get(cause.event_id, 0),
+            sku=sku,
+            warehouse=warehouse,
+            counted_at=report.occurred_at,
+        ),
+        reference=report.reference,
+        reason=report.reason,
+        counted_by=report.counted_by,
+        lot=report.lot,
+        unit_cost=facts.unit_costs.get(sku),
+    )
+    held_because = facts.count_limits.exceeded(finding)
+    if held_because is None or stock.is_overtaken(sku=sku, warehouse=warehouse, cause=cause):
+        stock.count(finding.discrepancy, sku=sku, warehouse=warehouse, cause=cause)
+        return finding
+    stock.hold_count(sku=sku, warehouse=warehouse, cause=cause)
+    return replace(finding, held_because=held_because)
 
 
 def _cause(report: WarehouseReport, event_id: UUID) -> Cause:

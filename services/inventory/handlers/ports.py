@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -11,6 +11,7 @@ from libs.common.clock import Clock
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.counts import CountFinding, CountLimits, HeldCount, UnitCost
 from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation
 from services.inventory.domain.sequences import Numbered
@@ -188,6 +189,26 @@ class SequenceStore(Protocol):
         ...
 
 
+class CountStore(Protocol):
+    """Counts that wait for approval, in one transaction; whoever changes one has locked its SKU."""
+
+    async def unit_costs(self, skus: Collection[str]) -> Mapping[str, UnitCost]:
+        """Return what units of `skus` cost on average, where that is known."""
+        ...
+
+    async def record(self, findings: Sequence[CountFinding], *, recorded_at: datetime) -> None:
+        """Keep what was held back, and let what these counts have overtaken lapse."""
+        ...
+
+    async def find(self, event_id: UUID) -> HeldCount | None:
+        """Return a count that was held back."""
+        ...
+
+    async def decide(self, count: HeldCount) -> None:
+        """Write what was decided about a count."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What one transaction gives to a use case."""
@@ -198,5 +219,7 @@ class Tools:
     sequences: SequenceStore
     outbox: Outbox
     decisions: DecisionLog
+    counts: CountStore
     clock: Clock
     allocation: AllocationPolicy = DEFAULT_POLICY
+    count_limits: CountLimits = field(default_factory=CountLimits)

@@ -11,6 +11,7 @@ from libs.common.events.inventory import GoodsCounted, GoodsPicked, TransferDisp
 from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, check_report
 from services.inventory.domain.sequences import Numbered
 from services.inventory.domain.stock_events import Facts, apply_report, report_of, transfer_key
+from services.inventory.handlers.counts import record_findings
 from services.inventory.handlers.desk import Desk, work_on_stock
 from services.inventory.handlers.ports import CountTaken, Tools
 
@@ -61,6 +62,8 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
             desk.caused_by(envelope, skus=[report_of(envelope).sku])
         await desk.settle()
         await tools.stock.save_transfers(facts.transfers)
+        if facts.findings:
+            await record_findings(facts.findings, tools=tools, now=desk.now)
 
     desk = await work_on_stock(tools, {report_of(envelope).sku for envelope in plausible}, work)
     if numbered := list(_numbered(fresh.values())):
@@ -117,7 +120,14 @@ async def _facts(batch: Sequence[Envelope], tools: Tools) -> Facts:
                 orders.add(order_id)
             case _:
                 pass
+    limits = tools.count_limits
     return Facts(
+        count_limits=limits,
+        unit_costs=(
+            await tools.counts.unit_costs({one.sku for one in counts})
+            if counts and limits.value_minor is not None
+            else {}
+        ),
         known_orders=await tools.reservations.known(orders) if orders else (),
         units_since=await tools.stock.units_since(counts) if counts else {},
         transfers=await tools.stock.transfers(transfers) if transfers else {},

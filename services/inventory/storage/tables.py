@@ -28,6 +28,7 @@ from libs.common.decisions.storage import declare_decisions
 from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
+from services.inventory.domain.counts import CountStatus
 from services.inventory.domain.reservations import ReservationStatus
 from services.inventory.domain.stock import MovementKind
 from services.inventory.handlers.audit import Book, Look
@@ -342,4 +343,39 @@ stock_lots = Table(
     CheckConstraint("NOT is_blocked OR expires_on IS NOT NULL", name="is_blocked"),
     # Finds the lots that have to be blocked next.
     Index("stock_lots_usable_until_idx", "usable_until", postgresql_where=text("NOT is_blocked")),
+)
+
+# Counts that were too far off the ledger to be believed at once, and what was decided about them.
+held_counts = Table(
+    "held_counts",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    Column("sku", _CODE, nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("counted_at", _TIME, nullable=False),
+    Column("counted", BigInteger, nullable=False),
+    Column("expected", BigInteger, nullable=False),
+    Column("value_minor", BigInteger),
+    Column("currency", Text),
+    Column("reference", Text),
+    Column("reason", Text),
+    Column("counted_by", Text),
+    Column("lot", _CODE),
+    Column("held_because", Text, nullable=False),
+    Column("held_at", _TIME, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("decided_at", _TIME),
+    Column("decided_by", Text),
+    Column("decision_reason", Text),
+    Column("booked_units", BigInteger),
+    CheckConstraint(_one_of("status", CountStatus), name="status"),
+    CheckConstraint(
+        "CASE WHEN status IN ('approved', 'rejected') THEN num_nulls(decided_at, decided_by, decision_reason) = 0"
+        " ELSE decided_by IS NULL END",
+        name="decided",
+    ),
+    CheckConstraint("(booked_units IS NOT NULL) = (status = 'approved')", name="booked_units"),
+    Index("held_counts_held_at_event_id_idx", "held_at", "event_id"),
+    # Finds what a later count overtakes; tiny, because few wait.
+    Index("held_counts_pending_idx", "sku", "warehouse", postgresql_where=text("status = 'pending'")),
 )

@@ -23,6 +23,7 @@ from libs.common.outbox.writer import decode_headers
 from services.inventory.bootstrap import Adapters, build_app, use_cases_of
 from services.inventory.consumers import intake_subscription, reservations_subscription
 from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.counts import CountLimits
 from services.inventory.domain.strategies import AllocationPolicy
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers.audit import Auditor, Drift, Look, Progress
@@ -51,6 +52,7 @@ class Shop:
     # Why events of the last batch of reports were refused, by their ids.
     refusals: Refusals = field(default_factory=dict)
     allocation: AllocationPolicy = DEFAULT_POLICY
+    count_limits: CountLimits = field(default_factory=CountLimits)
 
     @classmethod
     async def open(cls, database: Database, warehouses: Sequence[Warehouse] = WAREHOUSES) -> "Shop":
@@ -61,7 +63,9 @@ class Shop:
 
     @property
     def adapters(self) -> Adapters:
-        return Adapters(database=self.database, clock=self.clock, allocation=self.allocation)
+        return Adapters(
+            database=self.database, clock=self.clock, allocation=self.allocation, count_limits=self.count_limits
+        )
 
     async def register(self, warehouse: Warehouse) -> Warehouse:
         async with self.database.transaction() as transaction:
