@@ -1,9 +1,11 @@
 """Puts the orders service together: the only place that knows which adapter stands behind which port."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 from fastapi import FastAPI
 
 from libs.common.clock import Clock, SystemClock
@@ -19,10 +21,16 @@ from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import Relay
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from services.orders import metrics
-from services.orders.api import order_routes, return_routes, timeline_routes, webhook_routes
+from services.orders.api import order_routes, payment_webhook_routes, return_routes, timeline_routes, webhook_routes
 from services.orders.api.backend import Backend
 from services.orders.api.errors import STATUS_BY_ERROR
+from services.orders.clients import alipay_payments, stripe_payments
+from services.orders.clients.alipay_notices import ALIPAY, AlipayNotices
+from services.orders.clients.alipay_payments import AlipayAccount, AlipayPayments
+from services.orders.clients.alipay_signatures import Signer, Verifier
 from services.orders.clients.sandbox_payments import SandboxPayments
+from services.orders.clients.stripe_payments import StripePayments
+from services.orders.clients.stripe_webhooks import STRIPE, StripeNotices
 from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
 from services.orders.consumers import (
     NOTIFICATIONS,
@@ -33,13 +41,17 @@ from services.orders.consumers import (
     notifications,
     saga,
 )
+from services.orders.domain.order import SANDBOX_PROVIDER
 from services.orders.domain.review import review_rules
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
 from services.orders.handlers.fulfilment import Policy
+from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.payments import PaymentExecutor
+from services.orders.handlers.ports import PaymentGateway
 from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings
+from services.orders.storage.notices import purge_notices
 from services.orders.storage.timers import count_open_commands, count_open_orders, count_stuck_orders
 from services.orders.storage.unit import PostgresUnits
 from services.orders.storage.webhooks import (
@@ -55,6 +67,8 @@ _PURGE_KEYS_SECONDS = 60.0
 # The inbox is kept for weeks and read in full to be purged.
 _PURGE_INBOX_SECONDS = 3600.0
 _MEASURE_SECONDS = 5.0
+# Longer than any provider's notice is accepted after it was signed.
+_NOTICES_KEPT = timedelta(days=7)
 _DEADLINE_POLL_SECONDS = 0.5
 _MEASURE_WEBHOOKS_SECONDS = 30.0
 # The executor waits by itself, so that it can be woken; this only keeps its loop from spinning.
@@ -117,6 +131,8 @@ def build_backend(
         clock=clock,
         follow_poll_seconds=settings.follow_poll_seconds,
         event_age_max=settings.event_age_max,
+        payment_methods=settings.payment_methods,
+        notice_readers=_notice_readers(settings),
     )
 
 
@@ -146,7 +162,13 @@ def build_app(
         title="Quayside orders",
         description="Orders from placed to settled, their payments and their returns.",
         settings=settings,
-        routers=[order_routes.router, timeline_routes.router, return_routes.router, webhook_routes.router],
+        routers=[
+            order_routes.router,
+            timeline_routes.router,
+            return_routes.router,
+            webhook_routes.router,
+            payment_webhook_routes.router,
+        ],
         status_by_error=STATUS_BY_ERROR,
         health=health,
         authenticator=authenticator,
@@ -234,9 +256,6 @@ def _add_jobs(
     clock: Clock,
 ) -> Policy:
     """Add what no request asks for; return the policy with which commits wake the executors of this process."""
-    provider_database = _database(settings, f"{NAME}-sandbox-payments", settings.payment_executors)
-    process.closers.append(provider_database.dispose)
-    gateway = SandboxPayments(provider_database, clock=clock, late_answer_after=settings.late_answer_after)
     executors: list[PaymentExecutor] = []
 
     def wake_payments() -> None:
@@ -244,13 +263,20 @@ def _add_jobs(
             executor.wake()
 
     policy = Policy(policy.deadlines, wake_payments)
-    executors.extend(
-        PaymentExecutor(units, gateway, policy=policy, clock=clock) for _ in range(settings.payment_executors)
-    )
-    process.components.extend(
-        PeriodicJob(f"payments-{number}", executor.work, every_seconds=_EXECUTOR_PAUSE_SECONDS)
-        for number, executor in enumerate(executors, start=1)
-    )
+    # Each provider has executors of its own: one that is slow keeps nobody waiting for another.
+    for provider in _providers(process, settings, clock):
+        for number in range(1, settings.payment_executors + 1):
+            executor = PaymentExecutor(
+                units,
+                provider.gateway,
+                policy=policy,
+                clock=clock,
+                provider=provider.name,
+                visible_after=provider.visible_after,
+            )
+            executors.append(executor)
+            name = f"payments-{provider.name}-{number}"
+            process.components.append(PeriodicJob(name, executor.work, every_seconds=_EXECUTOR_PAUSE_SECONDS))
     watch = DeadlineWatch(units, policy=policy, clock=clock)
     process.components.append(PeriodicJob("deadlines", watch.work, every_seconds=_DEADLINE_POLL_SECONDS))
 
@@ -261,6 +287,10 @@ def _add_jobs(
             )
         )
 
+    async def purge_old_notices() -> int:
+        before = clock.now() - _NOTICES_KEPT
+        return await database.run(lambda transaction: purge_notices(transaction, before=before))
+
     async def purge_inbox() -> int:
         await database.run(inbox.purge)
         return 0
@@ -269,10 +299,68 @@ def _add_jobs(
         [
             PeriodicJob("purge-keys", purge_keys, every_seconds=_PURGE_KEYS_SECONDS),
             PeriodicJob("purge-inbox", purge_inbox, every_seconds=_PURGE_INBOX_SECONDS),
+            PeriodicJob("purge-payment-notices", purge_old_notices, every_seconds=_PURGE_INBOX_SECONDS),
             PeriodicJob("measure", lambda: measure(database), every_seconds=_MEASURE_SECONDS),
         ]
     )
     return policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Provider:
+    """A payment provider that this process can ask; `visible_after` is as `PaymentExecutor` takes it."""
+
+    name: str
+    gateway: PaymentGateway
+    visible_after: timedelta = timedelta(0)
+
+
+def _providers(process: Process, settings: OrdersSettings, clock: Clock) -> list[_Provider]:
+    """Put together every provider that is configured, whether it is still offered or only has orders to finish."""
+    provider_database = _database(settings, f"{NAME}-sandbox-payments", settings.payment_executors)
+    process.closers.append(provider_database.dispose)
+    sandbox = SandboxPayments(provider_database, clock=clock, late_answer_after=settings.late_answer_after)
+    found = [_Provider(name=SANDBOX_PROVIDER, gateway=sandbox)]
+    answer_within = timedelta(seconds=settings.payment_batch_timeout_seconds)
+    if settings.stripe_api_key is not None:
+        stripe = StripePayments(
+            settings.stripe_api_key.get_secret_value(),
+            base_url=settings.stripe_base_url,
+            call_timeout=timedelta(seconds=settings.payment_call_timeout_seconds),
+            calls_max=settings.payment_calls_max,
+            answer_within=answer_within,
+            is_multicapture=settings.stripe_multicapture,
+        )
+        process.closers.append(stripe.close)
+        found.append(_Provider(name=STRIPE, gateway=stripe, visible_after=stripe_payments.VISIBLE_AFTER))
+    if settings.alipay_app_id is not None and settings.alipay_private_key is not None:
+        client = httpx.AsyncClient(timeout=settings.payment_call_timeout_seconds)
+        process.closers.append(client.aclose)
+        account = AlipayAccount(
+            app_id=settings.alipay_app_id,
+            signer=Signer(settings.alipay_private_key.get_secret_value()),
+            verifier=Verifier(settings.alipay_public_keys),
+            gateway_url=settings.alipay_gateway_url,
+            notify_url=settings.alipay_notify_url,
+        )
+        alipay = AlipayPayments(
+            client, account, clock=clock, calls_max=settings.payment_calls_max, answer_within=answer_within
+        )
+        found.append(_Provider(name=ALIPAY, gateway=alipay, visible_after=alipay_payments.VISIBLE_AFTER))
+    return found
+
+
+def _notice_readers(settings: OrdersSettings) -> dict[str, NoticeReader]:
+    readers: dict[str, NoticeReader] = {}
+    if settings.stripe_webhook_secrets:
+        secrets = [one.get_secret_value() for one in settings.stripe_webhook_secrets]
+        tolerance = timedelta(seconds=settings.stripe_webhook_tolerance_seconds)
+        readers[STRIPE] = StripeNotices(secrets, tolerance=tolerance)
+    if settings.alipay_app_id is not None and settings.alipay_public_keys:
+        tolerance = timedelta(hours=settings.alipay_notice_tolerance_hours)
+        verifier = Verifier(settings.alipay_public_keys)
+        readers[ALIPAY] = AlipayNotices(settings.alipay_app_id, verifier, tolerance=tolerance)
+    return readers
 
 
 async def measure(database: Database) -> int:

@@ -26,6 +26,11 @@ orders_payment_unknown_resolved_total = Counter(
 orders_payment_commands_open = Gauge(
     "orders_payment_commands_open", "Payment commands that are not resolved yet.", ["kind"]
 )
+orders_payment_notices_total = Counter(
+    "orders_payment_notices_total",
+    "Notices of payment providers: applied, repeated, nothing-new, unknown-command, or mismatch with what was asked.",
+    ["provider", "reception"],
+)
 orders_deadlines_passed_total = Counter(
     "orders_deadlines_passed_total", "Timers that fired while their stage lasted.", ["timer"]
 )

@@ -1,12 +1,17 @@
 """What the processes of the orders service read from their environment."""
 
 from datetime import timedelta
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from libs.common.money import MINOR_MAX
 from libs.common.settings import ServiceSettings
+
+_URL: Final = r"^https?://[\x21-\x7e]+$"
+
+PaymentMethod = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 
 class OrdersSettings(ServiceSettings):
@@ -31,6 +36,32 @@ class OrdersSettings(ServiceSettings):
     settlement_deadline_hours: float = Field(default=24, gt=0, le=8760)
 
     payment_executors: int = Field(default=2, ge=1, le=32)
+    # Which provider serves which method of payment that a customer may choose.
+    payment_methods: dict[PaymentMethod, Literal["sandbox", "stripe", "alipay"]] = Field(
+        default={"card": "sandbox"}, min_length=1
+    )
+    # A call without an answer after that long is one whose outcome is unknown; so is what waits for longer than the
+    # budget of its whole batch, two of which (a query, then the call) end before the lease of the commands does.
+    payment_call_timeout_seconds: float = Field(default=10, gt=0, le=25)
+    payment_batch_timeout_seconds: float = Field(default=25, gt=0, le=28)
+    payment_calls_max: int = Field(default=16, ge=1, le=256)
+
+    stripe_api_key: SecretStr | None = None
+    # Two while one is rolled.
+    stripe_webhook_secrets: tuple[SecretStr, ...] = Field(default=(), max_length=2)
+    stripe_webhook_tolerance_seconds: float = Field(default=300, gt=0, le=86_400)
+    # Whether the account may capture a payment in parts, which Stripe grants on request.
+    stripe_multicapture: bool = False
+    stripe_base_url: str = Field(default="https://api.stripe.com", pattern=_URL)
+
+    alipay_app_id: str | None = Field(default=None, pattern=r"^[0-9]{1,32}$")
+    alipay_private_key: SecretStr | None = None
+    # Alipay's own; two while it changes them.
+    alipay_public_keys: tuple[str, ...] = Field(default=(), max_length=2)
+    alipay_gateway_url: str = Field(default="https://openapi.alipay.com/gateway.do", pattern=_URL)
+    alipay_notify_url: str | None = Field(default=None, pattern=_URL)
+    alipay_notice_tolerance_hours: float = Field(default=26, gt=0, le=120)
+
     # How long the sandbox provider keeps silent about an authorisation with tok_late.
     sandbox_late_answer_seconds: float = Field(default=5, ge=0, le=86_400)
 
@@ -42,6 +73,18 @@ class OrdersSettings(ServiceSettings):
     # How long the secret before the newest one signs too.
     webhook_secret_overlap_hours: float = Field(default=24, ge=0, le=24 * 30)
     webhook_log_days: float = Field(default=45, ge=31, le=3650)
+
+    @model_validator(mode="after")
+    def _knows_its_providers(self) -> Self:
+        offered = set(self.payment_methods.values())
+        if "stripe" in offered and (self.stripe_api_key is None or not self.stripe_webhook_secrets):
+            message = "a method of payment by stripe needs stripe_api_key and stripe_webhook_secrets"
+            raise ValueError(message)
+        has_alipay = self.alipay_app_id and self.alipay_private_key and self.alipay_public_keys
+        if "alipay" in offered and not has_alipay:
+            message = "a method of payment by alipay needs alipay_app_id, alipay_private_key and alipay_public_keys"
+            raise ValueError(message)
+        return self
 
     @property
     def event_age_max(self) -> timedelta:

@@ -1,6 +1,6 @@
 """What the routes work with: transactions, the coalescer of placements, and the follower of orders."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -29,6 +29,7 @@ from services.orders.api.schemas import OrderResponse
 from services.orders.domain.order import NewOrder
 from services.orders.domain.review import ReviewRule
 from services.orders.handlers.fulfilment import Policy
+from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.placement import place_orders
 from services.orders.handlers.ports import Unit
 
@@ -54,6 +55,9 @@ class Backend:
     clock: Clock
     follow_poll_seconds: float
     event_age_max: timedelta
+    # The provider behind each method of payment that the shop takes.
+    payment_methods: Mapping[str, str]
+    notice_readers: Mapping[str, NoticeReader]
     placements: Coalescer[Placement, StoredResponse] = field(init=False)
     follower: OrderFollower = field(init=False)
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)

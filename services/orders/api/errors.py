@@ -12,6 +12,7 @@ from services.orders.domain.order import (
     OrderNotFound,
     OrderNotHeld,
     OrderTooExpensive,
+    PaymentMethodNotOffered,
 )
 from services.orders.domain.returns import (
     OrderNotShipped,
@@ -29,6 +30,7 @@ from services.orders.domain.webhooks import (
     UrlRefused,
     WebhookNotFound,
 )
+from services.orders.handlers.notices import NoticeNotVerified, NoticeUnreadable, ProviderNotConfigured
 
 STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     OrderNotFound: HTTPStatus.NOT_FOUND,
@@ -41,6 +43,10 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     ReturnAlreadyReceived: HTTPStatus.CONFLICT,
     ImplausibleTime: HTTPStatus.UNPROCESSABLE_ENTITY,
     OrderTooExpensive: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PaymentMethodNotOffered: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ProviderNotConfigured: HTTPStatus.NOT_FOUND,
+    NoticeNotVerified: HTTPStatus.BAD_REQUEST,
+    NoticeUnreadable: HTTPStatus.BAD_REQUEST,
     SkuNotInOrder: HTTPStatus.UNPROCESSABLE_ENTITY,
     ReceiptExceedsReturn: HTTPStatus.UNPROCESSABLE_ENTITY,
     WebhookNotFound: HTTPStatus.NOT_FOUND,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -31,6 +31,7 @@ from services.orders.domain.order import (
     OrderLine,
     OrderNotFound,
     OrderStatus,
+    PaymentMethodNotOffered,
     check_business_time,
     total_of,
 )
@@ -67,7 +68,9 @@ async def place_order(
     body: PlaceOrderRequest, write: IdempotentWrite, backend: BackendOfApp, prefer: Prefer = None
 ) -> Response:
     """Place an order. Once this is answered the order is durable and will reach an end by itself."""
-    order = _new_order(body, now=backend.clock.now(), age_max=backend.event_age_max)
+    order = _new_order(
+        body, now=backend.clock.now(), age_max=backend.event_age_max, payment_methods=backend.payment_methods
+    )
     answer = await backend.placements.submit(Placement(write, order))
     order_id = msgspec.json.decode(answer.body, type=_OrderId).id
     wait_seconds = _wait_seconds(prefer)
@@ -186,7 +189,12 @@ def _wait_seconds(prefer: str | None) -> int:
     return min(int(found.group(1)), _WAIT_SECONDS_MAX) if found else 0
 
 
-def _new_order(body: PlaceOrderRequest, *, now: datetime, age_max: timedelta) -> NewOrder:
+def _new_order(
+    body: PlaceOrderRequest, *, now: datetime, age_max: timedelta, payment_methods: Mapping[str, str]
+) -> NewOrder:
+    provider = payment_methods.get(body.payment.method)
+    if provider is None:
+        raise PaymentMethodNotOffered(payment_methods)
     placed_at = body.placed_at or now
     check_business_time(placed_at, now=now, age_max=age_max, field="/placed_at")
     lines = tuple(
@@ -217,7 +225,14 @@ def _new_order(body: PlaceOrderRequest, *, now: datetime, age_max: timedelta) ->
         city=ship_to.city,
         postal_code=ship_to.postal_code,
     )
-    return NewOrder(id=order_id, facts=facts, lines=lines, address=address, payment_token=body.payment.token)
+    return NewOrder(
+        id=order_id,
+        facts=facts,
+        lines=lines,
+        address=address,
+        payment_token=body.payment.token,
+        payment_provider=provider,
+    )
 
 
 def _coarse(degrees: float | None) -> float | None:

@@ -65,6 +65,7 @@ class PaymentRequest(_Request):
     """How the customer pays: the provider's token, never a card."""
 
     token: str = Field(min_length=1, max_length=255, pattern=_CODE, examples=["tok_ok"])
+    method: str = Field(default="card", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="One that the shop takes.")
 
 
 class PlaceOrderRequest(_Request):

@@ -16,6 +16,7 @@ from services.orders.domain import moves
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import NewOrder, OrderStatus, units_by_sku
 from services.orders.domain.state import (
+    REVISABLE,
     STAGE_TIMER,
     Answer,
     Deadlines,
@@ -154,7 +155,11 @@ def _answer(state: OrderState, message: on.Message, now: datetime) -> Answer:
         step = state.step(message.step_id)
         if step is None:
             return Answer.REJECT
-        return by_table if step.status is StepStatus.PENDING else Answer.IGNORE
+        if step.status is StepStatus.PENDING:
+            return by_table
+        # That money moved counts even if it was believed not to.
+        is_revised = step.status in REVISABLE and isinstance(message, on.SUCCESSES)
+        return (by_table if state.payment.has_room_for(step) else Answer.REJECT) if is_revised else Answer.IGNORE
     if by_table is Answer.IGNORE or by_table is Answer.REJECT:
         return by_table
     return _exception_to_table(state, message, now) or by_table

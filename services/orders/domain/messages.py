@@ -234,6 +234,7 @@ StepResult: TypeAlias = (
     | RefundSucceeded
     | RefundDeclined
 )
+SUCCESSES: Final = (AuthorisationSucceeded, CaptureSucceeded, VoidSucceeded, RefundSucceeded)
 ShipmentMessage: TypeAlias = (
     ShipmentPlanned | ShipmentDispatched | ShipmentDelivered | ShipmentFailed | ShipmentCancelled
 )

@@ -15,6 +15,8 @@ _BUSINESS_TIME_FUTURE_MAX: Final = timedelta(days=1)
 
 OnShortage = Literal["backorder", "refuse"]
 
+SANDBOX_PROVIDER: Final = "sandbox"
+
 
 class OrderStatus(StrEnum):
     """The stages of an order, in the order of the columns of the saga's table."""
@@ -84,6 +86,16 @@ class OrderTooExpensive(Invalid):
     code: ClassVar[str] = "total-out-of-range"
 
 
+class PaymentMethodNotOffered(Invalid):
+    """The shop takes no payments of this kind."""
+
+    code: ClassVar[str] = "payment-method-not-offered"
+
+    def __init__(self, offered: Iterable[str]) -> None:
+        """Name those that it takes."""
+        super().__init__(f"The shop takes {', '.join(sorted(offered))}.", field="/payment/method")
+
+
 class ImplausibleTime(Invalid):
     """A business time lies too far from now to be true."""
 
@@ -149,6 +161,7 @@ class NewOrder:
     lines: tuple[OrderLine, ...]
     address: Address
     payment_token: str
+    payment_provider: str = SANDBOX_PROVIDER
 
 
 def total_of(lines: Iterable[OrderLine]) -> int:

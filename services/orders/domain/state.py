@@ -61,6 +61,8 @@ class StepStatus(StrEnum):
 
 
 OPEN_STEP: Final = frozenset({StepStatus.WAITING, StepStatus.PENDING})
+# A provider that was believed to have done nothing may still say that it did.
+REVISABLE: Final = frozenset({StepStatus.DECLINED, StepStatus.WITHDRAWN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,16 @@ class Payment:
     def held_minor(self) -> int:
         """What the provider holds for us and has neither moved nor let go."""
         return self.authorised_minor - self.captured_minor - self.voided_minor
+
+    def has_room_for(self, step: PaymentStep) -> bool:
+        """Tell whether a step can have happened besides all that has."""
+        match step.kind:
+            case StepKind.AUTHORISE:
+                return self.authorised_minor == 0
+            case StepKind.CAPTURE | StepKind.VOID:
+                return step.amount_minor <= self.held_minor
+            case StepKind.REFUND:
+                return step.amount_minor <= self.captured_minor - self.refunded_minor
 
 
 class TimerKind(StrEnum):

@@ -18,6 +18,7 @@ from libs.common.clock import Clock
 from services.orders import metrics
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import is_payment_wanted
+from services.orders.domain.order import SANDBOX_PROVIDER
 from services.orders.domain.state import StepKind
 from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
 from services.orders.handlers.ports import (
@@ -37,6 +38,7 @@ _RETRY_SECONDS_MIN = 0.2
 _RETRY_SECONDS_MAX = 60.0
 
 _WITHDRAWN = "withdrawn"
+_UNKNOWN: Final = PaymentResult(PaymentOutcome.UNKNOWN)
 _SUCCEEDED: Final[Mapping[StepKind, Callable[[UUID, str], on.StepResult]]] = {
     StepKind.AUTHORISE: on.AuthorisationSucceeded,
     StepKind.CAPTURE: on.CaptureSucceeded,
@@ -77,13 +79,22 @@ class PaymentExecutor:
         *,
         policy: Policy,
         clock: Clock,
+        provider: str = SANDBOX_PROVIDER,
+        visible_after: timedelta = timedelta(0),
         poll_seconds: float = _POLL_SECONDS,
     ) -> None:
-        """Nothing happens before `work`; `poll_seconds` is how long it waits when nothing is due."""
+        """
+        Nothing happens before `work`; `poll_seconds` is how long it waits when nothing is due.
+
+        `visible_after` is for how long the provider may still answer that it does not know a command which it is
+        carrying out or has carried out.
+        """
         self._units = units
         self._gateway = gateway
         self._policy = policy
         self._clock = clock
+        self._provider = provider
+        self._visible_after = visible_after
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
 
@@ -105,7 +116,9 @@ class PaymentExecutor:
 
     async def _claim(self, unit: Unit) -> Sequence[PaymentCommand]:
         now = self._clock.now()
-        return await unit.payments.claim(now=now, leased_until=now + _LEASE, limit=_COMMANDS_MAX)
+        return await unit.payments.claim(
+            provider=self._provider, now=now, leased_until=now + _LEASE, limit=_COMMANDS_MAX
+        )
 
     async def _ask(self, claimed: Sequence[PaymentCommand]) -> list[_Answered]:
         in_doubt = [command for command in claimed if command.attempts > 1]
@@ -119,11 +132,19 @@ class PaymentExecutor:
                     answered.append(_Answered(command, result))
         to_try = [command for command in untried if is_payment_wanted(command.kind, command.order_status)]
         tried = {command.id for command in to_try}
-        answered.extend(_Answered(command, None) for command in untried if command.id not in tried)
+        answered.extend(
+            _Answered(command, _UNKNOWN if self._may_yet_appear(command) else None)
+            for command in untried
+            if command.id not in tried
+        )
         if to_try:
             results = await self._gateway.execute(to_try)
             answered.extend(_Answered(*pair) for pair in zip(to_try, results, strict=True))
         return answered
+
+    def _may_yet_appear(self, command: PaymentCommand) -> bool:
+        # Nothing was begun since the order ended; what was begun before shows up in time, and is then let go of.
+        return command.attempts > 1 and self._clock.now() < command.order_changed_at + self._visible_after
 
     async def _apply(self, answered: Sequence[_Answered], unit: Unit) -> None:
         now = self._clock.now()
@@ -138,12 +159,17 @@ class PaymentExecutor:
         unit.after_commit(lambda: _count(answered))
 
 
+def message_of(kind: StepKind, command_id: UUID, result: PaymentResult) -> on.StepResult:
+    """Return how the saga hears of a result that is certain."""
+    if result.outcome is PaymentOutcome.SUCCEEDED:
+        return _SUCCEEDED[kind](command_id, result.provider_reference)
+    return _DECLINED[kind](command_id, result.reason)
+
+
 def _message(command: PaymentCommand, result: PaymentResult | None) -> on.StepResult:
     if result is None:
         return on.AuthorisationWithdrawn(command.id)
-    if result.outcome is PaymentOutcome.SUCCEEDED:
-        return _SUCCEEDED[command.kind](command.id, result.provider_reference)
-    return _DECLINED[command.kind](command.id, result.reason)
+    return message_of(command.kind, command.id, result)
 
 
 def _retry_delay(attempts: int) -> timedelta:

@@ -111,17 +111,22 @@ class PaymentCommand:
     A payment step that is due, claimed by one executor for as long as its lease lasts.
 
     `id` is the idempotency key. `attempts` counts this one: above 1, an earlier attempt's outcome is unknown.
-    `reference` is the provider's name for the authorised amount that the step is about.
+    `reference` is the provider's name for the authorised amount that the step is about, `held_minor` what is left
+    of it. `captured_by` is, for a refund, the first capture of the order. `order_changed_at` is when the order last
+    changed, so that nothing was begun later for an order that is at its end.
     """
 
     id: UUID
     order_id: UUID
     order_status: OrderStatus
+    order_changed_at: datetime
     kind: StepKind
     amount_minor: int
     currency: str
     token: str
     reference: str | None
+    held_minor: int
+    captured_by: UUID | None
     attempts: int
 
 
@@ -163,12 +168,58 @@ class PaymentGateway(Protocol):
 class PaymentCommands(Protocol):
     """The payment steps that wait to be carried out."""
 
-    async def claim(self, *, now: datetime, leased_until: datetime, limit: int) -> Sequence[PaymentCommand]:
-        """Take due commands that nobody else has; they are due again when the lease ends."""
+    async def claim(
+        self, *, provider: str, now: datetime, leased_until: datetime, limit: int
+    ) -> Sequence[PaymentCommand]:
+        """Take due commands of a provider that nobody else has; they are due again when the lease ends."""
         ...
 
     async def reschedule(self, due: Sequence[tuple[PaymentCommand, datetime]]) -> None:
         """Set when claimed commands, whose outcome is unknown, are to be looked at again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticedResult:
+    """What a notice says of one command, in our minor units."""
+
+    command_id: UUID
+    kind: StepKind
+    amount_minor: int
+    currency: str
+    result: PaymentResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A verified notice; the same `event_id` is the same notice, however often it is sent."""
+
+    provider: str
+    event_id: str
+    results: Sequence[NoticedResult]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownCommand:
+    """A payment command as a notice is compared with."""
+
+    id: UUID
+    order_id: UUID
+    provider: str
+    kind: StepKind
+    amount_minor: int
+    currency: str
+
+
+class PaymentNotices(Protocol):
+    """What is kept of notices."""
+
+    async def add(self, notice: Notice, *, now: datetime) -> bool:
+        """Note a notice; return whether it is new."""
+        ...
+
+    async def commands(self, command_ids: Sequence[UUID]) -> Mapping[UUID, KnownCommand]:
+        """Return those of the commands that exist."""
         ...
 
 
@@ -193,6 +244,11 @@ class Unit(Protocol):
     @property
     def payments(self) -> PaymentCommands:
         """Their payment steps."""
+        ...
+
+    @property
+    def notices(self) -> PaymentNotices:
+        """What payment providers have told on their own account."""
         ...
 
     @property

@@ -30,8 +30,8 @@ INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor)
 SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::bigint[])
 """
 _INSERT_PAYMENTS = """
-INSERT INTO payments (order_id, token, currency, total_minor)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[])
+INSERT INTO payments (order_id, provider, token, currency, total_minor)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[])
 """
 _INSERT_ADDRESSES = """
 INSERT INTO order_addresses (order_id, address)
@@ -67,11 +67,14 @@ FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6
 WHERE payments.order_id = changed.order_id
 """
 _INSERT_STEPS = """
-INSERT INTO payment_commands (id, order_id, kind, amount_minor, status, return_id, due_at, created_at, resolved_at)
-SELECT *, $7::timestamptz, $7::timestamptz,
-       CASE WHEN status IN ('waiting', 'pending') THEN NULL ELSE $7::timestamptz END
+INSERT INTO payment_commands (id, order_id, provider, kind, amount_minor, status, return_id, due_at, created_at,
+                              resolved_at)
+SELECT step.id, order_id, payments.provider, step.kind, step.amount_minor, step.status, step.return_id,
+       $7::timestamptz, $7::timestamptz,
+       CASE WHEN step.status IN ('waiting', 'pending') THEN NULL ELSE $7::timestamptz END
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::uuid[])
      AS step (id, order_id, kind, amount_minor, status, return_id)
+JOIN payments USING (order_id)
 """
 _UPDATE_STEPS = """
 UPDATE payment_commands
@@ -108,6 +111,7 @@ async def insert_orders(
     await driver.execute(
         _INSERT_PAYMENTS,
         [order.id for order in orders],
+        [order.payment_provider for order in orders],
         [order.payment_token for order in orders],
         [order.facts.currency for order in orders],
         [order.facts.total_minor for order in orders],

@@ -12,15 +12,21 @@ from services.orders.handlers.ports import PaymentCommand
 # MATERIALIZED: as a subquery of IN, some plans run the search once for each row, and each run locks rows of its own.
 _CLAIM = """
 WITH due AS MATERIALIZED (
-    SELECT id FROM payment_commands WHERE status = 'pending' AND due_at <= $1
+    SELECT id FROM payment_commands WHERE provider = $4 AND status = 'pending' AND due_at <= $1
     ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
 ), claimed AS (
     UPDATE payment_commands SET attempts = attempts + 1, due_at = $2
     FROM due WHERE payment_commands.id = due.id
     RETURNING payment_commands.id, order_id, kind, amount_minor, attempts
 )
-SELECT claimed.id, claimed.order_id, orders.status AS order_status, claimed.kind, claimed.amount_minor,
-       payments.currency, payments.token, payments.reference, claimed.attempts
+SELECT claimed.id, claimed.order_id, orders.status AS order_status, orders.updated_at AS order_changed_at,
+       claimed.kind, claimed.amount_minor, payments.currency, payments.token, payments.reference, claimed.attempts,
+       payments.authorised_minor - payments.captured_minor - payments.voided_minor AS held_minor,
+       CASE WHEN claimed.kind = 'refund' THEN (
+           SELECT id FROM payment_commands AS captures
+           WHERE captures.order_id = claimed.order_id AND captures.kind = 'capture' AND captures.status = 'succeeded'
+           ORDER BY created_at, id LIMIT 1
+       ) END AS captured_by
 FROM claimed JOIN orders ON orders.id = claimed.order_id JOIN payments ON payments.order_id = claimed.order_id
 ORDER BY claimed.id
 """
@@ -40,7 +46,9 @@ class PostgresPaymentCommands:
         """Work in `transaction`."""
         self._transaction = transaction
 
-    async def claim(self, *, now: datetime, leased_until: datetime, limit: int) -> Sequence[PaymentCommand]:
+    async def claim(
+        self, *, provider: str, now: datetime, leased_until: datetime, limit: int
+    ) -> Sequence[PaymentCommand]:
         """Take due commands that nobody else has (see `PaymentCommands.claim`)."""
         driver = await self._transaction.driver()
         return [
@@ -48,14 +56,17 @@ class PostgresPaymentCommands:
                 id=row["id"],
                 order_id=row["order_id"],
                 order_status=OrderStatus(row["order_status"]),
+                order_changed_at=row["order_changed_at"],
                 kind=StepKind(row["kind"]),
                 amount_minor=row["amount_minor"],
                 currency=row["currency"],
                 token=row["token"],
                 reference=row["reference"],
+                held_minor=row["held_minor"],
+                captured_by=row["captured_by"],
                 attempts=row["attempts"],
             )
-            for row in await driver.fetch(_CLAIM, now, leased_until, limit)
+            for row in await driver.fetch(_CLAIM, now, leased_until, limit, provider)
         ]
 
     async def reschedule(self, due: Sequence[tuple[PaymentCommand, datetime]]) -> None:

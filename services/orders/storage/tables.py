@@ -171,6 +171,7 @@ payments = Table(
     # The last aggregate_version used on orders.payment.v1.
     Column("version", BigInteger, nullable=False, server_default=text("0")),
     Column("token", Text, nullable=False),
+    Column("provider", Text, nullable=False, server_default=text("'sandbox'")),
     Column("reference", Text),
     Column("currency", Text, nullable=False),
     Column("total_minor", BigInteger, nullable=False),
@@ -192,6 +193,8 @@ payment_commands = Table(
     # The idempotency key at the provider.
     Column("id", Uuid, primary_key=True),
     Column("order_id", Uuid, ForeignKey("payments.order_id"), nullable=False),
+    # That of the payment, here for the claim.
+    Column("provider", Text, nullable=False, server_default=text("'sandbox'")),
     Column("kind", Text, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("status", Text, nullable=False),
@@ -206,8 +209,8 @@ payment_commands = Table(
     CheckConstraint("amount_minor > 0", name="amount"),
     CheckConstraint("(status IN ('waiting', 'pending')) = (resolved_at IS NULL)", name="resolved"),
     Index("payment_commands_order_id_idx", "order_id"),
-    # Serves the claim of due commands.
-    Index("payment_commands_due_at_idx", "due_at", postgresql_where=text("status = 'pending'")),
+    # Serves the claim of a provider's due commands.
+    Index("payment_commands_due_idx", "provider", "due_at", postgresql_where=text("status = 'pending'")),
     # One refund for each return, and one capture for each order, whatever the code above believes.
     Index("payment_commands_return_id_idx", "return_id", unique=True, postgresql_where=text("return_id IS NOT NULL")),
     Index(
@@ -216,6 +219,17 @@ payment_commands = Table(
         unique=True,
         postgresql_where=text("kind = 'capture' AND status IN ('waiting', 'pending', 'succeeded')"),
     ),
+)
+
+# What payment providers have told on their own account, so that a repeated notice is known; kept for some days.
+payment_notices = Table(
+    "payment_notices",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("received_at", DateTime(timezone=True), nullable=False),
+    # Serves the purge.
+    Index("payment_notices_received_at_idx", "received_at"),
 )
 
 returns = Table(

@@ -16,6 +16,7 @@ EVERY_TABLE = (
     "return_lines",
     "returns",
     "payment_commands",
+    "payment_notices",
     "payments",
     "order_timers",
     "order_timeline",

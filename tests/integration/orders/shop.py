@@ -153,11 +153,25 @@ class Shop:
             *(StockReserved(order_id=order_id, allocations=allocations, decision_id=new_id()) for order_id in order_ids)
         )
 
-    async def pay(self, gateway: PaymentGateway | None = None) -> int:
+    async def pay(
+        self,
+        gateway: PaymentGateway | None = None,
+        *,
+        provider: str = "sandbox",
+        visible_after: timedelta = timedelta(0),
+    ) -> int:
         """Carry out everything that is due, until nothing is."""
         executor = self.executor
         if gateway is not None:
-            executor = PaymentExecutor(self.units, gateway, policy=self.policy, clock=self.clock, poll_seconds=0)
+            executor = PaymentExecutor(
+                self.units,
+                gateway,
+                policy=self.policy,
+                clock=self.clock,
+                provider=provider,
+                visible_after=visible_after,
+                poll_seconds=0,
+            )
         done = 0
         while carried_out := await executor.work():
             done += carried_out

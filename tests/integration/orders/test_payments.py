@@ -60,7 +60,7 @@ async def charge(shop: Shop) -> tuple[int, ...]:
 
 async def claim(unit: Unit, shop: Shop, *, limit: int = 10) -> Sequence[PaymentCommand]:
     now = shop.clock.now()
-    return await unit.payments.claim(now=now, leased_until=now + LEASE, limit=limit)
+    return await unit.payments.claim(provider="sandbox", now=now, leased_until=now + LEASE, limit=limit)
 
 
 class TestAuthorisation:
