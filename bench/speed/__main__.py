@@ -5,10 +5,11 @@ import asyncio
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from traceback import format_exception
 
 from rich.console import Console
 
@@ -101,8 +102,18 @@ async def measure(
         try:
             rows.extend(await measuring(rig, scale, steps))
         except Exception as error:  # noqa: BLE001 - whatever it was, it is shown beside the figures that came out
-            failures[name] = f"{type(error).__name__}: {error}"
+            failures[name] = "; ".join(f"{type(one).__name__}: {one}" for one in leaves(error))
+            (rig.supervisor.logs / f"{name}.traceback").write_text("".join(format_exception(error)), encoding="utf-8")
     return rows, failures
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield what an exception consists of: tasks that fail together come as a group."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from leaves(one)
+    else:
+        yield error
 
 
 def _forget(state: Path) -> None:

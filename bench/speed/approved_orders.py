@@ -12,7 +12,7 @@ from libs.common.events.orders import OrderApproved
 from libs.common.events.shapes import Destination, SkuQuantity
 from libs.common.ids import new_id
 
-_BEGINNING: Final = datetime(2026, 1, 2, tzinfo=UTC)
+_BEGINNING: Final = datetime(2025, 1, 2, tzinfo=UTC)
 _UNITS_MAX: Final = 3
 
 

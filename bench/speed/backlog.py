@@ -59,7 +59,7 @@ async def drain(
             first_published = await _records(site, published)
             await _until(watch, before + operations)
             applied_seconds = perf_counter() - started_at
-            await _until_published(database)
+            await until_published(database)
             published_seconds = perf_counter() - started_at
             cpu_seconds = meter.used_seconds()
     except TimeoutError:
@@ -89,7 +89,7 @@ async def _until(watch: "_GroupWatch", position: int) -> int:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _until_published(database: asyncpg.Connection) -> None:
+async def until_published(database: asyncpg.Connection) -> None:
     """Wait until the relay has taken everything out of the outbox."""
     while True:
         if not await database.fetchval("SELECT EXISTS (SELECT FROM outbox_events)"):

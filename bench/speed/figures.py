@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from bench.replay.progress import Steps
-from bench.speed import reservations, stock_intake
+from bench.speed import availability, reservations, stock_intake
 from bench.speed.results import Row
 from bench.speed.rig import Rig
 from bench.speed.scale import Scale
@@ -12,8 +12,11 @@ Measuring = Callable[[Rig, Scale, Steps], Awaitable[list[Row]]]
 
 FIGURES: Mapping[str, Measuring] = {
     "stock-events": stock_intake.from_the_bus,
+    "stock-events-http": stock_intake.over_http,
     "reservations": reservations.over_many_skus,
     "hot-sku": reservations.of_one_hot_sku,
+    "availability": availability.reads,
+    "visibility": availability.visibility,
 }
 
 

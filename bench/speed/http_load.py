@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
-from typing import Final
+from typing import Final, cast
 
 _HEAD_END: Final = b"\r\n\r\n"
 _LENGTH: Final = b"content-length:"
@@ -60,14 +60,15 @@ class Connection(asyncio.Protocol):
         self._expected = 0
         self._is_closing = False
         self._transport: asyncio.Transport | None = None
+        self.ended = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what to write to."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Say so unless it was closed from here."""
+        self.ended.set()
         if not self._is_closing:
             self._on_end(error or UnusableAnswer("the server closed the connection"))
 
@@ -134,6 +135,8 @@ async def connected(
     finally:
         for connection in connections:
             connection.close()
+        for connection in connections:
+            await connection.ended.wait()
 
 
 async def closed_loop(url: str, requests: Sequence[bytes], *, connections: int, operations: int) -> Loaded:
@@ -199,27 +202,25 @@ class OpenLoop:
         self._waiting: deque[int] = deque()
         self._free: deque[Connection] = deque()
         self._under_way: dict[Connection, int] = {}
-        self._done: asyncio.Future[None] | None = None
+        self._on_sent: Callable[[int], None] | None = None
         self.latencies: list[float] = []
         self.statuses: Counter[int] = Counter()
-        self.bodies: list[bytes] = []
         self.started_at = 0.0
 
     def due_at(self, number: int) -> float:
         """Return the `perf_counter` time at which a request was due."""
         return self.started_at + self._due[number]
 
-    async def run(self, on_answered: Callable[[int, int, bytes], None] | None = None) -> Loaded:
-        """Send everything; `on_answered` is called with a request's number, its status and the body."""
+    async def run(self, on_sent: Callable[[int], None] | None = None) -> Loaded:
+        """Send everything; `on_sent` is called with the number of each request that is on its way."""
+        self._on_sent = on_sent
         loop = asyncio.get_running_loop()
-        done = self._done = loop.create_future()
+        done: asyncio.Future[None] = loop.create_future()
 
-        def on_answer(connection: Connection, status: int, body: bytes) -> None:
+        def on_answer(connection: Connection, status: int, _body: bytes) -> None:
             number = self._under_way.pop(connection)
             self.latencies.append(perf_counter() - self.due_at(number))
             self.statuses[status] += 1
-            if on_answered is not None:
-                on_answered(number, status, body)
             self._free.append(connection)
             self._send_waiting()
             if len(self.latencies) == len(self._requests) and not done.done():
@@ -249,12 +250,20 @@ class OpenLoop:
             number, connection = self._waiting.popleft(), self._free.popleft()
             self._under_way[connection] = number
             connection.send(self._requests[number])
+            if self._on_sent is not None:
+                self._on_sent(number)
 
 
 async def ceiling(*, connections: int, operations: int) -> float:
     """Return the requests a second that client and a server that only writes a constant reach in one process."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_ConstantServer, "127.0.0.1", 0)
+    served: list[_ConstantServer] = []
+
+    def serve() -> _ConstantServer:
+        served.append(_ConstantServer())
+        return served[-1]
+
+    server = await loop.create_server(serve, "127.0.0.1", 0)
     port: int = server.sockets[0].getsockname()[1]
     try:
         loaded = await closed_loop(
@@ -262,15 +271,22 @@ async def ceiling(*, connections: int, operations: int) -> float:
         )
     finally:
         server.close()
+        for one in served:
+            await one.ended.wait()
     return operations / loaded.seconds
 
 
 class _ConstantServer(asyncio.Protocol):
     """Answers whatever comes, as long as it comes whole."""
 
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.ended.set()
 
     def data_received(self, _data: bytes) -> None:
         self._transport.write(_CONSTANT)

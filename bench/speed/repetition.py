@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from bench.replay.progress import Step
+from bench.speed.http_load import Loaded
 from bench.speed.limits.timing import Timed
 from bench.speed.results import Sample, Series
 from bench.speed.statistics import latency_of
@@ -31,4 +32,24 @@ def sample_of(timed: Timed, *, program: str, cpu_seconds: Mapping[str, float], o
         seconds=timed.seconds,
         cpu_seconds={program: timed.cpu_seconds, **{name: cpu_seconds[name] for name in of if name in cpu_seconds}},
         latency=latency_of(timed.latencies) if timed.latencies else None,
+    )
+
+
+class UnexpectedAnswers(Exception):
+    """A server refused what it was to do, so that its speed says nothing."""
+
+
+def checked(loaded: Loaded, *, cpu_seconds: Mapping[str, float], status: int) -> Sample:
+    """
+    Turn a load into a sample, the client's own processor time included.
+
+    :raises UnexpectedAnswers: if one of the answers has another status.
+    """
+    if set(loaded.statuses) != {status}:
+        raise UnexpectedAnswers(f"answers by status: {dict(loaded.statuses)}")
+    return Sample(
+        operations=len(loaded.latencies),
+        seconds=loaded.seconds,
+        cpu_seconds={**cpu_seconds, "client": loaded.cpu_seconds},
+        latency=latency_of(loaded.latencies),
     )

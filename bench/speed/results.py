@@ -52,6 +52,18 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
         return min(self.samples, key=lambda sample: abs(sample.rate - rate))
 
     @property
+    def p50_ms(self) -> float | None:
+        """The median of the repetitions' medians, None if latencies were not measured."""
+        values = [sample.latency.p50_ms for sample in self.samples if sample.latency]
+        return median(values) if values else None
+
+    @property
+    def p99_ms(self) -> float | None:
+        """The median of the repetitions' 99th percentiles."""
+        values = [sample.latency.p99_ms for sample in self.samples if sample.latency]
+        return median(values) if values else None
+
+    @property
     def cpu_microseconds_total(self) -> float:
         """The median processor time of an operation in all processes together."""
         return median(sum(sample.cpu_microseconds().values()) for sample in self.samples)
@@ -96,8 +108,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             case "rate":
                 return self.ours.rate >= target.value
             case "p99_ms":
-                latency = self.ours.middle.latency
-                return None if latency is None else latency.p99_ms < target.value
+                return None if self.ours.p99_ms is None else self.ours.p99_ms < target.value
             case "mebibytes":
                 peak = max((sample.extra.get("mebibytes", 0) for sample in self.ours.samples), default=0)
                 return peak < target.value if peak else None

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import asyncpg
+from aiokafka.admin import AIOKafkaAdminClient
 
 from bench.speed.cpu import CpuMeter
 from deploy.local.concurrency import together
@@ -65,6 +66,7 @@ class Site:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop(*self._running)
+        await self._delete_topics()
         connection = await asyncpg.connect(self._rig.admin_url)
         try:
             for database in (*self._copies, *self._passwords):
@@ -120,6 +122,15 @@ class Site:
     def cpu_meter(self) -> CpuMeter:
         """Return a meter of the servers' and the site's processes."""
         return CpuMeter(self.processes)
+
+    async def _delete_topics(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka_bootstrap_servers, client_id="bench-site")
+        await admin.start()
+        try:
+            ours = [name for name in await admin.list_topics() if name.startswith(self.topic_prefix)]
+            await admin.delete_topics(ours)
+        finally:
+            await admin.close()
 
     def _database(self, service: str) -> str:
         return f"{self._rig.prefix}{self.name}_{service}".replace("-", "_").replace(".", "_")

@@ -14,14 +14,18 @@ class Scale:
     reservations: int = 15_000
     hot_reservations: int = 15_000
     single_reservations: int = 2_000
+    reads: int = 20_000
+    open_load_seconds: float = 10.0
 
 
 SMALL = Scale(
     repetitions=1,
-    stock_skus=200,
-    stock_events=2_000,
+    stock_skus=100,
+    stock_events=4_000,
     reservation_skus=100,
-    reservations=1_000,
-    hot_reservations=1_000,
-    single_reservations=200,
+    reservations=2_000,
+    hot_reservations=2_000,
+    single_reservations=100,
+    reads=300,
+    open_load_seconds=0.2,
 )

@@ -6,16 +6,24 @@ from random import Random
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from libs.common.events.base import Envelope
-from libs.common.events.inventory import GoodsAdjusted, GoodsPicked, GoodsReceived, WarehouseReport
+from libs.common.events.inventory import (
+    GoodsAdjusted,
+    GoodsPicked,
+    GoodsReceived,
+    StockLevelChanged,
+    WarehouseLevel,
+    WarehouseReport,
+)
 from libs.common.ids import new_id
 
 # Degrees of latitude and longitude by warehouse.
 PLACES: Final = {"AMS": (52.4, 4.9), "BER": (52.5, 13.4), "LYS": (45.8, 4.8), "MAD": (40.4, -3.7)}
 WAREHOUSES: Final = tuple(PLACES)
 UNITS_PER_LEVEL: Final = 1_000_000
-_BEGINNING: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_BEGINNING: Final = datetime(2025, 1, 1, tzinfo=UTC)
 _SOURCE: Final = "bench"
 
 _ADD_WAREHOUSES: Final = """
@@ -103,3 +111,27 @@ def _movement(envelope: Envelope) -> Movement:
         case other:
             raise TypeError(other.type)
     return kind, sku, warehouse, units, event.occurred_at, event.sequence or 0
+
+
+def announced_levels(sku_count: int) -> Iterator[Envelope]:
+    """Yield what the service would have published about the stock that `stock_up` puts there."""
+    levels = [WarehouseLevel(warehouse=code, on_hand=UNITS_PER_LEVEL, reserved=0) for code in WAREHOUSES]
+    for sku in skus(sku_count):
+        event = StockLevelChanged(sku=sku, levels=levels)
+        yield Envelope(id=new_id(), event=event, time=_BEGINNING, source="inventory", aggregate_version=1)
+
+
+def posted(envelope: Envelope) -> bytes:
+    """Return a report as a warehouse posts it."""
+    event = envelope.event
+    return msgspec.json.encode({"type": event.type, "id": envelope.id, **msgspec.structs.asdict(event)})
+
+
+def arrivals(count: int, *, sku_count: int) -> Iterator[bytes]:
+    """Yield reports of one unit that arrived at the first warehouse, of one SKU after the other."""
+    names = skus(sku_count)
+    for number in range(count):
+        event = GoodsReceived(
+            sku=names[number % sku_count], warehouse=WAREHOUSES[0], occurred_at=_BEGINNING, quantity=1
+        )
+        yield posted(Envelope(id=new_id(), event=event, time=_BEGINNING, source=_SOURCE))

@@ -35,15 +35,14 @@ def figures_table(rows: Sequence[Row]) -> Table:
 
 def cells(row: Row) -> list[str]:
     """Return the texts of a figure's line."""
-    latency = row.ours.middle.latency
     return [
         row.title,
         f"{row.ours.rate:,.0f}/s",
         f"{row.limit.rate:,.0f}/s\n{row.limit.name}" if row.limit else "-",
         _ratio(row.ratio),
         "\n".join(_requirement(row, target) for target in row.targets) or "-",
-        f"{latency.p50_ms:.1f}" if latency else "-",
-        f"{latency.p99_ms:.1f}" if latency else "-",
+        _milliseconds(row.ours.p50_ms),
+        _milliseconds(row.ours.p99_ms),
         "\n".join(filter(None, (_cpu("ours", row.ours), _cpu("limit", row.limit) if row.limit else ""))),
         _ratio(row.cpu_ratio),
     ]
@@ -66,6 +65,10 @@ def _ratio(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"  # noqa: PLR2004 - three digits are enough
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _cpu(name: str, series: Series) -> str:
