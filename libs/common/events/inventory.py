@@ -110,6 +110,7 @@ class TransferReceived(WarehouseReport, frozen=True, kw_only=True):
 
 
 class _FacilityState(Event, frozen=True, kw_only=True):
+    # `kind` is warehouse or store. Orders are sent from where `ships_orders`, and collected at a collection point.
     topic: ClassVar[Topic] = INVENTORY_FACILITY
 
     warehouse: str
@@ -118,6 +119,9 @@ class _FacilityState(Event, frozen=True, kw_only=True):
     latitude: float
     longitude: float
     is_active: bool = True
+    kind: str = "warehouse"
+    ships_orders: bool = True
+    is_collection_point: bool = False
 
 
 class WarehouseRegistered(_FacilityState, frozen=True, kw_only=True):
@@ -156,7 +160,11 @@ class StockBackordered(_ReservationEvent, frozen=True, kw_only=True):
 
 
 class StockRejected(_ReservationEvent, frozen=True, kw_only=True):
-    """Nothing was reserved and nothing waits; `reason` is `insufficient-stock`, `unknown-sku` or `backorder-limit`."""
+    """
+    Nothing was reserved and nothing waits.
+
+    `reason` is `insufficient-stock`, `unknown-sku`, `backorder-limit` or `unknown-collection-point`.
+    """
 
     type: ClassVar[str] = "stock.rejected"
 

@@ -50,7 +50,8 @@ class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
     The order passed review: this asks inventory to reserve its stock.
 
     `lines` are whole quantities by SKU; `on_shortage` is `backorder` or `refuse`; `is_split_allowed` says
-    whether several warehouses may share the order.
+    whether several warehouses may share the order. One that the customer collects is served by the store
+    `collect_at` alone, a warehouse's code.
     """
 
     type: ClassVar[str] = "order.approved"
@@ -62,6 +63,7 @@ class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
     destination: Destination
     on_shortage: str = "backorder"
     is_split_allowed: bool = True
+    collect_at: str | None = None
 
 
 class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):
@@ -74,7 +76,11 @@ class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderConfirmed(_OrderEvent, frozen=True, kw_only=True):
-    """Stock is held and payment authorised: this asks logistics to ship the allocations."""
+    """
+    Stock is held and payment authorised: this asks logistics to ship the allocations.
+
+    Those of the store `collect_at`, if there is one, are not sent: the customer collects them there.
+    """
 
     type: ClassVar[str] = "order.confirmed"
 
@@ -85,6 +91,7 @@ class OrderConfirmed(_OrderEvent, frozen=True, kw_only=True):
     total_minor: int
     allocations: list[Allocation]
     destination: Destination
+    collect_at: str | None = None
 
 
 class OrderRefused(_OrderEvent, frozen=True, kw_only=True):

@@ -28,6 +28,9 @@ class PutWarehouse(BaseModel):
         default=PRIORITY_DEFAULT, ge=0, le=10_000, description="Of two equally near, the smaller serves first."
     )
     is_active: bool = Field(default=True, description="Whether stock here is promised to orders.")
+    kind: Literal["warehouse", "store"] = "warehouse"
+    ships_orders: bool = Field(default=True, description="Whether orders are sent from here.")
+    is_collection_point: bool = Field(default=False, description="Whether customers collect orders here.")
 
 
 class WarehouseResponse(BaseModel):
@@ -41,6 +44,9 @@ class WarehouseResponse(BaseModel):
     longitude: float
     priority: int
     is_active: bool
+    kind: Literal["warehouse", "store"]
+    ships_orders: bool
+    is_collection_point: bool
 
 
 class StockEventResponse(BaseModel):

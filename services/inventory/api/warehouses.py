@@ -12,7 +12,7 @@ from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCu
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE, PutWarehouse, WarehouseResponse
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX
-from services.inventory.domain.warehouses import Warehouse, WarehouseNotFound
+from services.inventory.domain.warehouses import Warehouse, WarehouseKind, WarehouseNotFound
 from services.inventory.handlers.warehouses import put_warehouse
 
 WarehouseCode = Annotated[str, Path(pattern=WAREHOUSE_CODE, max_length=CODE_CHARACTERS_MAX)]
@@ -30,7 +30,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
     )
     async def put(warehouse: WarehouseCode, body: PutWarehouse, response: Response) -> WarehouseResponse:
         """Register a warehouse, or change it; saying the same again changes nothing."""
-        wanted = Warehouse(code=warehouse, **body.model_dump())
+        wanted = Warehouse(code=warehouse, **body.model_dump() | {"kind": WarehouseKind(body.kind)})
 
         async def work(transaction: Transaction) -> tuple[Warehouse, bool]:
             return await put_warehouse(wanted, tools=tools_of(transaction))
@@ -78,4 +78,7 @@ def _response(warehouse: Warehouse) -> WarehouseResponse:
         longitude=warehouse.longitude,
         priority=warehouse.priority,
         is_active=warehouse.is_active,
+        kind=warehouse.kind.value,
+        ships_orders=warehouse.ships_orders,
+        is_collection_point=warehouse.is_collection_point,
     )

@@ -10,15 +10,21 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from libs.common.events.shapes import Destination, Shortage
+from libs.common.events.shapes import Shortage
 from services.inventory.domain.allocation import DEFAULT_POLICY, Choice, allocate, shortages
 from services.inventory.domain.backlog import Backlog
 from services.inventory.domain.reservations import Reservation, Terms
 from services.inventory.domain.stock import Stock
 from services.inventory.domain.strategies import NO_DEMAND, AllocationPolicy, DailyDemand, Free
-from services.inventory.domain.warehouses import RankedWarehouse, Warehouse, rank
+from services.inventory.domain.warehouses import (
+    RankedWarehouse,
+    Warehouse,
+    is_collection_point,
+    only_at,
+    rank,
+)
 
-_Place = tuple[str, float | None, float | None]
+_Place = tuple[str | None, str, float | None, float | None]
 
 
 class QueuePlace(NamedTuple):
@@ -37,7 +43,7 @@ class Verdict:
     What the stock allows for one order.
 
     `shortages` are empty if `choice` has allocations; `unknown_skus` are those that never had any stock. An order
-    that `is_over_limit` must not begin to wait.
+    that `is_over_limit` must not begin to wait, and one that is not `is_collectable` would wait for nothing.
     """
 
     reservation: Reservation
@@ -45,6 +51,7 @@ class Verdict:
     shortages: tuple[Shortage, ...] = ()
     unknown_skus: tuple[str, ...] = ()
     is_over_limit: bool = False
+    is_collectable: bool = True
 
 
 @dataclass(slots=True)
@@ -65,12 +72,12 @@ class Allocator:
     def shortages_of(self, reservation: Reservation) -> tuple[Shortage, ...]:
         """Return what a reservation waits for and the stock does not have now."""
         wanted = reservation.wanted
-        return shortages(wanted, self._free(wanted), self._ranking(terms_of(reservation).destination))
+        return shortages(wanted, self._free(wanted), self._ranking(terms_of(reservation)))
 
     def _serve(self, reservation: Reservation) -> Verdict:
         wanted = reservation.wanted
         terms = terms_of(reservation)
-        ranking = self._ranking(terms.destination)
+        ranking = self._ranking(terms)
         free = self._free(wanted)
         choice = allocate(
             wanted,
@@ -93,7 +100,9 @@ class Allocator:
     def _pass_over(self, reservation: Reservation, choice: Choice, missing: tuple[Shortage, ...]) -> Verdict:
         wanted = reservation.wanted
         is_newcomer = reservation.order_id in self.backlog.newcomers
-        may_wait = terms_of(reservation).on_shortage != "refuse"
+        terms = terms_of(reservation)
+        is_collectable = terms.collect_at is None or is_collection_point(self.warehouses, terms.collect_at)
+        may_wait = is_collectable and terms.on_shortage != "refuse"
         is_over_limit = is_newcomer and may_wait and self.backlog.is_full(wanted, missing, self.stock)
         if may_wait and not is_over_limit:
             self.backlog.add(wanted, place_of(reservation))
@@ -103,16 +112,22 @@ class Allocator:
             shortages=missing,
             unknown_skus=tuple(sku for sku in wanted if not self.stock.items[sku].levels),
             is_over_limit=is_over_limit,
+            is_collectable=is_collectable,
         )
 
     def _free(self, wanted: Mapping[str, int]) -> Free:
         return {sku: {code: level.available for code, level in self.stock.items[sku].levels.items()} for sku in wanted}
 
-    def _ranking(self, destination: Destination) -> Sequence[RankedWarehouse]:
-        place = (destination.country, destination.latitude, destination.longitude)
+    def _ranking(self, terms: Terms) -> Sequence[RankedWarehouse]:
+        destination = terms.destination
+        place = (terms.collect_at, destination.country, destination.latitude, destination.longitude)
         ranking = self._rankings.get(place)
         if ranking is None:
-            ranking = self._rankings[place] = rank(self.warehouses, destination)
+            if terms.collect_at is None:
+                ranking = rank(self.warehouses, destination)
+            else:
+                ranking = only_at(self.warehouses, terms.collect_at)
+            self._rankings[place] = ranking
         return ranking
 
 

@@ -53,7 +53,8 @@ class Terms:
     """
     What the order asked for besides its units; `approved_at` is its place in the queue.
 
-    `channel` is where it was placed; orders from before channels were kept have none.
+    `channel` is where it was placed; orders from before channels were kept have none. An order that is collected
+    is served by the store `collect_at` alone.
     """
 
     approved_at: datetime
@@ -61,6 +62,7 @@ class Terms:
     on_shortage: OnShortage = "backorder"
     is_split_allowed: bool = True
     channel: str | None = None
+    collect_at: str | None = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

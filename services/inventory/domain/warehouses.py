@@ -90,13 +90,18 @@ def rank(warehouses: Iterable[Warehouse], destination: Destination) -> Sequence[
     return tuple(one for _, one in ranked)
 
 
-def collection_point(warehouses: Iterable[Warehouse], code: str) -> Sequence[RankedWarehouse]:
-    """Return the one warehouse that can serve what is collected there: nothing if it is closed or none."""
+def only_at(warehouses: Iterable[Warehouse], code: str) -> Sequence[RankedWarehouse]:
+    """Return the one warehouse that can serve what is collected there; none while it is closed."""
     return tuple(
         RankedWarehouse(one.code, 0.0, one.priority)
         for one in warehouses
         if one.code == code and one.is_active and one.is_collection_point
     )
+
+
+def is_collection_point(warehouses: Iterable[Warehouse], code: str) -> bool:
+    """Tell whether orders are collected at `code` at all, be it closed or not."""
+    return any(one.code == code and one.is_collection_point for one in warehouses)
 
 
 def distance_km(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:

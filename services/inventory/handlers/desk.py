@@ -192,7 +192,8 @@ class Desk:
             if reservation.order_id not in self._newcomers:
                 # It has been announced that the order waits; it goes on waiting.
                 return
-            if verdict.is_over_limit or terms_of(reservation).on_shortage == "refuse":
+            is_refused = verdict.is_over_limit or not verdict.is_collectable
+            if is_refused or terms_of(reservation).on_shortage == "refuse":
                 reservation.reject()
         decision = explanations.decision_of(verdict, wanted, self.now)
         self.tools.decisions.add(decision)

@@ -22,6 +22,16 @@ _REASONS: Final = {
 def decision_of(verdict: Verdict, wanted: Mapping[str, int], decided_at: datetime) -> Decision:
     """Explain what was chosen for an order that wanted `wanted`."""
     terms = terms_of(verdict.reservation)
+    inputs = {
+        "country": terms.destination.country,
+        "units": sum(wanted.values()),
+        "skus": len(wanted),
+        "is_split_allowed": terms.is_split_allowed,
+        "on_shortage": terms.on_shortage,
+        "shortages": _shown(verdict.shortages),
+    }
+    if terms.collect_at is not None:
+        inputs["collect_at"] = terms.collect_at
     return Decision(
         decision="allocate-stock",
         subject=f"order:{verdict.reservation.order_id}",
@@ -30,14 +40,7 @@ def decision_of(verdict: Verdict, wanted: Mapping[str, int], decided_at: datetim
         rule=verdict.choice.rule,
         decided_at=decided_at,
         alternatives=[_alternative(option) for option in verdict.choice.options],
-        inputs={
-            "country": terms.destination.country,
-            "units": sum(wanted.values()),
-            "skus": len(wanted),
-            "is_split_allowed": terms.is_split_allowed,
-            "on_shortage": terms.on_shortage,
-            "shortages": _shown(verdict.shortages),
-        },
+        inputs=inputs,
     )
 
 
@@ -67,6 +70,8 @@ def rejected(verdict: Verdict) -> StockRejected:
 def _why_rejected(verdict: Verdict) -> str:
     if verdict.is_over_limit:
         return "backorder-limit"
+    if not verdict.is_collectable:
+        return "unknown-collection-point"
     return "unknown-sku" if verdict.unknown_skus else "insufficient-stock"
 
 
@@ -84,8 +89,12 @@ def _reason(verdict: Verdict, skus_wanted: int) -> str:
     if verdict.is_over_limit:
         return "It is short, and as many units as may be are waited for already."
     choice = verdict.choice
+    if not verdict.is_collectable:
+        return "Nothing can be collected where the order says."
     if choice.allocations is None:
         return f"{len(verdict.shortages)} of {skus_wanted} SKUs are short."
+    if terms_of(verdict.reservation).collect_at is not None:
+        return "The customer collects it there."
     return _REASONS[choice.strategy]
 
 

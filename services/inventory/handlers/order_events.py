@@ -90,6 +90,7 @@ def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
                 on_shortage=on_shortage,
                 is_split_allowed=event.is_split_allowed,
                 channel=event.channel,
+                collect_at=event.collect_at,
             ),
             wanted=wanted,
             is_new=True,

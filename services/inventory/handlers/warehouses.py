@@ -28,9 +28,22 @@ async def put_warehouse(wanted: Warehouse, *, tools: Tools) -> tuple[Warehouse, 
         latitude=saved.latitude,
         longitude=saved.longitude,
         is_active=saved.is_active,
+        kind=saved.kind,
+        ships_orders=saved.ships_orders,
+        is_collection_point=saved.is_collection_point,
     )
     tools.outbox.add(event, aggregate_version=saved.version)
-    if saved.is_active and not (known and known.is_active):
+    if _serves_more(saved, known):
         skus = await tools.warehouses.skus_waited_for(saved.code)
         await tools.reservations.add_revisits([Revisit(sku=sku, after=FRONT) for sku in skus])
     return saved, known is None
+
+
+def _serves_more(saved: Warehouse, known: Warehouse | None) -> bool:
+    if not saved.is_active:
+        return False
+    if known is None or not known.is_active:
+        return True
+    return (saved.ships_orders and not known.ships_orders) or (
+        saved.is_collection_point and not known.is_collection_point
+    )

@@ -20,7 +20,8 @@ UNION
 SELECT sku FROM backorder_lines WHERE order_id = ANY($1::uuid[])
 """
 _LOAD: Final = """
-SELECT order_id, status, version, approved_at, on_shortage, is_split_allowed, country, latitude, longitude, channel
+SELECT order_id, status, version, approved_at, on_shortage, is_split_allowed, country, latitude, longitude, channel,
+       collect_at
 FROM reservations WHERE order_id = ANY($1::uuid[])
 """
 _LOAD_LINES: Final = """
@@ -96,6 +97,7 @@ _HEAD_COLUMNS: Final = (
     "latitude",
     "longitude",
     "channel",
+    "collect_at",
     "changed_at",
 )
 _LINE_COLUMNS: Final = ("order_id", "sku", "warehouse", "quantity", "committed_quantity")
@@ -256,7 +258,7 @@ async def _add_wanted(driver: asyncpg.Connection, changed: list[Reservation]) ->
 def _head(one: Reservation, changed_at: datetime) -> tuple[object, ...]:
     terms = one.terms
     if terms is None:
-        return (one.order_id, one.status, one.version, None, None, None, None, None, None, None, changed_at)
+        return (one.order_id, one.status, one.version, None, None, None, None, None, None, None, None, changed_at)
     place = terms.destination
     return (
         one.order_id,
@@ -269,6 +271,7 @@ def _head(one: Reservation, changed_at: datetime) -> tuple[object, ...]:
         place.latitude,
         place.longitude,
         terms.channel,
+        terms.collect_at,
         changed_at,
     )
 
@@ -282,6 +285,7 @@ def _reservation(row: asyncpg.Record) -> Reservation:
             on_shortage=row["on_shortage"],
             is_split_allowed=row["is_split_allowed"],
             channel=row["channel"],
+            collect_at=row["collect_at"],
         )
     return Reservation(
         order_id=row["order_id"],

@@ -31,6 +31,7 @@ from libs.common.outbox.tables import declare_outbox
 from services.inventory.domain.counts import CountStatus
 from services.inventory.domain.reservations import ReservationStatus
 from services.inventory.domain.stock import MovementKind
+from services.inventory.domain.warehouses import WarehouseKind
 from services.inventory.handlers.audit import Book, Look
 
 metadata = new_metadata()
@@ -60,7 +61,11 @@ warehouses = Table(
     Column("priority", Integer, nullable=False),
     Column("is_active", Boolean, nullable=False),
     Column("changed_at", _TIME, nullable=False),
+    Column("kind", Text, nullable=False, server_default=text("'warehouse'")),
+    Column("ships_orders", Boolean, nullable=False, server_default=text("true")),
+    Column("is_collection_point", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="coordinates"),
+    CheckConstraint(_one_of("kind", WarehouseKind), name="kind"),
 )
 
 # One row per SKU: what a transaction locks before it touches anything of that SKU.
@@ -270,6 +275,8 @@ reservations = Table(
     Column("longitude", Double),
     # None for orders from before it was kept.
     Column("channel", Text),
+    # The store where the customer collects the order.
+    Column("collect_at", _CODE),
     Column("changed_at", _TIME, nullable=False),
     CheckConstraint(_one_of("status", ReservationStatus), name="status"),
     CheckConstraint("on_shortage IN ('backorder', 'refuse')", name="on_shortage"),

@@ -14,7 +14,7 @@ from services.inventory.handlers.queries import (
     StockView,
 )
 from services.inventory.storage.stock import policy_of
-from services.inventory.storage.warehouses import warehouse_of
+from services.inventory.storage.warehouses import WAREHOUSE_COLUMNS, warehouse_of
 
 # One statement, and with it one snapshot: a version never stands beside levels of another one.
 _STOCK: Final = """
@@ -48,13 +48,10 @@ FROM reservations LEFT JOIN (
 ) AS parts USING (order_id)
 WHERE order_id = $1 ORDER BY sku, warehouse
 """
-_WAREHOUSES: Final = """
-SELECT code, version, name, country, latitude, longitude, priority, is_active
-FROM warehouses WHERE code > $1 ORDER BY code LIMIT $2
-"""
-_WAREHOUSE: Final = """
-SELECT code, version, name, country, latitude, longitude, priority, is_active FROM warehouses WHERE code = $1
-"""
+_WAREHOUSES: Final = f"""
+SELECT {WAREHOUSE_COLUMNS} FROM warehouses WHERE code > $1 ORDER BY code LIMIT $2
+"""  # noqa: S608 - constants only
+_WAREHOUSE: Final = f"SELECT {WAREHOUSE_COLUMNS} FROM warehouses WHERE code = $1"  # noqa: S608
 
 
 class PostgresInventoryViews:

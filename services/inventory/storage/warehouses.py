@@ -6,16 +6,19 @@ from typing import Final
 import asyncpg
 
 from libs.common.db import Transaction
-from services.inventory.domain.warehouses import Warehouse
+from services.inventory.domain.warehouses import Warehouse, WarehouseKind
 from services.inventory.storage.stock import WAREHOUSES_LOCK
 
-_COLUMNS: Final = "code, version, name, country, latitude, longitude, priority, is_active"
-_ALL: Final = f"SELECT {_COLUMNS} FROM warehouses ORDER BY code"  # noqa: S608 - constants only
-_ONE: Final = f"SELECT {_COLUMNS} FROM warehouses WHERE code = $1"  # noqa: S608
+WAREHOUSE_COLUMNS: Final = (
+    "code, version, name, country, latitude, longitude, priority, is_active, kind, ships_orders, is_collection_point"
+)
+_ALL: Final = f"SELECT {WAREHOUSE_COLUMNS} FROM warehouses ORDER BY code"  # noqa: S608 - constants only
+_ONE: Final = f"SELECT {WAREHOUSE_COLUMNS} FROM warehouses WHERE code = $1"  # noqa: S608
 _LOCK: Final = f"SELECT pg_advisory_xact_lock({WAREHOUSES_LOCK})"
 _SAVE: Final = """
-INSERT INTO warehouses (code, version, name, country, latitude, longitude, priority, is_active, changed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO warehouses (code, version, name, country, latitude, longitude, priority, is_active, changed_at,
+                        kind, ships_orders, is_collection_point)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (code) DO UPDATE SET
     version = excluded.version,
     name = excluded.name,
@@ -24,7 +27,10 @@ ON CONFLICT (code) DO UPDATE SET
     longitude = excluded.longitude,
     priority = excluded.priority,
     is_active = excluded.is_active,
-    changed_at = excluded.changed_at
+    changed_at = excluded.changed_at,
+    kind = excluded.kind,
+    ships_orders = excluded.ships_orders,
+    is_collection_point = excluded.is_collection_point
 """
 _WAITED_FOR: Final = """
 SELECT sku FROM stock_levels
@@ -66,6 +72,9 @@ class PostgresWarehouses:
             warehouse.priority,
             warehouse.is_active,
             changed_at,
+            warehouse.kind,
+            warehouse.ships_orders,
+            warehouse.is_collection_point,
         )
 
     async def skus_waited_for(self, code: str) -> list[str]:
@@ -76,4 +85,5 @@ class PostgresWarehouses:
 
 def warehouse_of(row: asyncpg.Record) -> Warehouse:
     """Read a warehouse from a row of its columns."""
-    return Warehouse(**dict(row))
+    columns = dict(row)
+    return Warehouse(kind=WarehouseKind(columns.pop("kind")), **columns)

@@ -10,6 +10,9 @@ from typing import Final
 # Carriers promise a day, not an hour: an estimate is the end of that day's round.
 DELIVERED_BY: Final = time(18, 0, tzinfo=UTC)
 
+# Business days that a store has to set aside an order that is collected there.
+COLLECTION_DAYS: Final = 1
+
 _SATURDAY: Final = 5
 _DAYS_PER_WEEK: Final = 7
 _BUSINESS_DAYS_PER_WEEK: Final = 5

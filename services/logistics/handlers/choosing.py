@@ -8,6 +8,9 @@ from services.logistics.domain.carriers import RateTable
 from services.logistics.domain.choice import RULE, Choice, Consignment, Offer, Policy, choose_carrier
 
 UNASSIGNED = "unassigned"
+# What the customer fetches in the store: it leaves when the store hands it out, and no carrier is asked or paid.
+COLLECTION = "collection"
+IN_STORE = "in-store"
 
 
 def choose_with_reason(
@@ -46,6 +49,19 @@ def choose_with_reason(
         },
     )
     return choice, decision
+
+
+def collected_with_reason(*, shipment_id: UUID, warehouse: str, units: int, now: datetime) -> Decision:
+    """Write down why a shipment has no carrier: the customer collects it."""
+    return Decision(
+        decision="choose-carrier",
+        subject=f"shipment:{shipment_id}",
+        chosen=f"{COLLECTION}/{IN_STORE}",
+        reason="The customer collects the order in the store.",
+        rule="collection/1",
+        decided_at=now,
+        inputs={"warehouse": warehouse, "units": units},
+    )
 
 
 def _alternative(offer: Offer) -> Alternative:

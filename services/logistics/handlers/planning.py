@@ -25,12 +25,18 @@ from libs.common.events.base import Envelope
 from libs.common.events.logistics import ShipmentCancelled, ShipmentPlanned
 from libs.common.events.orders import OrderCancellationRequested, OrderConfirmed
 from libs.common.events.shapes import SkuQuantity
-from services.logistics.domain.calendar import ready_at
+from services.logistics.domain.calendar import COLLECTION_DAYS, add_business_days, delivery_time, ready_at
 from services.logistics.domain.carriers import RateTable
 from services.logistics.domain.choice import Consignment, Policy
 from services.logistics.domain.geography import Site, coordinates_of
 from services.logistics.domain.shipment import Line, Shipment, Status, shipment_id
-from services.logistics.handlers.choosing import UNASSIGNED, choose_with_reason
+from services.logistics.handlers.choosing import (
+    COLLECTION,
+    IN_STORE,
+    UNASSIGNED,
+    choose_with_reason,
+    collected_with_reason,
+)
 from services.logistics.handlers.ports import Desk
 from services.logistics.handlers.working_set import WorkingSet
 
@@ -122,7 +128,8 @@ class _Planner:
             raise NothingToShip("A confirmed order must have allocations.", field="allocations")
         for warehouse, counted in sorted(lines_by_warehouse.items()):
             lines = [Line(sku=sku, quantity=quantity) for sku, quantity in counted.items()]
-            shipment, decision = self._plan_one(order, warehouse, lines)
+            plan_one = self._plan_collection if warehouse == order.collect_at else self._plan_one
+            shipment, decision = plan_one(order, warehouse, lines)
             self.decided.append((shipment, decision))
             working_set.add(shipment, _planned(shipment), cause=cause)
 
@@ -163,6 +170,37 @@ class _Planner:
             ready_at=consignment.ready_at,
             promised_at=choice.promised_at,
             estimated_delivery_at=offer.estimated_delivery_at if offer else choice.promised_at,
+        )
+        return shipment, decision
+
+    def _plan_collection(
+        self, order: OrderConfirmed, warehouse: str, lines: Sequence[Line]
+    ) -> tuple[Shipment, Decision]:
+        origin = self.sites.get(warehouse)
+        own_id = shipment_id(order.order_id, warehouse)
+        ready = ready_at(placed_at=order.placed_at, confirmed_at=order.confirmed_at)
+        decision = collected_with_reason(
+            shipment_id=own_id, warehouse=warehouse, units=sum(line.quantity for line in lines), now=self.now
+        )
+        # To be picked by the end of the next business day: the store's own people do it, beside their customers.
+        promised_at = delivery_time(add_business_days(ready.date(), COLLECTION_DAYS))
+        shipment = Shipment(
+            id=own_id,
+            order_id=order.order_id,
+            warehouse=warehouse,
+            origin=origin,
+            destination=origin or Site(order.destination.country.upper(), None),
+            lines=lines,
+            carrier=COLLECTION,
+            carrier_service=IN_STORE,
+            cost_minor=0,
+            currency=order.currency,
+            transit_days=0,
+            decision_id=decision.id,
+            planned_at=self.now,
+            ready_at=ready,
+            promised_at=promised_at,
+            estimated_delivery_at=promised_at,
         )
         return shipment, decision
 

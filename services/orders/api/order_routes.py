@@ -218,6 +218,7 @@ def _new_order(
         is_split_allowed=body.is_split_allowed,
         correlation_id=current_correlation_id() or str(order_id),
         traceparent=current_traceparent(),
+        collect_at=body.collect_at,
     )
     address = Address(
         name=ship_to.name,

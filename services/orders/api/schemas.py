@@ -20,6 +20,7 @@ _CODE = r"^[^\x00-\x1f\x7f]+$"
 Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=_CODE, examples=["CRUNCHY-ARMCHAIR"])]
 Quantity = Annotated[int, Field(ge=1, le=_QUANTITY_MAX, strict=True)]
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=_CODE)]
+StoreCode = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Reason = Annotated[
     str,
     Field(min_length=1, max_length=200, pattern=_CODE, description="A short reason; it is published, so no names."),
@@ -81,6 +82,7 @@ class PlaceOrderRequest(_Request):
     placed_at: AwareDatetime | None = Field(default=None, description="Now, unless the order is imported.")
     on_shortage: Literal["backorder", "refuse"] = "backorder"
     is_split_allowed: bool = True
+    collect_at: StoreCode | None = Field(default=None, description="The store where the customer collects the order.")
 
 
 class CancellationRequest(_Request):

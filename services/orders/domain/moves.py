@@ -57,6 +57,7 @@ def pass_review(draft: Draft, _message: on.ReviewPassed) -> None:
             destination=facts.destination,
             on_shortage=facts.on_shortage,
             is_split_allowed=facts.is_split_allowed,
+            collect_at=facts.collect_at,
         )
     )
     draft.enter(OrderStatus.APPROVED)
@@ -328,6 +329,7 @@ def _confirm(draft: Draft) -> None:
             total_minor=facts.total_minor,
             allocations=list(state.allocations),
             destination=facts.destination,
+            collect_at=facts.collect_at,
         )
     )
     draft.enter(OrderStatus.CONFIRMED)

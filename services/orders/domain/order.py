@@ -146,6 +146,8 @@ class OrderFacts:
     correlation_id: str
     # The trace of the request that placed it, which those go on in too.
     traceparent: str | None = None
+    # The store where the customer collects it; sent otherwise.
+    collect_at: str | None = None
 
     def business_time(self, now: datetime) -> datetime:
         """Return `now` in the time the order was placed in: replayed orders live in the past."""

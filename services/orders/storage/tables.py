@@ -78,6 +78,8 @@ orders = Table(
     Column("placed_at", DateTime(timezone=True), nullable=False),
     Column("received_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    # The store where the customer collects it.
+    Column("collect_at", Text),
     CheckConstraint(_one_of("status", OrderStatus), name="status"),
     CheckConstraint("total_minor >= 0", name="total"),
     CheckConstraint("on_shortage IN ('backorder', 'refuse')", name="on_shortage"),

@@ -152,6 +152,14 @@ class TestWarehouses:
         ]
         assert (await client.get("/v1/warehouses/LEEDS-2")).json() == changed.json()
 
+    async def test_can_be_stores(self, client: httpx.AsyncClient) -> None:
+        store = {"kind": "store", "ships_orders": False, "is_collection_point": True}
+
+        answer = await client.put("/v1/warehouses/SOHO", json=LONDON | store)
+
+        assert store.items() <= answer.json().items()
+        assert (await client.get("/v1/warehouses/SOHO")).json() == answer.json()
+
     async def test_are_listed_by_pages(self, client: httpx.AsyncClient) -> None:
         first = (await client.get("/v1/warehouses", params={"limit": 3})).json()
         rest = (await client.get("/v1/warehouses", params={"limit": 3, "cursor": first["next_cursor"]})).json()
@@ -162,7 +170,13 @@ class TestWarehouses:
 
     @pytest.mark.parametrize(
         ("changes", "field"),
-        [({"latitude": 91}, "latitude"), ({"country": "gb"}, "country"), ({"name": ""}, "name"), ({"x": 1}, "x")],
+        [
+            ({"latitude": 91}, "latitude"),
+            ({"country": "gb"}, "country"),
+            ({"name": ""}, "name"),
+            ({"x": 1}, "x"),
+            ({"kind": "kiosk"}, "kind"),
+        ],
     )
     async def test_that_cannot_be_are_refused_by_name(
         self, client: httpx.AsyncClient, changes: dict[str, Any], field: str

@@ -13,9 +13,10 @@ from services.logistics.domain.shipment import (
     ShipmentAlreadyCancelled,
     ShipmentAlreadyDispatched,
     Status,
+    Step,
     shipment_id,
 )
-from services.logistics.handlers.movements import Moved
+from services.logistics.handlers.movements import Moved, Movement
 from services.logistics.handlers.planning import NothingToShip
 from tests.integration.logistics.world import (
     LONDON,
@@ -54,6 +55,29 @@ class TestPlanning:
         assert (event.carrier, event.carrier_service, event.cost_minor) == ("example-post", "tracked", 333)
         # Tuesday morning plus three business days.
         assert event.estimated_delivery_at == datetime(2026, 6, 5, 18, tzinfo=UTC)
+
+    async def test_sends_nobody_for_what_is_collected(self, world: World) -> None:
+        order = a_confirmation(("LON", "CRUNCHY-ARMCHAIR", 2), collect_at="LON")
+
+        await world.handle(LONDON, order)
+
+        [event] = planned(await world.published())
+        assert (event.carrier, event.carrier_service, event.cost_minor) == ("collection", "in-store", 0)
+        # Tuesday morning, and the store has until the end of Wednesday to set it aside.
+        assert event.estimated_delivery_at == datetime(2026, 6, 3, 18, tzinfo=UTC)
+        [shipment] = await world.shipments(order.order_id)
+        assert shipment.destination == shipment.origin
+
+    async def test_follows_what_is_collected_to_the_customers_hands(self, world: World) -> None:
+        shipment_id = await world.plan(a_confirmation(collect_at="LON"))
+
+        await world.dispatch(shipment_id)
+        await world.move(Movement(shipment_id=shipment_id, step=Step.DELIVERED))
+
+        assert (await world.shipment(shipment_id)).shipment.status is Status.DELIVERED
+        [dispatched] = await world.published(ShipmentDispatched)
+        assert isinstance(dispatched.event, ShipmentDispatched)
+        assert dispatched.event.tracking_number.startswith("COLLECTION-")
 
     async def test_takes_the_fastest_for_a_far_order(self, world: World) -> None:
         await world.handle(LONDON, a_confirmation(destination=SYDNEY))

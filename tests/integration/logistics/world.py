@@ -38,6 +38,7 @@ def a_confirmation(
     order_id: UUID | None = None,
     destination: Destination = GLASGOW,
     at: datetime = MORNING,
+    collect_at: str | None = None,
 ) -> OrderConfirmed:
     return OrderConfirmed(
         order_id=order_id or uuid4(),
@@ -51,6 +52,7 @@ def a_confirmation(
             for warehouse, sku, quantity in allocations or (("LON", "CRUNCHY-ARMCHAIR", 2),)
         ],
         destination=destination,
+        collect_at=collect_at,
     )
 
 

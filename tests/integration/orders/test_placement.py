@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from libs.common.events.orders import OrderApproved, OrderPlaced
+from libs.common.events.orders import OrderApproved, OrderConfirmed, OrderPlaced
 from libs.common.events.shapes import Destination, SkuQuantity
 from tests.integration.orders.shop import TOTAL_MINOR, Shop, an_order, key
 from tests.support.eventually import eventually
@@ -40,6 +40,17 @@ class TestPlacing:
         assert [placed.aggregate_version, approved.aggregate_version] == [1, 2]
         assert await shop.count("SELECT count(*) FROM outbox_events WHERE value LIKE '%Shopper%'::bytea") == 0
         assert await shop.count("SELECT count(*) FROM order_addresses WHERE address->>'name' = 'Ann Shopper'") == 1
+
+    async def test_passes_on_where_the_customer_collects(self, shop: Shop) -> None:
+        order_id = await shop.place(collect_at="SOHO")
+        await shop.confirm(order_id)
+
+        collected = [
+            (one.event.type, one.event.collect_at)
+            for one in await shop.published()
+            if isinstance(one.event, OrderApproved | OrderConfirmed)
+        ]
+        assert collected == [("order.approved", "SOHO"), ("order.confirmed", "SOHO")]
 
     async def test_continues_the_trace_of_the_request(self, shop: Shop) -> None:
         headers = {
@@ -83,6 +94,7 @@ class TestPlacing:
             pytest.param({"placed_at": "2026-03-04T09:00:00Z"}, "placed_at", id="two days ahead"),
             pytest.param({"placed_at": "1970-01-01T00:00:00Z"}, "placed_at", id="long ago"),
             pytest.param({"placed_at": "2026-03-02T09:00:00"}, "placed_at", id="no time zone"),
+            pytest.param({"collect_at": "SO\x00HO"}, "collect_at", id="no store"),
             pytest.param({"gift_wrap": True}, "gift_wrap", id="unknown field"),
             pytest.param(
                 {"lines": [{"sku": "A", "quantity": 1_000_000, "unit_price_minor": 10**12}]}, "lines", id="too much"

@@ -83,6 +83,7 @@ def approved(
     on_shortage: str = "backorder",
     is_split_allowed: bool = True,
     channel: str = "web",
+    collect_at: str | None = None,
 ) -> OrderApproved:
     """Return the request to reserve `lines` (one armchair if there are none)."""
     return OrderApproved(
@@ -94,6 +95,7 @@ def approved(
         destination=to,
         on_shortage=on_shortage,
         is_split_allowed=is_split_allowed,
+        collect_at=collect_at,
     )
 
 
