@@ -55,10 +55,12 @@ from services.inventory.domain.strategies import AllocationPolicy, ShippingCost,
 from services.inventory.handlers.audit import Auditor, Look, Progress
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
+from services.inventory.handlers.costs import keep_costs
 from services.inventory.handlers.ports import Tools
 from services.inventory.settings import ANY_WAREHOUSE, InventorySettings
 from services.inventory.storage.audit_report import PostgresAuditReports
 from services.inventory.storage.books import PostgresBooks
+from services.inventory.storage.costs import PostgresCosts
 from services.inventory.storage.counts import PostgresCounts
 from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.reservations import PostgresReservations
@@ -306,7 +308,16 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
                 transaction, now=adapters.clock.now(), older_than=settings.idempotency_key_lifetime
             )
 
+    cost_ledger = SettledLedger()
+
+    async def keep_costs_of_changes() -> int:
+        async with adapters.database.transaction() as transaction:
+            await keep_costs(PostgresCosts(transaction, cost_ledger))
+        # Never at once again: costs may be late by seconds, orders may not.
+        return 0
+
     return [
+        PeriodicJob("costs", keep_costs_of_changes, every_seconds=settings.cost_interval_seconds),
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
         PeriodicJob("watch-sequences", watch_sequences, every_seconds=settings.audit_interval_seconds),
         PeriodicJob("watch-counts", watch_counts, every_seconds=_WATCH_COUNTS_SECONDS),

@@ -51,7 +51,8 @@ class InventorySettings(ServiceSettings):
 
     Events whose business time is more than `event_age_years_max` ago are taken for mistakes; a replay of old data
     raises it. The auditor goes over all levels every `audit_interval_seconds`; after each step of its slow round over
-    the whole ledger it rests for `audit_rescan_rest_seconds`.
+    the whole ledger it rests for `audit_rescan_rest_seconds`. Costs of what moved are brought up to date a step every
+    `cost_interval_seconds`.
 
     `allocation_strategy` serves all channels but those that `allocation_strategy_by_channel` names. The costs of
     `allocation_costs` are by warehouse code; those of `*` are for all others.
@@ -68,6 +69,7 @@ class InventorySettings(ServiceSettings):
     event_age_years_max: int = Field(default=10, ge=1, le=100)
     audit_interval_seconds: Seconds = 10.0
     audit_rescan_rest_seconds: Seconds = 1.0
+    cost_interval_seconds: Seconds = 1.0
 
     allocation_strategy: Strategy = "single-source-first"
     allocation_strategy_by_channel: Json[dict[_Name, Strategy]] = Field(default_factory=dict, validate_default=False)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Numeric,
     PrimaryKeyConstraint,
     SmallInteger,
     Table,
@@ -28,6 +29,7 @@ from libs.common.decisions.storage import declare_decisions
 from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
+from services.inventory.domain.classes import AbcClass, XyzClass
 from services.inventory.domain.counts import CountStatus
 from services.inventory.domain.reservations import ReservationStatus
 from services.inventory.domain.stock import MovementKind
@@ -385,4 +387,81 @@ held_counts = Table(
     Index("held_counts_held_at_event_id_idx", "held_at", "event_id"),
     # Finds what a later count overtakes; tiny, because few wait.
     Index("held_counts_pending_idx", "sku", "warehouse", postgresql_where=text("status = 'pending'")),
+)
+
+# SKUs whose costs have to be folded again, from a day on.
+stock_cost_queue = Table(
+    "stock_cost_queue",
+    metadata,
+    Column("sku", _CODE, primary_key=True),
+    Column("since", Date, nullable=False),
+)
+
+# What the fold of a SKU's costs was at the end of a day, to go on from there.
+stock_cost_states = Table(
+    "stock_cost_states",
+    metadata,
+    Column("sku", _CODE, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("is_monthly", Boolean, nullable=False),
+    PrimaryKeyConstraint("sku", "day"),
+)
+
+# A row for each day on which something happened. All but the first two figures are totals since the beginning, so that
+# any period is a difference of two rows. What is on its way between warehouses has '' as its warehouse.
+stock_cost_days = Table(
+    "stock_cost_days",
+    metadata,
+    Column("sku", _CODE, nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("units", BigInteger, nullable=False),
+    Column("uncosted_units", BigInteger, nullable=False),
+    Column("received_units", BigInteger, nullable=False),
+    Column("unpriced_units", BigInteger, nullable=False),
+    Column("sold_units", BigInteger, nullable=False),
+    Column("returned_units", BigInteger, nullable=False),
+    Column("adjusted_units", BigInteger, nullable=False),
+    Column("transferred_units", BigInteger, nullable=False),
+    Column("unit_days", Numeric, nullable=False),
+    Column("empty_days", BigInteger, nullable=False),
+    Column("first_day", Date, nullable=False),
+    Column("last_sold_on", Date),
+    Column("last_received_on", Date),
+    PrimaryKeyConstraint("sku", "warehouse", "day"),
+)
+
+# The amounts of such a day, in every currency that the SKU was ever bought in there.
+stock_cost_values = Table(
+    "stock_cost_values",
+    metadata,
+    Column("sku", _CODE, nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("currency", _CODE, nullable=False),
+    Column("value_minor", Numeric, nullable=False),
+    Column("received_minor", Numeric, nullable=False),
+    Column("sold_minor", Numeric, nullable=False),
+    Column("returned_minor", Numeric, nullable=False),
+    Column("adjusted_minor", Numeric, nullable=False),
+    Column("transferred_minor", Numeric, nullable=False),
+    Column("value_days_minor", Numeric, nullable=False),
+    PrimaryKeyConstraint("sku", "warehouse", "day", "currency"),
+)
+
+# How much each SKU matters and how steady it is, as last computed.
+stock_classes = Table(
+    "stock_classes",
+    metadata,
+    Column("sku", _CODE, primary_key=True),
+    Column("abc", Text, nullable=False),
+    Column("xyz", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("consumption_minor", Numeric, nullable=False),
+    Column("consumption_units", BigInteger, nullable=False),
+    Column("variation", Double),
+    Column("classed_at", _TIME, nullable=False),
+    CheckConstraint(_one_of("abc", AbcClass), name="abc"),
+    CheckConstraint(_one_of("xyz", XyzClass), name="xyz"),
 )
