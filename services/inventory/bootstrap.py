@@ -56,6 +56,7 @@ from services.inventory.handlers.audit import Auditor, Look, Progress
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
 from services.inventory.handlers.costs import keep_costs
+from services.inventory.handlers.lots import block_expired_lots
 from services.inventory.handlers.ports import Tools
 from services.inventory.settings import ANY_WAREHOUSE, InventorySettings
 from services.inventory.storage.audit_report import PostgresAuditReports
@@ -63,6 +64,7 @@ from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.costs import PostgresCosts
 from services.inventory.storage.counts import PostgresCounts
 from services.inventory.storage.ledger_feed import SettledLedger
+from services.inventory.storage.lots import PostgresLots
 from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.sequences import PostgresSequences
 from services.inventory.storage.stock import PostgresStock
@@ -73,6 +75,7 @@ from services.inventory.storage.warehouses import PostgresWarehouses
 NAME: Final = "inventory"
 # How long the rest of a queue waits at most after goods arrived for all of it.
 _QUEUE_SECONDS: Final = 0.5
+_EXPIRY_SECONDS: Final = 30.0
 _WATCH_COUNTS_SECONDS: Final = 30.0
 _PURGE_SECONDS: Final = 3600.0
 # How long after a change was booked it is checked at most.
@@ -100,6 +103,7 @@ class Adapters:
             outbox=OutboxWriter(transaction, source=NAME, clock=self.clock, wake_relay=self.wake_relay),
             decisions=PostgresDecisionLog(transaction),
             counts=PostgresCounts(transaction),
+            lots=PostgresLots(transaction),
             clock=self.clock,
             allocation=self.allocation,
             count_limits=self.count_limits,
@@ -288,6 +292,13 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
                 transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
         return 0 if desk is None else 1
 
+    async def block_expired() -> int:
+        async with adapters.database.transaction() as transaction:
+            desk = await block_expired_lots(adapters.tools_of(transaction))
+            if desk is not None:
+                transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
+        return 0 if desk is None else 1
+
     async def watch_sequences() -> int:
         await show_sequence_gaps(adapters)
         return 0
@@ -320,6 +331,7 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
         PeriodicJob("costs", keep_costs_of_changes, every_seconds=settings.cost_interval_seconds),
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
         PeriodicJob("watch-sequences", watch_sequences, every_seconds=settings.audit_interval_seconds),
+        PeriodicJob("block-expired-lots", block_expired, every_seconds=_EXPIRY_SECONDS),
         PeriodicJob("watch-counts", watch_counts, every_seconds=_WATCH_COUNTS_SECONDS),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),

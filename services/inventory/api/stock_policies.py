@@ -1,4 +1,4 @@
-"""Safety stock and backorder limits over HTTP."""
+"""Safety stock, backorder limits and lots over HTTP."""
 
 from typing import Annotated
 
@@ -10,6 +10,7 @@ from libs.common.http.auth import requires
 from services.inventory import metrics
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE
+from services.inventory.domain.lots import SHELF_LIFE_DAYS_MAX
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX, UNITS_MAX
 from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.handlers.queries import StockNotFound
@@ -33,6 +34,10 @@ class StockPolicyBody(BaseModel):
     )
     backorder_units_max: Units | None = Field(
         default=None, description="Orders may wait for that many units together; null for any number."
+    )
+    tracks_lots: bool = Field(default=False, description="Whether units are of lots, first expired, first out.")
+    shelf_life_days_min: Annotated[int, Field(ge=0, le=SHELF_LIFE_DAYS_MAX)] = Field(
+        default=0, description="Units that expire in fewer days are not promised."
     )
 
 
@@ -67,6 +72,8 @@ def router_of(use_cases: UseCases) -> APIRouter:
             safety_stock_units=found.safety_stock_units,
             safety_stock_by_warehouse=dict(found.safety_stock_by_warehouse),
             backorder_units_max=found.backorder_units_max,
+            tracks_lots=found.tracks_lots,
+            shelf_life_days_min=found.shelf_life_days_min,
         )
 
     return router

@@ -116,14 +116,12 @@ class StockItem:
     """
     A SKU with its levels by warehouse and its policy; `version` counts the states that were published.
 
-    If it `tracks_lots`, units that expire in fewer than `shelf_life_days_min` days are blocked. `unserved_after` is
-    the place (time of approval, order) behind which its queue has yet to be served, None if there is no such rest.
+    `unserved_after` is the place (time of approval, order) behind which its queue has yet to be served, None if there
+    is no such rest.
     """
 
     sku: str
     version: int = 0
-    tracks_lots: bool = False
-    shelf_life_days_min: int = 0
     levels: dict[str, Level] = field(default_factory=dict)
     policy: StockPolicy = NO_POLICY
     unserved_after: tuple[datetime, UUID] | None = None
@@ -150,7 +148,7 @@ class Stock:
     """
     The stock of the SKUs that one transaction has locked: it is changed here, and then written as a whole.
 
-    `movements` are the ledger lines to add.
+    `movements` are the ledger lines to add, `lot_skus` the SKUs that track lots.
     """
 
     items: Mapping[str, StockItem]
@@ -159,6 +157,12 @@ class Stock:
     _recent: dict[tuple[str, str], list[tuple[datetime, int]]] = field(default_factory=dict)
     _before: dict[tuple[str, str], LevelState | None] = field(default_factory=dict)
     _available_before: dict[str, int] = field(default_factory=dict)
+    lot_skus: frozenset[str] = frozenset()
+    _regrouped: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Note which SKUs track lots; most shops have none."""
+        self.lot_skus = frozenset(sku for sku, item in self.items.items() if item.policy.tracks_lots)
 
     def book(self, kind: MovementKind, units: int, *, sku: str, warehouse: str, cause: Cause) -> None:
         """Book units that came (positive) or went, unless a later count has already seen that they did."""
@@ -217,9 +221,24 @@ class Stock:
     def set_policy(self, sku: str, policy: StockPolicy) -> None:
         """Keep back other safety stock from now on; what is promised already stays promised."""
         item = self.items[sku]
+        if item.policy.tracks_lots or policy.tracks_lots:
+            self.regroup_lots(sku)
         item.policy = policy
         for warehouse in item.levels:
             self._touch(sku, warehouse).safety_stock = policy.safety_stock_in(warehouse)
+
+    def regroup_lots(self, sku: str) -> None:
+        """See to it that the lots of a SKU are folded anew, even if nothing of it moves."""
+        self._regrouped.add(sku)
+
+    def skus_of_lots(self) -> set[str]:
+        """Return the SKUs whose lots are not what they were: those that track them and moved, and those of others."""
+        moved = {one.sku for one in self.movements if one.sku in self.lot_skus} if self.lot_skus else set()
+        return moved | self._regrouped
+
+    def block(self, units: int, *, sku: str, warehouse: str) -> None:
+        """Keep so many of the units on hand from being sold."""
+        self._touch(sku, warehouse).blocked = units
 
     def overdrawn(self) -> list[tuple[str, str]]:
         """Return the (sku, warehouse) pairs that hold more for orders than is there."""

@@ -30,6 +30,7 @@ from services.inventory.domain.stock import Stock, stock_of
 from services.inventory.domain.strategies import NO_DEMAND
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers import explanations
+from services.inventory.handlers.lot_groups import regroup_lots
 from services.inventory.handlers.ports import MoreSkusNeeded, Revisit, Tools
 
 # A queue that is longer is served in several transactions, so that one arrival of goods never locks for long.
@@ -140,6 +141,8 @@ class Desk:
 
         `revisit` adds the rest of a queue that an earlier transaction left.
         """
+        if skus := self.stock.skus_of_lots():
+            await regroup_lots(skus, stock=self.stock, lots=self.tools.lots, today=self.now.date())
         await self._unreserve_overdrawn()
         freed = sorted(self.stock.freed())
         if freed:

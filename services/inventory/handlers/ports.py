@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.counts import CountFinding, CountLimits, HeldCount, UnitCost
+from services.inventory.domain.lots import Lot, LotLine
 from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation
 from services.inventory.domain.sequences import Numbered
@@ -210,6 +211,33 @@ class CountStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LotBalance:
+    """What is there of one lot of a SKU in a warehouse; after `usable_until` it may not be promised."""
+
+    sku: str
+    warehouse: str
+    lot: Lot
+    usable_until: date | None
+    is_blocked: bool
+
+
+class LotStore(Protocol):
+    """What is there of each lot, in one transaction; whoever changes it has locked the SKU."""
+
+    async def lines(self, skus: Collection[str]) -> Mapping[str, Mapping[str, Sequence[LotLine]]]:
+        """Return the recorded ledger of `skus`, by SKU and warehouse."""
+        ...
+
+    async def replace(self, skus: Collection[str], lots: Iterable[LotBalance]) -> None:
+        """Write what is there of the lots of `skus`; there is nothing besides."""
+        ...
+
+    async def to_block(self, today: date, *, limit: int) -> set[str]:
+        """Return SKUs of which units may not be promised any more since `today`, or before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What one transaction gives to a use case."""
 
@@ -220,6 +248,7 @@ class Tools:
     outbox: Outbox
     decisions: DecisionLog
     counts: CountStore
+    lots: LotStore
     clock: Clock
     allocation: AllocationPolicy = DEFAULT_POLICY
     count_limits: CountLimits = field(default_factory=CountLimits)

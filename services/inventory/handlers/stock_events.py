@@ -1,13 +1,14 @@
 """Applying what warehouses report: one applier for both ways in."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
 
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsCounted, GoodsPicked, TransferDispatched, TransferReceived
+from services.inventory.domain.lots import LotMissing, check_lot
 from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, check_report
 from services.inventory.domain.sequences import Numbered
 from services.inventory.domain.stock_events import Facts, apply_report, report_of, transfer_key
@@ -56,6 +57,8 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
     async def work(desk: Desk) -> None:
         fresh.clear()
         fresh.update(await _not_recorded(plausible, tools))
+        if desk.stock.lot_skus:
+            _set_aside_without_lot(desk.stock.lot_skus, fresh, refusals)
         facts = await _facts(list(fresh.values()), tools)
         for envelope in fresh.values():
             apply_report(desk.stock, envelope, facts)
@@ -74,6 +77,19 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
         outcomes=desk.outcomes,
         sold_out=desk.sold_out,
     )
+
+
+def _set_aside_without_lot(
+    lot_skus: Collection[str], fresh: dict[UUID, Envelope], refusals: dict[UUID, InvalidStockEvent]
+) -> None:
+    for envelope in list(fresh.values()):
+        report = report_of(envelope)
+        if report.sku in lot_skus:
+            try:
+                check_lot(report)
+            except LotMissing as refusal:
+                refusals[envelope.id] = refusal
+                del fresh[envelope.id]
 
 
 def _numbered(batch: Iterable[Envelope]) -> Iterator[Numbered]:

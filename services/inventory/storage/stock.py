@@ -32,8 +32,8 @@ _UNDO: Final = "ROLLBACK TO SAVEPOINT locked"
 _ADD_ITEMS: Final = "INSERT INTO stock_items (sku) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 # Two statements: only a snapshot taken after the locks shows what their former holders wrote.
 _LOCK_ITEMS: Final = """
-SELECT sku, version, tracks_lots, shelf_life_days_min,
-       safety_stock_units, safety_stock_by_warehouse, backorder_units_max
+SELECT sku, version, safety_stock_units, safety_stock_by_warehouse, backorder_units_max,
+       tracks_lots, shelf_life_days_min
 FROM stock_items WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE
 """
 # With each level the place behind which the SKU's queue has yet to be served; there hardly ever is one.
@@ -74,7 +74,8 @@ UPDATE stock_items SET version = saved.version
 FROM unnest($1::text[], $2::bigint[]) AS saved (sku, version) WHERE stock_items.sku = saved.sku
 """
 _SAVE_POLICY: Final = """
-UPDATE stock_items SET safety_stock_units = $2, safety_stock_by_warehouse = $3::jsonb, backorder_units_max = $4
+UPDATE stock_items SET safety_stock_units = $2, safety_stock_by_warehouse = $3::jsonb, backorder_units_max = $4,
+    tracks_lots = $5, shelf_life_days_min = $6
 WHERE sku = $1
 """
 _MOVEMENT_COLUMNS: Final = (
@@ -184,6 +185,8 @@ class PostgresStock:
             policy.safety_stock_units,
             msgspec.json.encode(by_warehouse).decode() if by_warehouse else None,
             policy.backorder_units_max,
+            policy.tracks_lots,
+            policy.shelf_life_days_min,
         )
 
     async def save_transfers(self, transfers: Mapping[TransferKey, Transfer]) -> None:
@@ -260,20 +263,27 @@ class PostgresStock:
 
 
 def _item(row: asyncpg.Record) -> StockItem:
-    sku, version, tracks_lots, shelf_life_days_min, *policy = row
-    return StockItem(sku, version, tracks_lots, shelf_life_days_min, policy=policy_of(*policy))
+    sku, version, *policy = row
+    return StockItem(sku, version, policy=policy_of(*policy))
 
 
 def policy_of(
-    safety_stock_units: int, safety_stock_by_warehouse: Mapping[str, int] | None, backorder_units_max: int | None
+    safety_stock_units: int,
+    safety_stock_by_warehouse: Mapping[str, int] | None,
+    backorder_units_max: int | None,
+    tracks_lots: bool,  # noqa: FBT001 - the columns of one row
+    shelf_life_days_min: int,
 ) -> StockPolicy:
     """Read a policy from its columns."""
-    if not safety_stock_units and safety_stock_by_warehouse is None and backorder_units_max is None:
+    has_limits = safety_stock_units or safety_stock_by_warehouse is not None or backorder_units_max is not None
+    if not has_limits and not tracks_lots:
         return NO_POLICY
     return StockPolicy(
         safety_stock_units=safety_stock_units,
         safety_stock_by_warehouse=safety_stock_by_warehouse or {},
         backorder_units_max=backorder_units_max,
+        tracks_lots=tracks_lots,
+        shelf_life_days_min=shelf_life_days_min,
     )
 
 

@@ -28,7 +28,8 @@ FROM stock_items JOIN stock_levels USING (sku) CROSS JOIN LATERAL (
 WHERE sku = $1 ORDER BY warehouse
 """
 _POLICY: Final = """
-SELECT safety_stock_units, safety_stock_by_warehouse, backorder_units_max FROM stock_items WHERE sku = $1
+SELECT safety_stock_units, safety_stock_by_warehouse, backorder_units_max, tracks_lots, shelf_life_days_min
+FROM stock_items WHERE sku = $1
 """
 _MOVEMENTS: Final = """
 SELECT id, event_id, leg, kind, sku, warehouse, delta_on_hand, occurred_at, recorded_at,

@@ -119,7 +119,13 @@ class TestBackorderLimit:
 
 class TestApi:
     async def test_sets_and_shows_a_policy(self, client: httpx.AsyncClient) -> None:
-        policy = {"safety_stock_units": 2, "safety_stock_by_warehouse": {"LON": 3}, "backorder_units_max": 7}
+        policy = {
+            "safety_stock_units": 2,
+            "safety_stock_by_warehouse": {"LON": 3},
+            "backorder_units_max": 7,
+            "tracks_lots": True,
+            "shelf_life_days_min": 5,
+        }
 
         assert (await client.get(f"/v1/stock/{ARMCHAIR}/policy")).status_code == 404
         put = await client.put(f"/v1/stock/{ARMCHAIR}/policy", json=policy)

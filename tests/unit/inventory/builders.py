@@ -63,9 +63,15 @@ def written_off(
 
 
 def picked(
-    quantity: int, sku: str = ARMCHAIR, *, at: str = "LON", when: datetime = NOON, order_id: UUID | None = None
+    quantity: int,
+    sku: str = ARMCHAIR,
+    *,
+    at: str = "LON",
+    when: datetime = NOON,
+    order_id: UUID | None = None,
+    lot: str | None = None,
 ) -> GoodsPicked:
-    return GoodsPicked(sku=sku, warehouse=at, occurred_at=when, quantity=quantity, order_id=order_id)
+    return GoodsPicked(sku=sku, warehouse=at, occurred_at=when, quantity=quantity, order_id=order_id, lot=lot)
 
 
 def adjusted(delta: int, sku: str = ARMCHAIR, *, at: str = "LON", when: datetime = NOON) -> GoodsAdjusted:
