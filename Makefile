@@ -8,7 +8,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run replay bench test check format lint types contracts lock clean distclean
+.PHONY: help run replay bench profile test check format lint types contracts lock clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ replay: $(VENV)/$(if $(filter %.parquet,$(DATA)),replay,local).installed ## Repl
 
 bench: $(VENV)/local.installed ## Measure the speed beside the machine's limit (ONLY=figures REPEAT=3)
 	@exec $(BIN)/python -m bench.speed --leashed $(if $(ONLY),--only "$(ONLY)") $(if $(REPEAT),--repeat "$(REPEAT)")
+
+profile: $(VENV)/dev.installed ## Draw a flame graph of each process behind ONLY=figures
+	@exec $(BIN)/python -m bench.speed --leashed --profile $(if $(ONLY),--only "$(ONLY)")
 
 test: $(VENV)/dev.installed ## Run every test, or those of ARGS=…
 	$(BIN)/pytest $(ARGS)

@@ -16,6 +16,7 @@ from rich.console import Console
 from bench.replay.progress import Steps, shown_steps
 from bench.speed.figures import Measuring, UnknownFigure, chosen
 from bench.speed.machine import describe_machine
+from bench.speed.profiler import Profiler, hot_list
 from bench.speed.results import Report, Row
 from bench.speed.rig import Rig
 from bench.speed.scale import SMALL, Scale
@@ -33,6 +34,7 @@ _FAILED = 1
 _UNUSABLE = 2
 _LOG_COLUMNS = 200
 _FOLDER = STATE / "bench"
+_PROFILES = _FOLDER / "profiles"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,18 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The signal of Ctrl-C: everything is stopped in order.
         die_with_parent(2)
     console = Console() if sys.stdout.isatty() else Console(width=_LOG_COLUMNS)
-    scale = replace(SMALL if options.small else Scale(), repetitions=options.repeat)
+    scale = replace(SMALL if options.small else Scale(), repetitions=1 if options.profile else options.repeat)
+    profiler = Profiler(_PROFILES) if options.profile else None
     try:
-        report = asyncio.run(_bench(chosen(options.only), scale, console, SystemClock()))
+        report = asyncio.run(_bench(chosen(options.only), scale, console, SystemClock(), profiler))
     except (Refusal, UnknownFigure) as refusal:
         sys.stderr.write(f"quayside: {refusal}\n")
         return _UNUSABLE
     except Interrupted as interrupted:
         return interrupted.exit_code
-    print_report(console, report)
-    file = _FOLDER / f"{report.measured_at.replace(':', '')}.json"
-    report.write(file)
-    console.print(f"All of it, repetition by repetition: {file}", highlight=False, soft_wrap=True)
+    if profiler is not None:
+        # What is sampled is slowed by it: there is nothing to compare with.
+        console.print("\n".join(hot_list(_PROFILES)), highlight=False, markup=False, soft_wrap=True)
+    else:
+        print_report(console, report)
+        file = _FOLDER / f"{report.measured_at.replace(':', '')}.json"
+        report.write(file)
+        console.print(f"All of it, repetition by repetition: {file}", highlight=False, soft_wrap=True)
+    for figure, reason in report.failures.items():
+        console.print(f"{figure} could not be measured: {reason}", highlight=False, soft_wrap=True)
     return _FAILED if report.failures else 0
 
 
@@ -62,19 +71,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__)
     parser.add_argument("--only", default="", metavar="FIGURES", help="names, separated by commas")
     parser.add_argument("--repeat", type=int, default=Scale().repetitions, metavar="N", help="after the warm-up")
+    parser.add_argument("--profile", action="store_true", help="write flame graphs of the services instead of figures")
     parser.add_argument("--small", action="store_true", help="tiny sizes: see that it works, not how fast it is")
     parser.add_argument("--leashed", action="store_true", help="stop when the process that started this one ends")
     return parser
 
 
-async def _bench(figures: dict[str, Measuring], scale: Scale, console: Console, clock: Clock) -> Report:
+async def _bench(
+    figures: dict[str, Measuring], scale: Scale, console: Console, clock: Clock, profiler: Profiler | None
+) -> Report:
     settings = own_settings(_FOLDER / "stack")
     check_machine(settings, needed_ports(settings))
     async with AsyncExitStack() as exits:
         exits.enter_context(exclusive(settings.state))
         exits.callback(_forget, settings.state)
         steps = exits.enter_context(shown_steps(console))
-        rig = Rig(settings)
+        rig = Rig(settings, profiler=profiler)
         interrupts = Interrupts(rig.supervisor.kill_all)
         exits.enter_context(interrupts.heeded())
         with steps.step("PostgreSQL and Kafka of this run alone"):

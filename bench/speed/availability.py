@@ -4,6 +4,7 @@ from typing import Final
 
 from bench.replay.progress import Steps
 from bench.speed.backlog import publish_backlog
+from bench.speed.cpu import CpuMeter
 from bench.speed.http_load import ceiling, closed_loop, request_of
 from bench.speed.isolation import Isolated
 from bench.speed.repetition import checked, repeated
@@ -35,8 +36,7 @@ async def reads(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
         requests = [request_of("GET", path, key=key) for path in paths]
         constant = [request_of("GET", PATH, key=key)]
 
-        async def measure(sent: list[bytes]) -> Sample:
-            meter = site.cpu_meter()
+        async def measure(sent: list[bytes], meter: CpuMeter) -> Sample:
             meter.start()
             loaded = await isolated.run(
                 closed_loop, site.urls["inventory"], sent, connections=_CONNECTIONS, operations=scale.reads
@@ -46,7 +46,10 @@ async def reads(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
         own_ceiling = await isolated.run(ceiling, connections=_CONNECTIONS, operations=scale.reads)
         with steps.step("Availability reads", total=2 * (scale.repetitions + 1)) as step:
             mine, its = await repeated(
-                {"inventory": lambda _: measure(requests), "constant endpoint": lambda _: measure(constant)},
+                {
+                    "inventory": lambda _: measure(requests, site.cpu_meter()),
+                    "constant endpoint": lambda _: measure(constant, site.limit_meter()),
+                },
                 repetitions=scale.repetitions,
                 step=step,
             )

@@ -17,18 +17,31 @@ class CpuMeter:
     /proc nothing is told.
     """
 
-    def __init__(self, processes: Callable[[], Mapping[str, int]]) -> None:
-        """Ask `processes` for ids by name whenever something is read."""
+    def __init__(
+        self,
+        processes: Callable[[], Mapping[str, int]],
+        *,
+        on_start: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        """Ask `processes` for ids by name whenever something is read; what is measured is framed by two calls."""
         self._processes = processes
+        self._on_start = on_start
+        self._on_end = on_end
         self._start: Mapping[str, float] = {}
 
     def start(self) -> None:
         """Measure from now on."""
+        if self._on_start is not None:
+            self._on_start()
         self._start = self._read()
 
     def used_seconds(self) -> dict[str, float]:
-        """Return the seconds that each process has used since the start."""
-        return {name: seconds - self._start.get(name, 0.0) for name, seconds in self._read().items()}
+        """Return the seconds that each process has used since the start, which ends the measuring."""
+        used = {name: seconds - self._start.get(name, 0.0) for name, seconds in self._read().items()}
+        if self._on_end is not None:
+            self._on_end()
+        return used
 
     def _read(self) -> dict[str, float]:
         return cpu_seconds(self._processes())

@@ -35,7 +35,7 @@ async def over_many_skus(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             )
 
         async def limit(repetition: int) -> Sample:
-            meter = site.cpu_meter()
+            meter = site.limit_meter()
             meter.start()
             timed = await isolated.run(
                 reserve_in_batches,
@@ -76,7 +76,7 @@ async def of_one_hot_sku(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             return await _drained(site, orders=scale.hot_reservations, sku_count=1, lines=1, seed=repetition)
 
         async def limit(repetition: int) -> Sample:
-            meter = site.cpu_meter()
+            meter = site.limit_meter()
             meter.start()
             timed = await isolated.run(
                 reserve_one_by_one,

@@ -13,6 +13,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 
 from bench.speed.cpu import CpuMeter
+from bench.speed.profiler import Profiler
 from deploy.local.concurrency import together
 from deploy.local.databases import database_url, make_databases
 from deploy.local.environment import REPOSITORY, LocalSettings, inherited_environment
@@ -120,8 +121,23 @@ class Site:
         }
 
     def cpu_meter(self) -> CpuMeter:
-        """Return a meter of the servers' and the site's processes."""
+        """Return a meter of the servers' and the site's processes; what it measures is profiled if the run is."""
+        profiler = self._rig.profiler
+        if profiler is None:
+            return CpuMeter(self.processes)
+        return CpuMeter(
+            self.processes,
+            on_start=lambda: profiler.start(self.name, self._python_processes()),
+            on_end=profiler.stop,
+        )
+
+    def limit_meter(self) -> CpuMeter:
+        """Return a meter for what is not ours and never profiled."""
         return CpuMeter(self.processes)
+
+    def _python_processes(self) -> dict[str, int]:
+        servers = set(self._rig.servers)
+        return {name: pid for name, pid in self.processes().items() if name not in servers}
 
     async def _delete_topics(self) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka_bootstrap_servers, client_id="bench-site")
@@ -182,9 +198,17 @@ class Site:
 class Rig:
     """PostgreSQL and Kafka for one run, as an async context manager; given servers are used instead of own ones."""
 
-    def __init__(self, settings: LocalSettings, *, prefix: str = "", stages: Stages | None = None) -> None:
+    def __init__(
+        self,
+        settings: LocalSettings,
+        *,
+        prefix: str = "",
+        profiler: Profiler | None = None,
+        stages: Stages | None = None,
+    ) -> None:
         """`prefix` tells the databases and topics apart from those of others on servers that are given."""
         self.prefix = prefix
+        self.profiler = profiler
         self.state: Path = settings.state
         self.supervisor = Supervisor(logs=settings.state / "logs")
         self.admin_url = ""

@@ -141,7 +141,7 @@ async def _limit(site: Site, scale: Scale, isolated: Isolated) -> Callable[[int]
     headers = encode_headers(encode(_announcement()).headers)
 
     async def measure(repetition: int) -> Sample:
-        meter = site.cpu_meter()
+        meter = site.limit_meter()
         meter.start()
         timed = await isolated.run(
             apply_stock_events,

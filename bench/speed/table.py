@@ -11,15 +11,13 @@ _BAR_CHARACTERS = 40
 
 
 def print_report(console: Console, report: Report) -> None:
-    """Show what was measured, on what, and what could not be."""
+    """Show what was measured, and on what."""
     console.print(report.machine.line(), highlight=False, soft_wrap=True)
     console.print(figures_table(report.rows))
     for row in report.rows:
         console.print(f"{row.figure}: {row.conditions}", highlight=False, soft_wrap=True)
         for line in histogram_lines(row.histogram):
             console.print(line, highlight=False)
-    for figure, reason in report.failures.items():
-        console.print(f"{figure} could not be measured: {reason}", style="red", highlight=False, soft_wrap=True)
 
 
 def figures_table(rows: Sequence[Row]) -> Table:
