@@ -34,6 +34,7 @@ from services.inventory.api import (
     availability,
     counts,
     gaps,
+    lots,
     reservations,
     stock,
     stock_events,
@@ -197,6 +198,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         timelines_of=PostgresTimelines,
         decisions_about=decisions_about,
         counts_of=PostgresCounts,
+        lots_of=PostgresLots,
         intake=StockEventIntake(
             database=adapters.database,
             tools_of=adapters.tools_of,
@@ -229,6 +231,7 @@ def build_app(
                 timeline,
                 audit,
                 counts,
+                lots,
             )
         ],
         status_by_error=STATUS_BY_ERROR,

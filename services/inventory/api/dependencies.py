@@ -19,7 +19,7 @@ from services.inventory.domain.sequences import SequenceState
 from services.inventory.domain.timeline import Timeline
 from services.inventory.handlers.audit_report import AuditReports
 from services.inventory.handlers.availability import Availability
-from services.inventory.handlers.ports import Tools
+from services.inventory.handlers.ports import Held, LotBalance, Tools
 from services.inventory.handlers.queries import InventoryViews
 from services.inventory.handlers.stock_events import Outcome, apply_stock_events
 
@@ -111,6 +111,22 @@ class HeldCounts(Protocol):
         ...
 
 
+class Lots(Protocol):
+    """The lots, as they are read."""
+
+    async def of_sku(self, sku: str) -> Sequence[LotBalance]:
+        """Return the lots of a SKU by warehouse, the first to expire first."""
+        ...
+
+    async def of_order(self, order_id: UUID) -> Sequence[LotBalance]:
+        """Return the lots that may be promised of the levels that an order holds units of."""
+        ...
+
+    async def holders_beside(self, order_id: UUID) -> Sequence[Held]:
+        """Return who holds units of these levels, the order itself included, first approved first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
     """What the routes need."""
@@ -123,6 +139,7 @@ class UseCases:
     timelines_of: Callable[[Transaction], TimelineViews]
     decisions_about: DecisionsAbout
     counts_of: Callable[[Transaction], HeldCounts]
+    lots_of: Callable[[Transaction], Lots]
     intake: StockEventIntake
     availability: Availability
     clock: Clock

@@ -221,6 +221,16 @@ class LotBalance:
     is_blocked: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Units of a level that are held for an order."""
+
+    sku: str
+    warehouse: str
+    order_id: UUID
+    units: int
+
+
 class LotStore(Protocol):
     """What is there of each lot, in one transaction; whoever changes it has locked the SKU."""
 

@@ -1,7 +1,6 @@
 """Lots in PostgreSQL: read from the ledger, kept as what was last folded from it."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 from uuid import UUID
@@ -9,7 +8,7 @@ from uuid import UUID
 from libs.common.db import Transaction
 from services.inventory.domain.lots import Lot, LotLine
 from services.inventory.domain.stock import MovementKind
-from services.inventory.handlers.ports import LotBalance
+from services.inventory.handlers.ports import Held, LotBalance
 
 # A correction made because a report came late says nothing about lots.
 _LINES: Final = """
@@ -43,16 +42,6 @@ FROM stock_lots JOIN reservation_lines AS own USING (sku, warehouse)
 WHERE own.order_id = $1 AND own.quantity > own.committed_quantity AND NOT is_blocked
 ORDER BY sku, warehouse, expires_on NULLS LAST, lot
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """Units of a level that are held for an order."""
-
-    sku: str
-    warehouse: str
-    order_id: UUID
-    units: int
 
 
 class PostgresLots:

@@ -1,12 +1,18 @@
+import json
+from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from uuid import uuid4
+
+import httpx
+import pytest
 
 from libs.common.clock import FixedClock
 from libs.common.events.inventory import StockLevelChanged
 from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.handlers.lots import block_expired_lots
 from services.inventory.handlers.stock_policies import put_stock_policy
-from tests.integration.inventory.shop import Shop
+from tests.integration.inventory.shop import Shop, client_of
+from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import (
     ARMCHAIR,
     MIRROR,
@@ -173,3 +179,79 @@ class TestExpiry:
         await pass_days(shop, 10)
 
         assert await blocked(shop, MIRROR) == 0
+
+
+@pytest.fixture
+async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(shop, database, scopes=["stock:read", "stock:write"]) as client:
+        yield client
+
+
+class TestApi:
+    async def test_lists_the_lots_of_a_sku(self, shop: Shop, client: httpx.AsyncClient) -> None:
+        await client.put(f"/v1/stock/{ARMCHAIR}/policy", json={"tracks_lots": True, "shelf_life_days_min": 10})
+        await shop.reports(received(5, lot="B", expires_on=day(30)), received(4, lot="A", expires_on=day(9)))
+
+        answer = await client.get(f"/v1/stock/{ARMCHAIR}/lots")
+
+        assert answer.json()["tracks_lots"]
+        assert [
+            (one["lot"], one["units"], one["usable_until"], one["is_blocked"]) for one in answer.json()["lots"]
+        ] == [
+            ("A", 4, day(-1).isoformat(), True),
+            ("B", 5, day(20).isoformat(), False),
+        ]
+        stock = (await client.get(f"/v1/stock/{ARMCHAIR}")).json()
+        assert (stock["on_hand"], stock["available"], stock["levels"][0]["blocked"]) == (9, 5, 4)
+
+    async def test_refuses_a_row_without_its_lot_and_takes_the_others(
+        self, shop: Shop, client: httpx.AsyncClient
+    ) -> None:
+        await track(shop)
+        rows = [
+            {
+                "id": str(uuid4()),
+                "type": "goods.received",
+                "sku": ARMCHAIR,
+                "warehouse": "LON",
+                "occurred_at": NOON.isoformat(),
+                "quantity": 5,
+                **lot,
+            }
+            for lot in ({}, {"lot": "A"}, {"lot": "A", "expires_on": "2024-07-01"})
+        ]
+
+        answer = await client.post(
+            "/v1/stock-events",
+            content="\n".join(json.dumps(row) for row in rows),
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+
+        assert (answer.json()["accepted"], answer.json()["rejected"]) == (1, 2)
+        assert [(one["row"], one["code"], one["field"]) for one in answer.json()["errors"]] == [
+            (1, "lot-missing", "lot"),
+            (2, "lot-missing", "expires_on"),
+        ]
+
+    async def test_says_which_lots_to_take_for_an_order(self, shop: Shop, client: httpx.AsyncClient) -> None:
+        first, second = uuid4(), uuid4()
+        await track(shop)
+        await shop.reports(
+            received(3, lot="A", expires_on=day(3)), received(9, lot="B", expires_on=day(30)), received(5, MIRROR)
+        )
+        await shop.orders(
+            envelope(approved((ARMCHAIR, 2), order_id=first), at=minutes(1)),
+            envelope(approved((ARMCHAIR, 2), (MIRROR, 1), order_id=second), at=minutes(2)),
+        )
+
+        picks = (await client.get(f"/v1/reservations/{second}/picks")).json()["picks"]
+
+        assert [(one["sku"], one["lot"], one["quantity"]) for one in picks] == [
+            (ARMCHAIR, "A", 1),
+            (ARMCHAIR, "B", 1),
+            (MIRROR, None, 1),
+        ]
+
+    async def test_knows_no_lots_of_what_it_never_heard_of(self, client: httpx.AsyncClient) -> None:
+        assert (await client.get("/v1/stock/NOTHING/lots")).status_code == 404
+        assert (await client.get(f"/v1/reservations/{uuid4()}/picks")).status_code == 404
