@@ -16,6 +16,7 @@ class Scale:
     single_reservations: int = 2_000
     reads: int = 20_000
     open_load_seconds: float = 10.0
+    orders: int = 6_000
 
 
 SMALL = Scale(
@@ -28,4 +29,5 @@ SMALL = Scale(
     single_reservations=100,
     reads=300,
     open_load_seconds=0.2,
+    orders=300,
 )
