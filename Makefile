@@ -21,8 +21,9 @@ replay: $(VENV)/$(if $(filter %.parquet,$(DATA)),replay,local).installed ## Repl
 	@exec $(BIN)/python -m deploy.local --leashed replay $(if $(DATA),--data "$(DATA)") \
 		$(if $(SPEED),--speed "$(SPEED)")
 
-bench: $(VENV)/local.installed ## Measure the speed beside the machine's limit (ONLY=figures REPEAT=3)
-	@exec $(BIN)/python -m bench.speed --leashed $(if $(ONLY),--only "$(ONLY)") $(if $(REPEAT),--repeat "$(REPEAT)")
+bench: $(VENV)/local.installed ## Measure the speed beside the machine's limit (ONLY=figures REPEAT=3 ORDERS=n)
+	@exec $(BIN)/python -m bench.speed --leashed $(if $(ONLY),--only "$(ONLY)") $(if $(REPEAT),--repeat "$(REPEAT)") \
+		$(if $(ORDERS),--orders "$(ORDERS)")
 
 profile: $(VENV)/dev.installed ## Draw a flame graph of each process behind ONLY=figures
 	@exec $(BIN)/python -m bench.speed --leashed --profile $(if $(ONLY),--only "$(ONLY)")

@@ -71,7 +71,7 @@ async def visibility(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
     """Post events at a fixed rate and read availability until each of them shows."""
     async with rig.site("visibility", "inventory") as site, Isolated() as isolated:
         await _stocked(site, scale)
-        await site.start("inventory", "api", "consumer", "relay", "jobs")
+        await site.start("inventory", *site.roles("inventory"))
         latencies: list[float] = []
 
         async def ours(repetition: int) -> Sample:
@@ -109,7 +109,7 @@ async def visibility(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             targets=[Target(kind="p99_ms", value=100)],
             histogram=histogram(latencies, bounds_ms=_BOUNDS_MS),
             conditions=f"{_EVENTS_PER_SECOND:,} events/s for {scale.open_load_seconds:g} s at fixed times, each posted"
-            f" alone; api, consumer, relay and jobs run; seen by reading availability every 5 ms",
+            f" alone; every role of inventory runs; seen by reading availability every 5 ms",
         )
     ]
 

@@ -30,7 +30,7 @@ async def placing(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
         database_url = await site.copy_database("orders", "limit")
         await site.start("orders", "api", module=_SERVER)
         statement = await _statement(site, isolated)
-        await site.start("orders", "consumer", "relay", "jobs")
+        await site.start("orders", *site.roles("orders", without="api"))
         database = await asyncpg.connect(site.database_urls["orders"])
 
         def requests(path: str, seed: int) -> list[bytes]:
@@ -79,9 +79,7 @@ async def placing(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
                 )
         finally:
             await database.close()
-    conditions = (
-        f"{scale.orders:,} orders of 3 lines, {_CONNECTIONS} connections; api, consumer, relay and jobs of orders run"
-    )
+    conditions = f"{scale.orders:,} orders of 3 lines, {_CONNECTIONS} connections; every role of orders runs"
     return [
         Row(
             figure=f"orders {name}",

@@ -17,14 +17,15 @@ _UNIT_PRICE_MINOR_MAX: Final = 2_500
 
 
 def order_bodies(count: int, *, sku_count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield small baskets of different customers that every review rule lets pass."""
+    """Yield small baskets of different customers that every review rule lets pass, referenced as `<seed>-<number>`."""
     random = Random(seed)  # noqa: S311 - a draw of data, the same in every run
     names = skus(sku_count)
     places = list(PLACES.values())
-    for _ in range(count):
+    for number in range(count):
         latitude, longitude = random.choice(places)
         yield {
             "customer_id": f"customer-{new_id()}",
+            "reference": f"{seed}-{number}",
             "currency": "EUR",
             "lines": [
                 {

@@ -62,7 +62,7 @@ async def over_many_skus(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             limit=its,
             targets=[Target(kind="ratio", value=0.5)],
             conditions=f"{scale.reservations:,} orders of {_LINES} lines, {scale.reservation_skus:,} SKUs x 4"
-            " warehouses; api, consumer, relay and jobs run",
+            " warehouses; every role of inventory runs",
         )
     ]
 
@@ -100,7 +100,7 @@ async def of_one_hot_sku(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             limit=its,
             targets=[Target(kind="ratio", value=20)],
             conditions=f"{scale.hot_reservations:,} orders of one line from Kafka, beside {scale.single_reservations:,}"
-            f" by {_CLIENTS} clients; api, consumer, relay and jobs run",
+            f" by {_CLIENTS} clients; every role of inventory runs",
         )
     ]
 
@@ -109,7 +109,7 @@ async def _stocked(site: Site, *, sku_count: int) -> str:
     """Stock up, start all but the consumer, and return the URL of a copy of the database for the limit."""
     await stock_up(site.database_urls["inventory"], sku_count=sku_count)
     database_url = await site.copy_database("inventory", "limit")
-    await site.start("inventory", "api", "relay", "jobs")
+    await site.start("inventory", *site.roles("inventory", without="consumer"))
     return database_url
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from bench.speed.machine import Machine
 from bench.speed.statistics import Latency, median
+
+# The name, among what a sample has besides rates, of the memory of the largest process.
+MEBIBYTES: Final = "mebibytes"
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +67,11 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
         return median(values) if values else None
 
     @property
+    def mebibytes(self) -> float | None:
+        """The most memory that a process had, None if that was not measured."""
+        return max((sample.extra[MEBIBYTES] for sample in self.samples if MEBIBYTES in sample.extra), default=None)
+
+    @property
     def cpu_microseconds_total(self) -> float:
         """The median processor time of an operation in all processes together."""
         return median(sum(sample.cpu_microseconds().values()) for sample in self.samples)
@@ -110,8 +118,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
             case "p99_ms":
                 return None if self.ours.p99_ms is None else self.ours.p99_ms < target.value
             case "mebibytes":
-                peak = max((sample.extra.get("mebibytes", 0) for sample in self.ours.samples), default=0)
-                return peak < target.value if peak else None
+                return None if self.ours.mebibytes is None else self.ours.mebibytes < target.value
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

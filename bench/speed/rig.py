@@ -108,6 +108,10 @@ class Site:
         self._running = [name for name in self._running if name not in names]
         await self._rig.supervisor.stop(*names)
 
+    def roles(self, service: str, *, without: str = "") -> tuple[str, ...]:
+        """Return every role that a service has in production, each a process of its own, except `without`."""
+        return tuple(role for role in (API, *_SERVICES[service].roles) if role != without)
+
     def process(self, service: str, role: str) -> str:
         """Return the name of a process."""
         return f"{self.name}-{service}-{role}"
@@ -127,7 +131,7 @@ class Site:
             return CpuMeter(self.processes)
         return CpuMeter(
             self.processes,
-            on_start=lambda: profiler.start(self.name, self._python_processes()),
+            on_start=lambda: profiler.start(self.name, self.service_processes()),
             on_end=profiler.stop,
         )
 
@@ -135,7 +139,8 @@ class Site:
         """Return a meter for what is not ours and never profiled."""
         return CpuMeter(self.processes)
 
-    def _python_processes(self) -> dict[str, int]:
+    def service_processes(self) -> dict[str, int]:
+        """Return the ids of the site's processes, without those of the servers."""
         servers = set(self._rig.servers)
         return {name: pid for name, pid in self.processes().items() if name not in servers}
 

@@ -17,6 +17,12 @@ class Scale:
     reads: int = 20_000
     open_load_seconds: float = 10.0
     orders: int = 6_000
+    # Orders a second that are tried first, and how long each rate is kept up.
+    flow_rate_first: float = 60.0
+    flow_seconds: float = 8.0
+    flow_rates_max: int = 12
+    # Orders that the whole flow must have seen before memory is read at its end.
+    flow_orders: int = 0
 
 
 SMALL = Scale(
@@ -30,4 +36,7 @@ SMALL = Scale(
     reads=300,
     open_load_seconds=0.2,
     orders=300,
+    flow_rate_first=5,
+    flow_seconds=2,
+    flow_rates_max=1,
 )

@@ -33,7 +33,7 @@ async def from_the_bus(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
     """Drain a backlog of warehouse events with every role of inventory running."""
     async with rig.site("stock-events", "inventory") as site, Isolated() as isolated:
         limit = await _limit(site, scale, isolated)
-        await site.start("inventory", "api", "relay", "jobs")
+        await site.start("inventory", *site.roles("inventory", without="consumer"))
 
         async def ours(repetition: int) -> Sample:
             reports = list(warehouse_reports(scale.stock_events, sku_count=scale.stock_skus, seed=repetition))
@@ -61,7 +61,7 @@ async def from_the_bus(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             ours=mine,
             limit=its,
             targets=[Target(kind="ratio", value=0.5)],
-            conditions=_conditions(scale, "api, consumer, relay and jobs run"),
+            conditions=_conditions(scale, "every role of inventory runs"),
         )
     ]
 
@@ -70,7 +70,7 @@ async def over_http(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
     """Upload warehouse events as NDJSON with every role of inventory running."""
     async with rig.site("stock-events-http", "inventory") as site, Isolated() as isolated:
         limit = await _limit(site, scale, isolated)
-        await site.start("inventory", "api", "consumer", "relay", "jobs")
+        await site.start("inventory", *site.roles("inventory"))
         rows = min(_UPLOAD_ROWS, scale.stock_events // _UPLOAD_CONNECTIONS)
 
         async def ours(repetition: int) -> Sample:
@@ -102,7 +102,7 @@ async def over_http(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             targets=[Target(kind="ratio", value=0.35)],
             conditions=_conditions(
                 scale,
-                f"uploads of {rows:,} rows on {_UPLOAD_CONNECTIONS} connections; api, consumer, relay and jobs run",
+                f"uploads of {rows:,} rows on {_UPLOAD_CONNECTIONS} connections; every role of inventory runs",
             ),
         )
     ]

@@ -15,6 +15,7 @@ from libs.common.events.inventory import (
     GoodsReceived,
     StockLevelChanged,
     WarehouseLevel,
+    WarehouseRegistered,
     WarehouseReport,
 )
 from libs.common.ids import new_id
@@ -118,6 +119,13 @@ def announced_levels(sku_count: int) -> Iterator[Envelope]:
     levels = [WarehouseLevel(warehouse=code, on_hand=UNITS_PER_LEVEL, reserved=0) for code in WAREHOUSES]
     for sku in skus(sku_count):
         event = StockLevelChanged(sku=sku, levels=levels)
+        yield Envelope(id=new_id(), event=event, time=_BEGINNING, source="inventory", aggregate_version=1)
+
+
+def announced_warehouses() -> Iterator[Envelope]:
+    """Yield what the service would have published about the warehouses."""
+    for code, (latitude, longitude) in PLACES.items():
+        event = WarehouseRegistered(warehouse=code, name=code, country="NL", latitude=latitude, longitude=longitude)
         yield Envelope(id=new_id(), event=event, time=_BEGINNING, source="inventory", aggregate_version=1)
 
 

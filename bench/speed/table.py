@@ -35,7 +35,7 @@ def cells(row: Row) -> list[str]:
     """Return the texts of a figure's line."""
     return [
         row.title,
-        f"{row.ours.rate:,.0f}/s",
+        f"{row.ours.mebibytes:,.0f} MiB" if row.ours.mebibytes is not None else f"{row.ours.rate:,.0f}/s",
         f"{row.limit.rate:,.0f}/s\n{row.limit.name}" if row.limit else "-",
         _ratio(row.ratio),
         "\n".join(_requirement(row, target) for target in row.targets) or "-",
