@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ from services.inventory import metrics
 from services.inventory.api import (
     audit,
     availability,
+    count_lists,
     counts,
     gaps,
     lots,
@@ -51,18 +53,22 @@ from services.inventory.consumers import (
     reservations_subscription,
 )
 from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.classes import AbcClass
+from services.inventory.domain.count_lists import Schedule
 from services.inventory.domain.counts import CountLimits
 from services.inventory.domain.strategies import AllocationPolicy, ShippingCost, Strategy, Weights
 from services.inventory.handlers.audit import Auditor, Look, Progress
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
 from services.inventory.handlers.costs import keep_costs
+from services.inventory.handlers.count_lists import make_daily_lists
 from services.inventory.handlers.lots import block_expired_lots
 from services.inventory.handlers.ports import Tools
 from services.inventory.settings import ANY_WAREHOUSE, InventorySettings
 from services.inventory.storage.audit_report import PostgresAuditReports
 from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.costs import PostgresCosts
+from services.inventory.storage.count_lists import PostgresCountLists
 from services.inventory.storage.counts import PostgresCounts
 from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.lots import PostgresLots
@@ -76,7 +82,10 @@ from services.inventory.storage.warehouses import PostgresWarehouses
 NAME: Final = "inventory"
 # How long the rest of a queue waits at most after goods arrived for all of it.
 _QUEUE_SECONDS: Final = 0.5
+# A warehouse that has nothing to count in the morning may have later.
+_COUNT_LISTS_SECONDS: Final = 900.0
 _EXPIRY_SECONDS: Final = 30.0
+_ACCURACY_DAYS: Final = 90
 _WATCH_COUNTS_SECONDS: Final = 30.0
 _PURGE_SECONDS: Final = 3600.0
 # How long after a change was booked it is checked at most.
@@ -105,6 +114,7 @@ class Adapters:
             decisions=PostgresDecisionLog(transaction),
             counts=PostgresCounts(transaction),
             lots=PostgresLots(transaction),
+            count_lists=PostgresCountLists(transaction),
             clock=self.clock,
             allocation=self.allocation,
             count_limits=self.count_limits,
@@ -199,6 +209,8 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         decisions_about=decisions_about,
         counts_of=PostgresCounts,
         lots_of=PostgresLots,
+        count_lists_of=PostgresCountLists,
+        count_schedule=count_schedule_of(settings),
         intake=StockEventIntake(
             database=adapters.database,
             tools_of=adapters.tools_of,
@@ -232,6 +244,7 @@ def build_app(
                 audit,
                 counts,
                 lots,
+                count_lists,
             )
         ],
         status_by_error=STATUS_BY_ERROR,
@@ -285,6 +298,53 @@ async def show_sequence_gaps(adapters: Adapters) -> None:
         )
 
 
+def count_schedule_of(settings: InventorySettings) -> Schedule:
+    """Return how often each class is counted."""
+    return Schedule(
+        days={
+            AbcClass.A: settings.count_days_a,
+            AbcClass.B: settings.count_days_b,
+            AbcClass.C: settings.count_days_c,
+        }
+    )
+
+
+def build_count_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
+    """Construct what is done about counts and lots every day, or once somebody should know."""
+    schedule = count_schedule_of(settings)
+
+    async def make_count_lists() -> int:
+        if settings.count_lines_per_day:
+            async with adapters.database.transaction() as transaction:
+                await make_daily_lists(
+                    lines_per_day=settings.count_lines_per_day,
+                    schedule=schedule,
+                    tools=adapters.tools_of(transaction),
+                )
+        return 0
+
+    async def block_expired() -> int:
+        async with adapters.database.transaction() as transaction:
+            desk = await block_expired_lots(adapters.tools_of(transaction))
+            if desk is not None:
+                transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
+        return 0 if desk is None else 1
+
+    async def watch_counts() -> int:
+        async with adapters.database.transaction() as transaction:
+            now = adapters.clock.now()
+            metrics.set_pending_counts(await PostgresCounts(transaction).pending(), now=now)
+            since = now - timedelta(days=_ACCURACY_DAYS)
+            metrics.set_count_accuracy(await PostgresCountLists(transaction).accuracy(since=since))
+        return 0
+
+    return [
+        PeriodicJob("make-count-lists", make_count_lists, every_seconds=_COUNT_LISTS_SECONDS),
+        PeriodicJob("block-expired-lots", block_expired, every_seconds=_EXPIRY_SECONDS),
+        PeriodicJob("watch-counts", watch_counts, every_seconds=_WATCH_COUNTS_SECONDS),
+    ]
+
+
 def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
     """Construct what runs without being asked: the rest of long queues, and forgetting."""
 
@@ -295,20 +355,8 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
                 transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
         return 0 if desk is None else 1
 
-    async def block_expired() -> int:
-        async with adapters.database.transaction() as transaction:
-            desk = await block_expired_lots(adapters.tools_of(transaction))
-            if desk is not None:
-                transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
-        return 0 if desk is None else 1
-
     async def watch_sequences() -> int:
         await show_sequence_gaps(adapters)
-        return 0
-
-    async def watch_counts() -> int:
-        async with adapters.database.transaction() as transaction:
-            metrics.set_pending_counts(await PostgresCounts(transaction).pending(), now=adapters.clock.now())
         return 0
 
     async def forget_events() -> int:
@@ -334,10 +382,9 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
         PeriodicJob("costs", keep_costs_of_changes, every_seconds=settings.cost_interval_seconds),
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
         PeriodicJob("watch-sequences", watch_sequences, every_seconds=settings.audit_interval_seconds),
-        PeriodicJob("block-expired-lots", block_expired, every_seconds=_EXPIRY_SECONDS),
-        PeriodicJob("watch-counts", watch_counts, every_seconds=_WATCH_COUNTS_SECONDS),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
+        *build_count_jobs(settings, adapters),
     ]
 
 

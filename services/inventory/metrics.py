@@ -82,6 +82,27 @@ inventory_oldest_pending_count_age_seconds = Gauge(
 )
 
 
+inventory_count_lines = Gauge(
+    "inventory_count_lines",
+    "Lines of count lists that were counted in the last 90 days, by warehouse.",
+    ["warehouse"],
+)
+inventory_count_accuracy_ratio = Gauge(
+    "inventory_count_accuracy_ratio",
+    "The share of them that found what the ledger expected.",
+    ["warehouse"],
+)
+
+
+def set_count_accuracy(accuracy: Iterable[tuple[str, int, int]]) -> None:
+    """Publish by warehouse how many lines were counted, and the share that was as expected."""
+    inventory_count_lines.clear()
+    inventory_count_accuracy_ratio.clear()
+    for warehouse, lines, exact in accuracy:
+        inventory_count_lines.labels(warehouse).set(lines)
+        inventory_count_accuracy_ratio.labels(warehouse).set(exact / lines)
+
+
 def set_pending_counts(pending: Sequence[tuple[str | None, int, Decimal | None, datetime]], *, now: datetime) -> None:
     """Publish the counts that wait: by currency, how many, their value, and since when the oldest does."""
     inventory_pending_counts.set(sum(counts for _, counts, _, _ in pending))

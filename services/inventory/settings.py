@@ -59,6 +59,8 @@ class InventorySettings(ServiceSettings):
 
     A count whose discrepancy is more than `count_limit_units`, `count_limit_share` of what was expected,
     or `count_limit_value_minor` at average cost waits for approval; by default none does.
+    Each warehouse gets a list of up to `count_lines_per_day` SKUs a day to count, none if it is 0: those whose last
+    count is `count_days_a` days ago, or `b`, or `c`, by their class.
     """
 
     model_config = SettingsConfigDict(env_prefix="INVENTORY_")
@@ -79,6 +81,10 @@ class InventorySettings(ServiceSettings):
     count_limit_units: int | None = Field(default=None, ge=0)
     count_limit_share: float | None = Field(default=None, ge=0)
     count_limit_value_minor: int | None = Field(default=None, ge=0)
+    count_lines_per_day: int = Field(default=20, ge=0, le=1_000)
+    count_days_a: int = Field(default=30, ge=1, le=3_660)
+    count_days_b: int = Field(default=90, ge=1, le=3_660)
+    count_days_c: int = Field(default=180, ge=1, le=3_660)
 
     @model_validator(mode="after")
     def _knows_the_costs_it_goes_by(self) -> Self:

@@ -13,6 +13,7 @@ from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
 from services.inventory import metrics
+from services.inventory.domain.count_lists import CountLine, CountList, CountListStatus, Schedule
 from services.inventory.domain.counts import CountStatus, HeldCount
 from services.inventory.domain.plausibility import InvalidStockEvent
 from services.inventory.domain.sequences import SequenceState
@@ -127,6 +128,24 @@ class Lots(Protocol):
         ...
 
 
+class CountLists(Protocol):
+    """The count lists, as they are read."""
+
+    async def list(
+        self, *, warehouse: str | None, status: CountListStatus | None, before: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[CountList]:
+        """Return lists, the latest first, before the (time, id) given."""
+        ...
+
+    async def find(self, list_id: UUID) -> CountList | None:
+        """Return a list without its lines."""
+        ...
+
+    async def lines(self, list_id: UUID) -> Sequence[CountLine]:
+        """Return the lines of a list."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
     """What the routes need."""
@@ -140,6 +159,8 @@ class UseCases:
     decisions_about: DecisionsAbout
     counts_of: Callable[[Transaction], HeldCounts]
     lots_of: Callable[[Transaction], Lots]
+    count_lists_of: Callable[[Transaction], CountLists]
+    count_schedule: Schedule
     intake: StockEventIntake
     availability: Availability
     clock: Clock

@@ -23,6 +23,7 @@ async def record_findings(findings: Sequence[CountFinding], *, tools: Tools, now
         if finding.held_because is not None:
             tools.decisions.add(_decision(finding, finding.held_because, now))
     await tools.counts.record(findings, recorded_at=now)
+    await tools.count_lists.record(findings, recorded_at=now)
 
 
 async def decide_count(
@@ -56,6 +57,9 @@ async def decide_count(
         )
         await desk.settle()
         await tools.counts.decide(decided)
+        if decided.status is CountStatus.REJECTED:
+            # Nobody knows yet what is there.
+            await tools.count_lists.reopen(event_id, reopened_at=desk.now)
 
     desk = await work_on_stock(tools, {found.sku}, work)
     return decided, desk

@@ -11,6 +11,7 @@ from libs.common.clock import Clock
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.count_lists import Candidate, ChosenLine, CountList, CountListStatus
 from services.inventory.domain.counts import CountFinding, CountLimits, HeldCount, UnitCost
 from services.inventory.domain.lots import Lot, LotLine
 from services.inventory.domain.queue import QueuePlace
@@ -247,6 +248,42 @@ class LotStore(Protocol):
         ...
 
 
+class CountListStore(Protocol):
+    """Count lists, in one transaction; lines are ticked off by whoever has locked their SKU."""
+
+    async def has_list(self, warehouse: str, day: date) -> bool:
+        """Tell whether a list was made by itself for this warehouse and day."""
+        ...
+
+    async def candidates(self, warehouse: str) -> Sequence[Candidate]:
+        """Return what is there, or missing, and on no list that is still to be counted."""
+        ...
+
+    async def consumption(self, warehouse: str, *, since: datetime) -> Mapping[str, float]:
+        """Return the value of what was sold of each SKU."""
+        ...
+
+    async def add(self, made: CountList, lines: Sequence[ChosenLine]) -> bool:
+        """Write a new list, unless there is one for its warehouse and day; tell whether it was written."""
+        ...
+
+    async def record(self, findings: Sequence[CountFinding], *, recorded_at: datetime) -> None:
+        """Tick off the lines that these counts are of."""
+        ...
+
+    async def reopen(self, event_id: UUID, *, reopened_at: datetime) -> None:
+        """Let the lines that a count was of be counted again."""
+        ...
+
+    async def lock(self, list_id: UUID) -> CountListStatus | None:
+        """Lock a list and return where it stands, None if there is none."""
+        ...
+
+    async def cancel(self, list_id: UUID, *, cancelled_at: datetime) -> None:
+        """Close a list."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What one transaction gives to a use case."""
@@ -259,6 +296,7 @@ class Tools:
     decisions: DecisionLog
     counts: CountStore
     lots: LotStore
+    count_lists: CountListStore
     clock: Clock
     allocation: AllocationPolicy = DEFAULT_POLICY
     count_limits: CountLimits = field(default_factory=CountLimits)

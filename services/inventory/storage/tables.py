@@ -19,6 +19,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -30,6 +31,7 @@ from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
 from services.inventory.domain.classes import AbcClass, XyzClass
+from services.inventory.domain.count_lists import CountListStatus
 from services.inventory.domain.counts import CountStatus
 from services.inventory.domain.reservations import ReservationStatus
 from services.inventory.domain.stock import MovementKind
@@ -464,4 +466,45 @@ stock_classes = Table(
     Column("classed_at", _TIME, nullable=False),
     CheckConstraint(_one_of("abc", AbcClass), name="abc"),
     CheckConstraint(_one_of("xyz", XyzClass), name="xyz"),
+)
+
+# SKUs to be counted; those that were made by themselves are one for a warehouse and day.
+count_lists = Table(
+    "count_lists",
+    metadata,
+    Column("list_id", Uuid, primary_key=True),
+    Column("warehouse", _CODE, nullable=False),
+    Column("day", Date),
+    Column("abc_class", Text),
+    Column("status", Text, nullable=False),
+    Column("created_at", _TIME, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("closed_at", _TIME),
+    UniqueConstraint("warehouse", "day"),
+    CheckConstraint(_one_of("status", CountListStatus), name="status"),
+    CheckConstraint(_one_of("abc_class", AbcClass), name="abc_class"),
+    CheckConstraint("(closed_at IS NOT NULL) = (status IN ('done', 'cancelled'))", name="closed_at"),
+    Index("count_lists_created_at_list_id_idx", "created_at", "list_id"),
+)
+
+count_list_lines = Table(
+    "count_list_lines",
+    metadata,
+    Column("list_id", Uuid, ForeignKey("count_lists.list_id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("sku", _CODE, nullable=False),
+    Column("abc_class", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    # The count that ticked it off, and what that found.
+    Column("event_id", Uuid),
+    Column("counted_at", _TIME),
+    Column("counted", BigInteger),
+    Column("expected", BigInteger),
+    PrimaryKeyConstraint("list_id", "number"),
+    UniqueConstraint("list_id", "sku"),
+    CheckConstraint(_one_of("abc_class", AbcClass), name="abc_class"),
+    CheckConstraint("num_nulls(event_id, counted_at, counted, expected) IN (0, 4)", name="counted"),
+    # Finds the line that a count is of; small, because few wait.
+    Index("count_list_lines_uncounted_idx", "sku", postgresql_where=text("event_id IS NULL")),
+    Index("count_list_lines_event_id_idx", "event_id"),
 )
