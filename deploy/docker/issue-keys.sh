@@ -11,5 +11,5 @@ issue() {
 }
 
 issue ops '*'
-issue storefront catalog:read,orders:write,orders:read,behaviour:write,recommendations:read,availability:read,shipments:read
+issue storefront catalog:read,orders:write,orders:read,reservations:write,behaviour:write,recommendations:read,availability:read,shipments:read
 issue warehouse stock:write,stock:read,availability:read,shipments:write,shipments:read,returns:write

@@ -12,6 +12,7 @@ SCOPES: Mapping[str, tuple[str, ...]] = {
         "catalog:read",
         "orders:write",
         "orders:read",
+        "reservations:write",
         "behaviour:write",
         "recommendations:read",
         "availability:read",

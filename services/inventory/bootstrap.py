@@ -36,6 +36,7 @@ from services.inventory.api import (
     count_lists,
     counts,
     gaps,
+    holds,
     lots,
     reservations,
     stock,
@@ -46,6 +47,7 @@ from services.inventory.api import (
 )
 from services.inventory.api.dependencies import StockEventIntake, UseCases
 from services.inventory.api.errors import STATUS_BY_ERROR
+from services.inventory.api.hold_counter import HoldCounter
 from services.inventory.consumers import (
     INTAKE_GROUP,
     RESERVATIONS_GROUP,
@@ -56,15 +58,17 @@ from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.classes import AbcClass
 from services.inventory.domain.count_lists import Schedule
 from services.inventory.domain.counts import CountLimits
+from services.inventory.domain.holds import DEFAULT_HOLD_POLICY, HoldPolicies, HoldPolicy
 from services.inventory.domain.strategies import AllocationPolicy, ShippingCost, Strategy, Weights
 from services.inventory.handlers.audit import Auditor, Look, Progress
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
 from services.inventory.handlers.costs import keep_costs
 from services.inventory.handlers.count_lists import make_daily_lists
+from services.inventory.handlers.holds import expire_holds
 from services.inventory.handlers.lots import block_expired_lots
 from services.inventory.handlers.ports import Tools
-from services.inventory.settings import ANY_WAREHOUSE, InventorySettings
+from services.inventory.settings import ANY_CHANNEL, ANY_WAREHOUSE, InventorySettings
 from services.inventory.storage.audit_report import PostgresAuditReports
 from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.costs import PostgresCosts
@@ -87,6 +91,8 @@ _COUNT_LISTS_SECONDS: Final = 900.0
 _EXPIRY_SECONDS: Final = 30.0
 _ACCURACY_DAYS: Final = 90
 _WATCH_COUNTS_SECONDS: Final = 30.0
+# How long units stay held at most after their hold has expired.
+_HOLD_EXPIRY_SECONDS: Final = 0.5
 _PURGE_SECONDS: Final = 3600.0
 # How long after a change was booked it is checked at most.
 _AUDIT_SECONDS: Final = 1.0
@@ -193,7 +199,7 @@ def build_api(
     health.add("availability", follower.check_caught_up)
     use_cases = use_cases_of(settings, adapters, copy)
     app = build_app(settings, use_cases, health, authenticator=authenticator)
-    server = HttpServer(app, settings, resources=(use_cases.intake.coalescer,), on_listening=on_listening)
+    server = HttpServer(app, settings, resources=use_cases.coalescers, on_listening=on_listening)
     return [server, follower]
 
 
@@ -216,9 +222,21 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
             tools_of=adapters.tools_of,
             event_age_years_max=settings.event_age_years_max,
         ),
+        holds=HoldCounter(
+            database=adapters.database,
+            tools_of=adapters.tools_of,
+            policies=hold_policies_of(settings),
+            clock=adapters.clock,
+        ),
         availability=copy,
         clock=adapters.clock,
     )
+
+
+def hold_policies_of(settings: InventorySettings) -> HoldPolicies:
+    """Return what each channel may hold before there is an order."""
+    policies = {channel: HoldPolicy(**dict(policy)) for channel, policy in settings.hold_policies.items()}
+    return HoldPolicies(policies, policies.get(ANY_CHANNEL, DEFAULT_HOLD_POLICY))
 
 
 def build_app(
@@ -238,6 +256,7 @@ def build_app(
                 stock,
                 stock_policies,
                 reservations,
+                holds,
                 warehouses,
                 gaps,
                 timeline,
@@ -345,6 +364,19 @@ def build_count_jobs(settings: InventorySettings, adapters: Adapters) -> list[Co
     ]
 
 
+def build_hold_jobs(adapters: Adapters) -> list[Component]:
+    """Construct what ends holds."""
+
+    async def expire() -> int:
+        async with adapters.database.transaction() as transaction:
+            desk = await expire_holds(adapters.tools_of(transaction))
+            if desk is not None:
+                transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
+        return 0 if desk is None else 1
+
+    return [PeriodicJob("expire-holds", expire, every_seconds=_HOLD_EXPIRY_SECONDS)]
+
+
 def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
     """Construct what runs without being asked: the rest of long queues, and forgetting."""
 
@@ -384,6 +416,7 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
         PeriodicJob("watch-sequences", watch_sequences, every_seconds=settings.audit_interval_seconds),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
+        *build_hold_jobs(adapters),
         *build_count_jobs(settings, adapters),
     ]
 

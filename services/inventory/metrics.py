@@ -14,8 +14,9 @@ inventory_stock_events_total = Counter(
 )
 inventory_reservations_total = Counter(
     "inventory_reservations_total",
-    "Orders by what became of their stock: reserved, backordered, rejected, released, committed, and unreserved,"
-    " when units that were held turned out not to be there.",
+    "Orders and holds by what became of their stock: reserved, partly-reserved, backordered, rejected, released,"
+    " committed; unreserved, when units that were held turned out not to be there; and of holds held, hold-refused,"
+    " extended, expired, adopted.",
     ["outcome"],
 )
 inventory_stock_outs_total = Counter(

@@ -10,9 +10,14 @@ from libs.common.settings import Port, Seconds, ServiceSettings
 # The costs of every warehouse that has none of its own.
 ANY_WAREHOUSE: Final = "*"
 
+# The policy of every channel that has none of its own.
+ANY_CHANNEL: Final = "*"
+
 Strategy = Literal["single-source-first", "fewest-splits", "nearest", "cheapest", "balance-cover", "weighted"]
 _Weight = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False)]
 _CostMinor = Annotated[float, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+HoldMode = Literal["all-or-nothing", "best-effort"]
+_HoldSeconds = Annotated[int, Field(ge=1, le=366 * 24 * 3600)]
 _Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -45,6 +50,25 @@ class AllocationCost(BaseModel):
     per_unit_minor: _CostMinor = 0.0
 
 
+class HoldPolicySettings(BaseModel):
+    """What a channel may hold before there is an order (see `holds.HoldPolicy`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ttl_seconds_default: _HoldSeconds = 15 * 60
+    ttl_seconds_max: _HoldSeconds = 60 * 60
+    lifetime_seconds_max: _HoldSeconds = 24 * 60 * 60
+    units_per_sku_max: int = Field(default=1_000, ge=1, le=1_000_000_000)
+    modes: frozenset[HoldMode] = Field(default=frozenset({"all-or-nothing", "best-effort"}), min_length=1)
+
+    @model_validator(mode="after")
+    def _lasts_longer_the_more_is_asked(self) -> Self:
+        if not self.ttl_seconds_default <= self.ttl_seconds_max <= self.lifetime_seconds_max:
+            message = "ttl_seconds_default, ttl_seconds_max and lifetime_seconds_max must not decrease in this order"
+            raise ValueError(message)
+        return self
+
+
 class InventorySettings(ServiceSettings):
     """
     The settings of inventory: `INVENTORY_*`, then `QUAYSIDE_*`.
@@ -61,6 +85,8 @@ class InventorySettings(ServiceSettings):
     or `count_limit_value_minor` at average cost waits for approval; by default none does.
     Each warehouse gets a list of up to `count_lines_per_day` SKUs a day to count, none if it is 0: those whose last
     count is `count_days_a` days ago, or `b`, or `c`, by their class.
+
+    `hold_policies` are by channel, that of `*` for all others.
     """
 
     model_config = SettingsConfigDict(env_prefix="INVENTORY_")
@@ -85,6 +111,7 @@ class InventorySettings(ServiceSettings):
     count_days_a: int = Field(default=30, ge=1, le=3_660)
     count_days_b: int = Field(default=90, ge=1, le=3_660)
     count_days_c: int = Field(default=180, ge=1, le=3_660)
+    hold_policies: Json[dict[_Name, HoldPolicySettings]] = Field(default_factory=dict, validate_default=False)
 
     @model_validator(mode="after")
     def _knows_the_costs_it_goes_by(self) -> Self:

@@ -159,6 +159,40 @@ class StockBackordered(_ReservationEvent, frozen=True, kw_only=True):
     shortages: list[Shortage]
 
 
+class StockPartlyReserved(_ReservationEvent, frozen=True, kw_only=True):
+    """Some units of the order are held for it, all in `allocations`; it waits in line for the rest."""
+
+    type: ClassVar[str] = "stock.partly-reserved"
+
+    allocations: list[Allocation]
+    shortages: list[Shortage]
+
+
+class StockHeld(_ReservationEvent, frozen=True, kw_only=True):
+    """
+    Units are held until `expires_at` for a cart, a marketplace or a till; no order stands behind them yet.
+
+    `order_id` is the id of the hold; `allocations` is all that is held, `shortages` what was wanted besides. It comes
+    again if units that were held turned out not to be there.
+    """
+
+    type: ClassVar[str] = "stock.held"
+
+    channel: str
+    allocations: list[Allocation]
+    expires_at: datetime
+    decision_id: UUID
+    shortages: list[Shortage] = msgspec.field(default_factory=list)
+
+
+class StockHoldExtended(_ReservationEvent, frozen=True, kw_only=True):
+    """What is held stays held until `expires_at`."""
+
+    type: ClassVar[str] = "stock.hold-extended"
+
+    expires_at: datetime
+
+
 class StockRejected(_ReservationEvent, frozen=True, kw_only=True):
     """
     Nothing was reserved and nothing waits.
@@ -173,7 +207,11 @@ class StockRejected(_ReservationEvent, frozen=True, kw_only=True):
 
 
 class StockReleased(_ReservationEvent, frozen=True, kw_only=True):
-    """Nothing is held for the order any more; `allocations` is what was."""
+    """
+    Nothing is held for the order, or by the hold, any more; `allocations` is what became free.
+
+    Of a hold, `reason` is `released`, `expired`, `adopted` (an order took over what it wanted) or `not-there`.
+    """
 
     type: ClassVar[str] = "stock.released"
 

@@ -49,9 +49,10 @@ class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
     """
     The order passed review: this asks inventory to reserve its stock.
 
-    `lines` are whole quantities by SKU; `on_shortage` is `backorder` or `refuse`; `is_split_allowed` says
-    whether several warehouses may share the order. One that the customer collects is served by the store
-    `collect_at` alone, a warehouse's code.
+    `lines` are whole quantities by SKU; `on_shortage` is `backorder`, `refuse` or `partial` (hold what there is, wait
+    for the rest); `is_split_allowed` says whether several warehouses may share the order. One that the customer
+    collects is served by the store `collect_at` alone, a warehouse's code. `hold_id` names what was held for it
+    before it was an order; what is held under its own id it takes over anyway.
     """
 
     type: ClassVar[str] = "order.approved"
@@ -64,6 +65,7 @@ class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
     on_shortage: str = "backorder"
     is_split_allowed: bool = True
     collect_at: str | None = None
+    hold_id: UUID | None = None
 
 
 class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):

@@ -61,6 +61,10 @@ SET status = entry.status, body = entry.body
 FROM unnest($1::text[], $2::text[], $3::smallint[], $4::bytea[]) AS entry (principal, key, status, body)
 WHERE idempotency_keys.principal = entry.principal AND idempotency_keys.key = entry.key
 """
+_UNCLAIM: Final = """
+DELETE FROM idempotency_keys USING unnest($1::text[], $2::text[]) AS entry (principal, key)
+WHERE idempotency_keys.principal = entry.principal AND idempotency_keys.key = entry.key
+"""
 _PURGE: Final = """
 DELETE FROM idempotency_keys
 WHERE (principal, key) IN (
@@ -266,6 +270,14 @@ async def store_batch(transaction: Transaction, answers: Sequence[tuple[Claim, S
         [response.status for _, response in answers],
         [response.body for _, response in answers],
     )
+
+
+async def unclaim_batch(transaction: Transaction, claims: Sequence[Claim]) -> None:
+    """Give back the keys of claimed writes that were refused, so that they can be tried again."""
+    if not claims:
+        return
+    driver = await transaction.driver()
+    await driver.execute(_UNCLAIM, [claim.write.principal for claim in claims], [claim.write.key for claim in claims])
 
 
 async def purge_idempotency_keys(transaction: Transaction, *, now: datetime, older_than: timedelta) -> int:

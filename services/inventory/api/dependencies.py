@@ -1,6 +1,7 @@
 """What the routes call, put together in bootstrap."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -13,6 +14,7 @@ from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
 from services.inventory import metrics
+from services.inventory.api.hold_counter import HoldCounter
 from services.inventory.domain.count_lists import CountLine, CountList, CountListStatus, Schedule
 from services.inventory.domain.counts import CountStatus, HeldCount
 from services.inventory.domain.plausibility import InvalidStockEvent
@@ -162,8 +164,14 @@ class UseCases:
     count_lists_of: Callable[[Transaction], CountLists]
     count_schedule: Schedule
     intake: StockEventIntake
+    holds: HoldCounter
     availability: Availability
     clock: Clock
+
+    @property
+    def coalescers(self) -> tuple[AbstractAsyncContextManager[object], ...]:
+        """What has to be entered before the first request, and left after the last."""
+        return (self.intake.coalescer, self.holds.coalescer)
 
     async def write(
         self, write: KeyedWrite, effect: Callable[[Transaction], Awaitable[StoredResponse]]

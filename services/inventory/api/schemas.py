@@ -162,7 +162,7 @@ class ReservationResponse(BaseModel):
 
     order_id: UUID
     version: int
-    status: Literal["held", "waiting", "rejected", "released", "committed"]
+    status: Literal["held", "partly-held", "waiting", "rejected", "released", "committed"]
     approved_at: datetime | None
     lines: list[ReservedLineResponse]
     waiting_for: list[WantedLineResponse]

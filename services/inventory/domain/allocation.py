@@ -106,6 +106,32 @@ def allocate(
     return Choice(found[0].allocations, tuple(options), strategy, rule)
 
 
+def obtainable(
+    wanted: Mapping[str, int],
+    free: Free,
+    ranking: Sequence[RankedWarehouse],
+    limits: Iterable[Shortage],
+    *,
+    is_split_allowed: bool,
+) -> dict[str, int]:
+    """
+    Return the part of `wanted` that there is, by SKU; of a SKU in `limits` no more than is available by that.
+
+    Without a split it is what the warehouse that has most of it has.
+    """
+    codes = [warehouse.code for warehouse in ranking]
+    if not is_split_allowed and codes:
+        codes = [max(codes, key=lambda code: sum(min(units, _units(free, sku, code)) for sku, units in wanted.items()))]
+    limit_of = {one.sku: one.available for one in limits}
+    part = {}
+    for sku, units in wanted.items():
+        there = sum(_units(free, sku, code) for code in codes)
+        obtained = min(units, there, limit_of.get(sku, units))
+        if obtained:
+            part[sku] = obtained
+    return part
+
+
 def shortages(wanted: Mapping[str, int], free: Free, ranking: Sequence[RankedWarehouse]) -> tuple[Shortage, ...]:
     """
     Return what is missing of an order that could not be served.

@@ -1,7 +1,8 @@
 """
 Who is served when units are short: the orders in the sequence of their approval.
 
-An order that cannot be served whole is passed over and keeps its place; those behind it may still be served.
+An order that cannot be served whole is passed over and keeps its place; those behind it may still be served. One that
+takes parts holds what there is and waits for the rest.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from libs.common.events.shapes import Shortage
-from services.inventory.domain.allocation import DEFAULT_POLICY, Choice, allocate, shortages
+from services.inventory.domain.allocation import DEFAULT_POLICY, Choice, allocate, obtainable, shortages
 from services.inventory.domain.backlog import Backlog
 from services.inventory.domain.reservations import Reservation, Terms
 from services.inventory.domain.stock import Stock
@@ -42,8 +43,9 @@ class Verdict:
     """
     What the stock allows for one order.
 
-    `shortages` are empty if `choice` has allocations; `unknown_skus` are those that never had any stock. An order
-    that `is_over_limit` must not begin to wait, and one that is not `is_collectable` would wait for nothing.
+    `shortages` are empty if `choice` allocates everything; `unknown_skus` are those of them that never had any
+    stock. An order that `is_over_limit` must not begin to wait, and one that is not `is_collectable` would wait for
+    nothing.
     """
 
     reservation: Reservation
@@ -72,14 +74,46 @@ class Allocator:
     def shortages_of(self, reservation: Reservation) -> tuple[Shortage, ...]:
         """Return what a reservation waits for and the stock does not have now."""
         wanted = reservation.wanted
-        return shortages(wanted, self._free(wanted), self._ranking(terms_of(reservation)))
+        return shortages(wanted, self._free(wanted), self._ranking_for(reservation))
 
     def _serve(self, reservation: Reservation) -> Verdict:
         wanted = reservation.wanted
         terms = terms_of(reservation)
-        ranking = self._ranking(terms)
+        ranking = self._ranking_for(reservation)
         free = self._free(wanted)
-        choice = allocate(
+        choice = self._choose(wanted, free, ranking, terms)
+        missing = self.backlog.missing(wanted, place_of(reservation), self.stock)
+        if missing:
+            choice = choice._replace(allocations=None)
+        elif choice.allocations is None:
+            missing = shortages(wanted, free, ranking)
+        part = wanted
+        if choice.allocations is None and terms.takes_parts:
+            part = obtainable(wanted, free, ranking, missing, is_split_allowed=terms.is_split_allowed)
+            if part:
+                choice = self._choose(part, free, ranking, terms)
+        is_newcomer = reservation.order_id in self.backlog.newcomers
+        is_collectable = terms.collect_at is None or is_collection_point(self.warehouses, terms.collect_at)
+        if missing and terms.may_wait and is_collectable:
+            rest = _less(wanted, part) if choice.allocations is not None else wanted
+            if is_newcomer and self.backlog.is_full(rest, missing, self.stock):
+                return self._verdict(reservation, choice._replace(allocations=None), missing, is_over_limit=True)
+            self.backlog.add(rest, place_of(reservation))
+        verdict = self._verdict(reservation, choice, missing, is_collectable=is_collectable)
+        if choice.allocations is not None:
+            for one in choice.allocations:
+                self.stock.hold(one.quantity, sku=one.sku, warehouse=one.warehouse)
+            reservation.hold(choice.allocations)
+        return verdict
+
+    def _choose(
+        self, wanted: Mapping[str, int], free: Free, ranking: Sequence[RankedWarehouse], terms: Terms
+    ) -> Choice:
+        if not wanted:
+            # All of it came from a hold.
+            strategy = self.policy.strategy_for(terms.channel)
+            return Choice((), (), strategy, self.policy.rule(strategy))
+        return allocate(
             wanted,
             free,
             ranking,
@@ -88,32 +122,33 @@ class Allocator:
             channel=terms.channel,
             demand=self.demand,
         )
-        if missing := self.backlog.missing(wanted, place_of(reservation), self.stock):
-            return self._pass_over(reservation, choice._replace(allocations=None), missing)
-        if choice.allocations is None:
-            return self._pass_over(reservation, choice, shortages(wanted, free, ranking))
-        for one in choice.allocations:
-            self.stock.hold(one.quantity, sku=one.sku, warehouse=one.warehouse)
-        reservation.hold(choice.allocations)
-        return Verdict(reservation=reservation, choice=choice)
 
-    def _pass_over(self, reservation: Reservation, choice: Choice, missing: tuple[Shortage, ...]) -> Verdict:
-        wanted = reservation.wanted
-        is_newcomer = reservation.order_id in self.backlog.newcomers
-        terms = terms_of(reservation)
-        is_collectable = terms.collect_at is None or is_collection_point(self.warehouses, terms.collect_at)
-        may_wait = is_collectable and terms.on_shortage != "refuse"
-        is_over_limit = is_newcomer and may_wait and self.backlog.is_full(wanted, missing, self.stock)
-        if may_wait and not is_over_limit:
-            self.backlog.add(wanted, place_of(reservation))
+    def _verdict(
+        self,
+        reservation: Reservation,
+        choice: Choice,
+        missing: tuple[Shortage, ...],
+        *,
+        is_over_limit: bool = False,
+        is_collectable: bool = True,
+    ) -> Verdict:
         return Verdict(
             reservation=reservation,
             choice=choice,
             shortages=missing,
-            unknown_skus=tuple(sku for sku in wanted if not self.stock.items[sku].levels),
+            unknown_skus=tuple(one.sku for one in missing if not self.stock.items[one.sku].levels),
             is_over_limit=is_over_limit,
             is_collectable=is_collectable,
         )
+
+    def _ranking_for(self, reservation: Reservation) -> Sequence[RankedWarehouse]:
+        terms = terms_of(reservation)
+        ranking = self._ranking(terms)
+        if terms.is_split_allowed or not reservation.lines:
+            return ranking
+        # What comes in one parcel comes from where the first part of it is held.
+        codes = {one.warehouse for one in reservation.held()}
+        return [one for one in ranking if one.code in codes] if codes else ranking
 
     def _free(self, wanted: Mapping[str, int]) -> Free:
         return {sku: {code: level.available for code, level in self.stock.items[sku].levels.items()} for sku in wanted}
@@ -129,6 +164,10 @@ class Allocator:
                 ranking = only_at(self.warehouses, terms.collect_at)
             self._rankings[place] = ranking
         return ranking
+
+
+def _less(wanted: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
+    return {sku: units - part.get(sku, 0) for sku, units in wanted.items() if units > part.get(sku, 0)}
 
 
 def place_of(reservation: Reservation) -> QueuePlace:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from libs.common.errors import NotFound
@@ -15,18 +15,24 @@ class ReservationStatus(StrEnum):
     """
     Where a reservation stands.
 
-    `waiting` holds nothing. `released` is final: an order that was called off before it was reserved is released
-    at once, so that asking to reserve it later changes nothing.
+    `waiting` holds nothing, `partly-held` holds something and waits for the rest. `released` is final: an order
+    that was called off before it was reserved is released at once, so that asking to reserve it later changes
+    nothing.
     """
 
     HELD = "held"
+    PARTLY_HELD = "partly-held"
     WAITING = "waiting"
     REJECTED = "rejected"
     RELEASED = "released"
     COMMITTED = "committed"
 
 
-OnShortage = Literal["backorder", "refuse"]
+LIVE: Final = frozenset({ReservationStatus.HELD, ReservationStatus.PARTLY_HELD, ReservationStatus.WAITING})
+
+# What becomes of an order that cannot be served whole: it waits holding nothing, is refused, or holds what there is
+# and waits for the rest. A hold of best effort has what there is, and does not wait.
+OnShortage = Literal["backorder", "refuse", "partial", "best-effort"]
 
 
 class ReservationNotFound(NotFound):
@@ -54,7 +60,8 @@ class Terms:
     What the order asked for besides its units; `approved_at` is its place in the queue.
 
     `channel` is where it was placed; orders from before channels were kept have none. An order that is collected
-    is served by the store `collect_at` alone.
+    is served by the store `collect_at` alone. A hold, which no order stands behind yet, lasts until `expires_at`;
+    `approved_at` is when it began.
     """
 
     approved_at: datetime
@@ -63,15 +70,26 @@ class Terms:
     is_split_allowed: bool = True
     channel: str | None = None
     collect_at: str | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def takes_parts(self) -> bool:
+        """Whether a part of what is wanted is better than nothing."""
+        return self.on_shortage in {"partial", "best-effort"}
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether what is short is waited for."""
+        return self.on_shortage in {"backorder", "partial"}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Reservation:
     """
-    The reservation of one order; `version` counts its published events.
+    The reservation of one order, or a hold; `version` counts its published events.
 
-    `lines` are by (SKU, warehouse); `wanted` is what a waiting order waits for, by SKU. Whoever changes a
-    reservation has locked the stock of all its SKUs.
+    `lines` are by (SKU, warehouse); `wanted` is what it waits for, by SKU. Whoever changes a reservation has locked
+    the stock of all its SKUs.
     """
 
     order_id: UUID
@@ -81,7 +99,18 @@ class Reservation:
     lines: dict[tuple[str, str], ReservedLine] = field(default_factory=dict)
     wanted: dict[str, int] = field(default_factory=dict)
     is_new: bool = False
+    has_new_terms: bool = False
     changed_lines: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def is_hold(self) -> bool:
+        """Whether it is, or was, a hold that no order has taken over."""
+        return self.terms is not None and self.terms.expires_at is not None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it holds something or waits."""
+        return self.status in LIVE
 
     @property
     def skus(self) -> set[str]:
@@ -97,7 +126,7 @@ class Reservation:
         ]
 
     def hold(self, allocations: Iterable[Allocation]) -> None:
-        """Hold what the order wants."""
+        """Hold units that the order wants."""
         for one in allocations:
             key = (one.sku, one.warehouse)
             line = self.lines.get(key)
@@ -105,17 +134,19 @@ class Reservation:
                 line = self.lines[key] = ReservedLine(0)
             line.quantity += one.quantity
             self.changed_lines.add(key)
-        self.wanted = {}
-        self.status = ReservationStatus.HELD
+            self._waive(one.sku, one.quantity)
+        self._settle()
 
-    def wait(self, wanted: Mapping[str, int]) -> None:
-        """Wait in line, holding nothing."""
-        self.wanted = dict(wanted)
-        self.status = ReservationStatus.WAITING
-
-    def reject(self) -> None:
-        """Neither hold nor wait."""
+    def reject(self) -> list[Allocation]:
+        """Neither hold nor wait; return what was held."""
+        freed = self.release()
         self.status = ReservationStatus.REJECTED
+        return freed
+
+    def forget_rest(self) -> None:
+        """Do not want any longer what is not held."""
+        self.wanted = {}
+        self._settle()
 
     def release(self) -> list[Allocation]:
         """Let everything go that has not left; return it."""
@@ -124,14 +155,50 @@ class Reservation:
         self.status = ReservationStatus.RELEASED
         return freed
 
-    def unreserve(self) -> list[Allocation]:
-        """Give back what is held because it is not there any more, and wait for it again; return it."""
-        freed = self._let_go()
-        wanted: dict[str, int] = {}
+    def unreserve(self, sku: str, warehouse: str, units: int) -> list[Allocation]:
+        """
+        Give back units that are not there any more, and want them again; return what is held no more.
+
+        Who takes parts gives back those units, others everything, because they hold all or nothing.
+        """
+        if self.terms is not None and (self.terms.takes_parts or self.is_hold):
+            line = self.lines[sku, warehouse]
+            given = min(units, line.held)
+            line.quantity -= given
+            self.changed_lines.add((sku, warehouse))
+            freed = [Allocation(warehouse=warehouse, sku=sku, quantity=given)]
+        else:
+            freed = self._let_go()
         for one in freed:
-            wanted[one.sku] = wanted.get(one.sku, 0) + one.quantity
-        self.wait(wanted)
+            self.wanted[one.sku] = self.wanted.get(one.sku, 0) + one.quantity
+        self._settle()
         return freed
+
+    def hand_over(self, wanted: Mapping[str, int], *, collect_at: str | None) -> list[Allocation]:
+        """Let go of what another reservation wants, as far as it is held, and there if it is collected; return it."""
+        missing = dict(wanted)
+        given = []
+        for (sku, warehouse), line in self.lines.items():
+            units = min(line.held, missing.get(sku, 0)) if collect_at in {None, warehouse} else 0
+            if units:
+                line.quantity -= units
+                missing[sku] -= units
+                self.changed_lines.add((sku, warehouse))
+                given.append(Allocation(warehouse=warehouse, sku=sku, quantity=units))
+        return given
+
+    def become_order(self, terms: Terms, wanted: Mapping[str, int]) -> list[Allocation]:
+        """Turn a hold into the reservation of the order of the same id; return what that does not want."""
+        kept = self.hand_over(wanted, collect_at=terms.collect_at)
+        surplus = self._let_go()
+        self.terms, self.has_new_terms = terms, True
+        self.wanted, self.status = dict(wanted), ReservationStatus.WAITING
+        self.hold(kept)
+        return surplus
+
+    def bury(self) -> None:
+        """Be as if the order had been called off before it asked: nothing is ever held for it again."""
+        self.terms, self.has_new_terms = None, True
 
     def ship(self, sku: str, warehouse: str, quantity: int) -> list[Allocation]:
         """
@@ -148,12 +215,7 @@ class Reservation:
         line.quantity += excess
         line.committed += quantity
         self.changed_lines.add(key)
-        if excess and self.wanted.get(sku):
-            waived = min(excess, self.wanted[sku])
-            self.wanted[sku] -= waived
-            excess -= waived
-            if not self.wanted[sku]:
-                del self.wanted[sku]
+        excess -= self._waive(sku, excess)
         if excess:
             freed += self._let_go_elsewhere(sku, excess)
         self._settle()
@@ -178,7 +240,24 @@ class Reservation:
                 freed.append(Allocation(warehouse=warehouse, sku=sku, quantity=given))
         return freed
 
+    def _waive(self, sku: str, units: int) -> int:
+        """Want up to `units` fewer; return how many fewer."""
+        wanted = self.wanted.get(sku, 0)
+        if wanted <= units:
+            self.wanted.pop(sku, None)
+            return wanted
+        self.wanted[sku] = wanted - units
+        return units
+
     def _settle(self) -> None:
-        is_open = self.status in {ReservationStatus.HELD, ReservationStatus.WAITING}
-        if is_open and not self.wanted and not any(line.held for line in self.lines.values()):
+        if self.status not in LIVE:
+            return
+        holds = any(line.held for line in self.lines.values())
+        if self.wanted:
+            self.status = ReservationStatus.PARTLY_HELD if holds else ReservationStatus.WAITING
+        elif holds:
+            self.status = ReservationStatus.HELD
+        elif any(line.committed for line in self.lines.values()):
             self.status = ReservationStatus.COMMITTED
+        else:
+            self.status = ReservationStatus.RELEASED

@@ -8,7 +8,7 @@ out to concern more SKUs gives its locks back and starts again with the larger s
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
 from typing import Final
@@ -16,16 +16,16 @@ from uuid import UUID
 
 from libs.common.events.base import Envelope, Event
 from libs.common.events.inventory import (
-    StockBackordered,
     StockCommitted,
+    StockHoldExtended,
     StockLevelChanged,
     StockReleased,
     WarehouseLevel,
 )
-from libs.common.events.shapes import Allocation, SkuQuantity
+from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from services.inventory.domain.backlog import Backlog
 from services.inventory.domain.queue import FRONT, Allocator, QueuePlace, Verdict, place_of, terms_of
-from services.inventory.domain.reservations import Reservation, ReservationStatus
+from services.inventory.domain.reservations import Reservation, ReservationStatus, Terms
 from services.inventory.domain.stock import Stock, stock_of
 from services.inventory.domain.strategies import NO_DEMAND
 from services.inventory.domain.warehouses import Warehouse
@@ -61,6 +61,9 @@ class Desk:
     _asking: list[Reservation] = field(default_factory=list)
     _newcomers: set[UUID] = field(default_factory=set)
     _announcements: list[_Announcement] = field(default_factory=list)
+    _refused_holds: dict[UUID, Sequence[Shortage]] = field(default_factory=dict)
+    _partial_holds: dict[UUID, Sequence[Shortage]] = field(default_factory=dict)
+    _given_back: set[str] = field(default_factory=set)
     _order_causes: dict[UUID, Envelope] = field(default_factory=dict)
     _sku_causes: dict[str, Envelope] = field(default_factory=dict)
     _revisits: list[Revisit] = field(default_factory=list)
@@ -113,7 +116,7 @@ class Desk:
         is_unanswered = reservation in self._asking
         if is_unanswered:
             self._asking.remove(reservation)
-        if reservation.status not in {ReservationStatus.HELD, ReservationStatus.WAITING}:
+        if not reservation.is_live:
             return
         freed = reservation.release()
         self._let_go(freed)
@@ -121,6 +124,41 @@ class Desk:
         if not is_unanswered:
             self._announce(reservation, StockReleased(order_id=order_id, reason=reason, allocations=freed))
         self.outcomes["released"] += 1
+
+    def adopt(self, hold: Reservation, reservation: Reservation) -> None:
+        """Give an order, before it is put in line, what it wants of what a hold holds; the hold lets go of the rest."""
+        if hold.is_hold and hold.is_live:
+            collect_at = terms_of(reservation).collect_at
+            reservation.hold(hold.hand_over(reservation.wanted, collect_at=collect_at))
+            self.release(hold.order_id, "adopted")
+            self.outcomes["adopted"] += 1
+
+    def become_order(self, hold: Reservation, terms: Terms, wanted: Mapping[str, int]) -> None:
+        """Let an order go on with the hold of its own id; what it does not want of it becomes free."""
+        if hold.is_live:
+            self.outcomes["adopted"] += 1
+        self._let_go(hold.become_order(terms, wanted))
+        self.ask(hold)
+
+    def extend(self, hold: Reservation, expires_at: datetime) -> None:
+        """Let a hold last until `expires_at`."""
+        hold.terms, hold.has_new_terms = replace(terms_of(hold), expires_at=expires_at), True
+        self._changed[hold.order_id] = hold
+        self._announce(hold, StockHoldExtended(order_id=hold.order_id, expires_at=expires_at))
+        self.outcomes["extended"] += 1
+
+    def bury(self, reservation: Reservation) -> None:
+        """Let no order ever be reserved under the id of a hold that has ended."""
+        reservation.bury()
+        self._changed[reservation.order_id] = reservation
+
+    def shortages_of_refused(self, reservation_id: UUID) -> Sequence[Shortage] | None:
+        """Return why a hold was refused, None if it was not."""
+        return self._refused_holds.get(reservation_id)
+
+    def shortages_of_held(self, reservation_id: UUID) -> Sequence[Shortage]:
+        """Return what a hold that was served now wanted and does not have."""
+        return self._partial_holds.get(reservation_id, ())
 
     def ship(self, reservation: Reservation, warehouse: str, lines: Sequence[SkuQuantity]) -> None:
         """Note that units left `warehouse` for an order; the ledger is booked apart from this."""
@@ -131,7 +169,7 @@ class Desk:
         self._announce(reservation, committed)
         if reservation.status is ReservationStatus.COMMITTED:
             self.outcomes["committed"] += 1
-        elif reservation.status is ReservationStatus.WAITING and reservation not in self._asking:
+        elif reservation.wanted and reservation not in self._asking:
             # It waits for less than before; that much may be there.
             self._asking.append(reservation)
 
@@ -149,16 +187,27 @@ class Desk:
             await self._call_waiting(freed)
         if revisit is not None:
             await self._call_waiting([revisit.sku], after=revisit.after)
+        await self._serve_asking([*freed, revisit.sku] if revisit is not None else freed)
+        while self._given_back:
+            given_back = sorted(self._given_back)
+            self._given_back.clear()
+            await self._call_waiting(given_back)
+            await self._serve_asking(given_back)
+
+    async def _serve_asking(self, called: Collection[str]) -> None:
+        """Serve in turn whoever asks; the queues of `called` SKUs are at hand."""
         asked = {one.order_id: dict(one.wanted) for one in self._asking}
         policy = self.tools.allocation
         demand = NO_DEMAND
         if policy.needs_demand and asked:
             wanted = {sku for skus in asked.values() for sku in skus}
             demand = await self.tools.stock.daily_demand(wanted, until=self.now)
-        backlog = await self._backlog(called=freed if revisit is None else [*freed, revisit.sku])
+        backlog = await self._backlog(called)
         verdicts = Allocator(self.stock, self.warehouses, policy, demand, backlog).serve(self._asking)
         for verdict in verdicts:
             self._answer(verdict, asked[verdict.reservation.order_id])
+        self._asking.clear()
+        self._newcomers.clear()
 
     async def save(self) -> None:
         """Write everything and announce it."""
@@ -191,27 +240,36 @@ class Desk:
 
     def _answer(self, verdict: Verdict, wanted: dict[str, int]) -> None:
         reservation = verdict.reservation
-        if verdict.choice.allocations is None:
-            if reservation.order_id not in self._newcomers:
-                # It has been announced that the order waits; it goes on waiting.
-                return
-            is_refused = verdict.is_over_limit or not verdict.is_collectable
-            if is_refused or terms_of(reservation).on_shortage == "refuse":
-                reservation.reject()
+        is_newcomer = reservation.order_id in self._newcomers
+        is_passed_over = verdict.choice.allocations is None
+        if is_passed_over and not is_newcomer and not reservation.is_hold:
+            # It has been announced that the order waits; it goes on waiting.
+            return
+        if is_passed_over and is_newcomer and reservation.is_hold:
+            self._refuse_hold(verdict, wanted)
+            return
+        is_refused = verdict.is_over_limit or not verdict.is_collectable or not terms_of(reservation).may_wait
+        if is_passed_over and is_refused:
+            freed = [] if reservation.is_hold else reservation.reject()
+            self._let_go(freed)
+            self._given_back.update(one.sku for one in freed)
+        if reservation.is_hold:
+            reservation.forget_rest()
+            self._partial_holds[reservation.order_id] = verdict.shortages
         decision = explanations.decision_of(verdict, wanted, self.now)
         self.tools.decisions.add(decision)
         self._changed[reservation.order_id] = reservation
-        match reservation.status:
-            case ReservationStatus.HELD:
-                self._announce(reservation, explanations.reserved(verdict, decision))
-                self.outcomes["reserved"] += 1
-            case ReservationStatus.REJECTED:
-                reservation.wanted = {}
-                self._announce(reservation, explanations.rejected(verdict))
-                self.outcomes["rejected"] += 1
-            case _:
-                self._announce(reservation, explanations.backordered(verdict))
-                self.outcomes["backordered"] += 1
+        outcome, event = explanations.announcement(verdict, decision)
+        self._announce(reservation, event)
+        self.outcomes[outcome] += 1
+
+    def _refuse_hold(self, verdict: Verdict, wanted: dict[str, int]) -> None:
+        """Leave no trace of a hold that cannot be, but the reason: whoever asked may ask again."""
+        reservation_id = verdict.reservation.order_id
+        self.tools.decisions.add(explanations.decision_of(verdict, wanted, self.now))
+        self._refused_holds[reservation_id] = verdict.shortages
+        del self._changed[reservation_id], self._reservations[reservation_id]
+        self.outcomes["hold-refused"] += 1
 
     async def _unreserve_overdrawn(self) -> None:
         allocator = Allocator(self.stock, self.warehouses)
@@ -227,11 +285,13 @@ class Desk:
             for reservation in sorted(self._holding(sku, warehouse), key=place_of, reverse=True):
                 if not level.overdrawn:
                     break
-                self._let_go(reservation.unreserve())
+                self._let_go(reservation.unreserve(sku, warehouse, level.overdrawn))
                 self._changed[reservation.order_id] = reservation
-                self._asking.append(reservation)
-                shortages = list(allocator.shortages_of(reservation))
-                self._announce(reservation, StockBackordered(order_id=reservation.order_id, shortages=shortages))
+                if reservation not in self._asking:
+                    self._asking.append(reservation)
+                if not reservation.is_hold:
+                    shortages = allocator.shortages_of(reservation)
+                    self._announce(reservation, explanations.waiting(reservation, shortages))
                 self.outcomes["unreserved"] += 1
 
     def _holding(self, sku: str, warehouse: str) -> list[Reservation]:
@@ -254,7 +314,12 @@ class Desk:
         asking = {one.order_id for one in self._asking}
         for place in called:
             reservation = self._reservations[place.order_id]
-            if reservation.status is ReservationStatus.WAITING and place.order_id not in asking:
+            if reservation.wanted and place.order_id not in asking:
+                self._asking.append(reservation)
+                asking.add(place.order_id)
+        # Whoever began to wait in this very transaction is not among the places yet.
+        for reservation in self._changed.values():
+            if reservation.order_id not in asking and not reservation.wanted.keys().isdisjoint(skus):
                 self._asking.append(reservation)
 
     async def _backlog(self, called: Collection[str]) -> Backlog:
@@ -286,7 +351,7 @@ class Desk:
         units = dict.fromkeys(after, 0) | await self.tools.reservations.waiting_units(after, besides=loaded.keys())
         asking = {one.order_id for one in self._asking}
         for one in loaded.values():
-            if one.status is ReservationStatus.WAITING and one.order_id not in asking:
+            if one.wanted and one.order_id not in asking:
                 for sku, quantity in one.wanted.items():
                     if sku in after and place_of(one) > after[sku]:
                         units[sku] += quantity

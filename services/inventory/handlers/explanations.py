@@ -5,10 +5,18 @@ from datetime import datetime
 from typing import Any, Final
 
 from libs.common.decisions import Alternative, Decision
-from libs.common.events.inventory import StockBackordered, StockRejected, StockReserved
+from libs.common.events.base import Event
+from libs.common.events.inventory import (
+    StockBackordered,
+    StockHeld,
+    StockPartlyReserved,
+    StockRejected,
+    StockReleased,
+    StockReserved,
+)
 from libs.common.events.shapes import Shortage
 from services.inventory.domain.queue import Verdict, terms_of
-from services.inventory.domain.reservations import ReservationStatus
+from services.inventory.domain.reservations import Reservation, ReservationStatus
 from services.inventory.domain.strategies import REASONS, Option
 
 # A record explains a choice; of an order with a thousand lines the first ones do.
@@ -44,26 +52,45 @@ def decision_of(verdict: Verdict, wanted: Mapping[str, int], decided_at: datetim
     )
 
 
-def reserved(verdict: Verdict, decision: Decision) -> StockReserved:
-    """Announce what is held for an order."""
-    return StockReserved(
-        order_id=verdict.reservation.order_id,
-        allocations=list(verdict.choice.allocations or ()),
-        decision_id=decision.id,
-    )
+def announcement(verdict: Verdict, decision: Decision) -> tuple[str, Event]:
+    """Return the outcome of a verdict in a word, and what is announced of it."""
+    reservation = verdict.reservation
+    order_id = reservation.order_id
+    if reservation.is_hold:
+        return _announcement_of_hold(verdict, decision)
+    match reservation.status:
+        case ReservationStatus.HELD:
+            held = StockReserved(order_id=order_id, allocations=reservation.held(), decision_id=decision.id)
+            return "reserved", held
+        case ReservationStatus.REJECTED:
+            return "rejected", StockRejected(
+                order_id=order_id, reason=_why_rejected(verdict), shortages=list(verdict.shortages)
+            )
+        case _:
+            outcome = "partly-reserved" if reservation.status is ReservationStatus.PARTLY_HELD else "backordered"
+            return outcome, waiting(reservation, verdict.shortages)
 
 
-def backordered(verdict: Verdict) -> StockBackordered:
-    """Announce that an order waits."""
-    return StockBackordered(order_id=verdict.reservation.order_id, shortages=list(verdict.shortages))
+def waiting(reservation: Reservation, shortages: Iterable[Shortage]) -> Event:
+    """Announce that an order waits, for all or for a part."""
+    order_id, missing = reservation.order_id, list(shortages)
+    # Who takes no parts may have taken over some from a hold; it is all or nothing to whoever fulfils the order.
+    if reservation.status is ReservationStatus.PARTLY_HELD and terms_of(reservation).takes_parts:
+        return StockPartlyReserved(order_id=order_id, allocations=reservation.held(), shortages=missing)
+    return StockBackordered(order_id=order_id, shortages=missing)
 
 
-def rejected(verdict: Verdict) -> StockRejected:
-    """Announce that nothing is held for an order and that it does not wait."""
-    return StockRejected(
-        order_id=verdict.reservation.order_id,
-        reason=_why_rejected(verdict),
+def _announcement_of_hold(verdict: Verdict, decision: Decision) -> tuple[str, Event]:
+    hold, terms = verdict.reservation, terms_of(verdict.reservation)
+    if terms.expires_at is None or not hold.is_live:
+        return "released", StockReleased(order_id=hold.order_id, reason="not-there")
+    return "held", StockHeld(
+        order_id=hold.order_id,
+        channel=terms.channel or "",
+        allocations=hold.held(),
         shortages=list(verdict.shortages),
+        expires_at=terms.expires_at,
+        decision_id=decision.id,
     )
 
 
@@ -76,13 +103,11 @@ def _why_rejected(verdict: Verdict) -> str:
 
 
 def _chosen(verdict: Verdict) -> str:
-    match verdict.reservation.status:
-        case ReservationStatus.HELD:
-            return "+".join(verdict.choice.warehouses)
-        case ReservationStatus.REJECTED:
-            return "refuse"
-        case _:
-            return "backorder"
+    if verdict.choice.allocations is not None:
+        return "+".join(dict.fromkeys(one.warehouse for one in verdict.reservation.held()))
+    if verdict.reservation.is_hold or verdict.reservation.status is ReservationStatus.REJECTED:
+        return "refuse"
+    return "backorder"
 
 
 def _reason(verdict: Verdict, skus_wanted: int) -> str:
@@ -93,9 +118,17 @@ def _reason(verdict: Verdict, skus_wanted: int) -> str:
         return "Nothing can be collected where the order says."
     if choice.allocations is None:
         return f"{len(verdict.shortages)} of {skus_wanted} SKUs are short."
+    return _reason_of_choice(verdict, skus_wanted)
+
+
+def _reason_of_choice(verdict: Verdict, skus_wanted: int) -> str:
     if terms_of(verdict.reservation).collect_at is not None:
         return "The customer collects it there."
-    return _REASONS[choice.strategy]
+    if not verdict.choice.allocations:
+        return "A hold had all of it."
+    if verdict.shortages:
+        return f"{len(verdict.shortages)} of {skus_wanted} SKUs are short; this is what there is."
+    return _REASONS[verdict.choice.strategy]
 
 
 def _alternative(option: Option) -> Alternative:

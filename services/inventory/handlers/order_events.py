@@ -1,6 +1,7 @@
 """What happens to orders, turned into reservations and movements."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 from uuid import UUID
 
 from libs.common.errors import Invalid
@@ -13,6 +14,8 @@ from services.inventory.domain.reservations import OnShortage, Reservation, Rese
 from services.inventory.domain.stock import Cause, MovementKind
 from services.inventory.handlers.desk import Desk, work_on_stock
 from services.inventory.handlers.ports import Tools
+
+_ON_SHORTAGE: Final[Mapping[str, OnShortage]] = {"refuse": "refuse", "partial": "partial"}
 
 
 class UnusableOrder(Invalid):
@@ -33,8 +36,8 @@ async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk
     skus, order_ids = set[str](), set[UUID]()
     for envelope in batch:
         match envelope.event:
-            case OrderApproved(order_id=order_id, lines=lines):
-                order_ids.add(order_id)
+            case OrderApproved(order_id=order_id, lines=lines, hold_id=hold_id):
+                order_ids.update(one for one in (order_id, hold_id) if one is not None)
                 skus.update(_wanted(lines))
             case OrderCancelled(order_id=order_id) | OrderRefused(order_id=order_id):
                 order_ids.add(order_id)
@@ -74,34 +77,39 @@ def _apply(desk: Desk, envelope: Envelope) -> None:
 
 
 def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
+    known = desk.reservation(event.order_id)
     # Reserved before, or released before it could be: either way there is nothing more to do.
-    if desk.reservation(event.order_id) is not None:
+    if known is not None and not known.is_hold:
         return
     wanted = _wanted(event.lines)
-    on_shortage: OnShortage = "refuse" if event.on_shortage == "refuse" else "backorder"
     desk.caused_by(envelope, order_id=event.order_id, skus=wanted)
-    desk.ask(
-        Reservation(
-            order_id=event.order_id,
-            status=ReservationStatus.WAITING,
-            terms=Terms(
-                approved_at=envelope.time,
-                destination=event.destination,
-                on_shortage=on_shortage,
-                is_split_allowed=event.is_split_allowed,
-                channel=event.channel,
-                collect_at=event.collect_at,
-            ),
-            wanted=wanted,
-            is_new=True,
-        )
+    terms = Terms(
+        approved_at=envelope.time,
+        destination=event.destination,
+        on_shortage=_ON_SHORTAGE.get(event.on_shortage, "backorder"),
+        is_split_allowed=event.is_split_allowed,
+        channel=event.channel,
+        collect_at=event.collect_at,
     )
+    if known is not None:
+        desk.become_order(known, terms, wanted)
+        return
+    reservation = Reservation(
+        order_id=event.order_id, status=ReservationStatus.WAITING, terms=terms, wanted=wanted, is_new=True
+    )
+    hold = desk.reservation(event.hold_id) if event.hold_id is not None else None
+    if hold is not None:
+        desk.caused_by(envelope, order_id=hold.order_id)
+        desk.adopt(hold, reservation)
+    desk.ask(reservation)
 
 
 def _release(desk: Desk, envelope: Envelope, order_id: UUID, *, reason: str) -> None:
     reservation = desk.reservation(order_id)
     desk.caused_by(envelope, order_id=order_id, skus=reservation.skus if reservation else ())
     desk.release(order_id, reason)
+    if reservation is not None and reservation.is_hold and reservation.status is ReservationStatus.RELEASED:
+        desk.bury(reservation)
 
 
 def _ship(desk: Desk, envelope: Envelope, event: ShipmentDispatched) -> None:

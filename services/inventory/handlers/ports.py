@@ -140,6 +140,10 @@ class ReservationStore(Protocol):
         """
         ...
 
+    async def due_holds(self, *, now: datetime, limit: int) -> list[UUID]:
+        """Return the holds that expired first; none if another transaction is at it."""
+        ...
+
     async def next_revisit(self) -> Revisit | None:
         """Return a queue whose rest has yet to be served; another process may be at it."""
         ...

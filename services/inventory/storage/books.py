@@ -138,7 +138,7 @@ DELETE FROM audit_rounds WHERE look = $1 AND id <= (
 """  # noqa: S608 - made of constants
 _FORGET_DRIFTS: Final = "DELETE FROM audit_drifts WHERE resolved_at < $1"
 _CHECKED_AT: Final = "UPDATE ledger_followers SET moved_at = $2 WHERE name = $1"
-_WAITING: Final = "SELECT count(*) FROM reservations WHERE status = 'waiting'"
+_WAITING: Final = "SELECT count(*) FROM reservations WHERE status IN ('waiting', 'partly-held')"
 _SHORTFALL: Final = "SELECT coalesce(sum(shortfall), 0)::bigint FROM stock_levels WHERE shortfall > 0"
 
 

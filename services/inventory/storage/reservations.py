@@ -21,7 +21,7 @@ SELECT sku FROM backorder_lines WHERE order_id = ANY($1::uuid[])
 """
 _LOAD: Final = """
 SELECT order_id, status, version, approved_at, on_shortage, is_split_allowed, country, latitude, longitude, channel,
-       collect_at
+       collect_at, expires_at
 FROM reservations WHERE order_id = ANY($1::uuid[])
 """
 _LOAD_LINES: Final = """
@@ -60,6 +60,32 @@ UPDATE reservations SET status = saved.status, version = saved.version, changed_
 FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS saved (order_id, status, version)
 WHERE reservations.order_id = saved.order_id
 """
+_CHANGE_TERMS: Final = """
+UPDATE reservations SET
+    approved_at = saved.approved_at,
+    on_shortage = saved.on_shortage,
+    is_split_allowed = saved.is_split_allowed,
+    country = saved.country,
+    latitude = saved.latitude,
+    longitude = saved.longitude,
+    channel = saved.channel,
+    collect_at = saved.collect_at,
+    expires_at = saved.expires_at
+FROM unnest(
+    $1::uuid[], $2::timestamptz[], $3::text[], $4::boolean[], $5::text[], $6::float[], $7::float[], $8::text[],
+    $9::text[], $10::timestamptz[]
+) AS saved (
+    order_id, approved_at, on_shortage, is_split_allowed, country, latitude, longitude, channel, collect_at, expires_at
+)
+WHERE reservations.order_id = saved.order_id
+"""
+# Whoever has the turn; no rows for others, who need not wait for it.
+_DUE_HOLDS: Final = """
+WITH turn AS MATERIALIZED (SELECT pg_try_advisory_xact_lock($3) AS is_ours)
+SELECT order_id FROM reservations CROSS JOIN turn
+WHERE is_ours AND status = 'held' AND expires_at <= $1 ORDER BY expires_at LIMIT $2
+"""
+_EXPIRY_LOCK: Final = 0x45_58_50  # "EXP"
 _SAVE_LINES: Final = """
 INSERT INTO reservation_lines (order_id, sku, warehouse, quantity, committed_quantity)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
@@ -98,6 +124,7 @@ _HEAD_COLUMNS: Final = (
     "longitude",
     "channel",
     "collect_at",
+    "expires_at",
     "changed_at",
 )
 _LINE_COLUMNS: Final = ("order_id", "sku", "warehouse", "quantity", "committed_quantity")
@@ -175,6 +202,11 @@ class PostgresReservations:
             await _change(driver, known, changed_at)
         await _add_wanted(driver, changed)
 
+    async def due_holds(self, *, now: datetime, limit: int) -> list[UUID]:
+        """Return the holds that expired first."""
+        driver = await self._transaction.driver()
+        return [row["order_id"] for row in await driver.fetch(_DUE_HOLDS, now, limit, _EXPIRY_LOCK)]
+
     async def next_revisit(self) -> Revisit | None:
         """Return any queue whose rest has yet to be served."""
         driver = await self._transaction.driver()
@@ -228,6 +260,8 @@ async def _change(driver: asyncpg.Connection, changed: list[Reservation], change
         [one.version for one in changed],
         changed_at,
     )
+    if renewed := [(one.order_id, *_terms(one.terms)) for one in changed if one.has_new_terms]:
+        await driver.execute(_CHANGE_TERMS, *(list(column) for column in zip(*renewed, strict=True)))
     kept: list[tuple[UUID, str, str, int, int]] = []
     gone: list[tuple[UUID, str, str]] = []
     for one in changed:
@@ -256,14 +290,14 @@ async def _add_wanted(driver: asyncpg.Connection, changed: list[Reservation]) ->
 
 
 def _head(one: Reservation, changed_at: datetime) -> tuple[object, ...]:
-    terms = one.terms
+    return (one.order_id, one.status, one.version, *_terms(one.terms), changed_at)
+
+
+def _terms(terms: Terms | None) -> tuple[object, ...]:
     if terms is None:
-        return (one.order_id, one.status, one.version, None, None, None, None, None, None, None, None, changed_at)
+        return (None,) * 9
     place = terms.destination
     return (
-        one.order_id,
-        one.status,
-        one.version,
         terms.approved_at,
         terms.on_shortage,
         terms.is_split_allowed,
@@ -272,7 +306,7 @@ def _head(one: Reservation, changed_at: datetime) -> tuple[object, ...]:
         place.longitude,
         terms.channel,
         terms.collect_at,
-        changed_at,
+        terms.expires_at,
     )
 
 
@@ -286,6 +320,7 @@ def _reservation(row: asyncpg.Record) -> Reservation:
             is_split_allowed=row["is_split_allowed"],
             channel=row["channel"],
             collect_at=row["collect_at"],
+            expires_at=row["expires_at"],
         )
     return Reservation(
         order_id=row["order_id"],

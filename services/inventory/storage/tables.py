@@ -281,14 +281,22 @@ reservations = Table(
     Column("channel", Text),
     # The store where the customer collects the order.
     Column("collect_at", _CODE),
+    # Of a hold, until an order takes it over.
+    Column("expires_at", _TIME),
     Column("changed_at", _TIME, nullable=False),
     CheckConstraint(_one_of("status", ReservationStatus), name="status"),
-    CheckConstraint("on_shortage IN ('backorder', 'refuse')", name="on_shortage"),
+    CheckConstraint("on_shortage IN ('backorder', 'refuse', 'partial', 'best-effort')", name="on_shortage"),
     CheckConstraint(
         "status = 'released' OR num_nulls(approved_at, on_shortage, is_split_allowed, country) = 0", name="terms"
     ),
     # Counts the orders that wait; tiny, because few do.
-    Index("reservations_waiting_idx", "approved_at", postgresql_where=text("status = 'waiting'")),
+    Index("reservations_waiting_idx", "approved_at", postgresql_where=text("status IN ('waiting', 'partly-held')")),
+    # Finds the holds that have expired.
+    Index(
+        "reservations_expiry_idx",
+        "expires_at",
+        postgresql_where=text("status = 'held' AND expires_at IS NOT NULL"),
+    ),
 )
 
 # Units allocated to an order. Those not committed are held, and their sum is what stock_levels has as reserved.

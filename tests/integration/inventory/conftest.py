@@ -22,7 +22,7 @@ EMPTY = ";".join(
 
 KEYS = FixedKeys(
     {
-        "warehouse": Principal("warehouse", frozenset({"stock:write", "stock:read"})),
+        "warehouse": Principal("warehouse", frozenset({"stock:write", "stock:read", "reservations:write"})),
         "storefront": Principal("storefront", frozenset({"availability:read"})),
     }
 )
@@ -60,6 +60,7 @@ async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.Asy
     headers = {"Authorization": "Bearer warehouse"}
     async with (
         use_cases.intake.coalescer,
+        use_cases.holds.coalescer,
         httpx.AsyncClient(transport=transport, base_url="http://inventory", headers=headers) as client,
     ):
         yield client

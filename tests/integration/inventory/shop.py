@@ -172,6 +172,7 @@ async def client_of(shop: Shop, database: FreshDatabase, *, scopes: Collection[s
     headers = {"Authorization": "Bearer caller"}
     async with (
         use_cases.intake.coalescer,
+        use_cases.holds.coalescer,
         AsyncClient(transport=ASGITransport(app=app), base_url="http://inventory", headers=headers) as client,
     ):
         yield client

@@ -90,6 +90,7 @@ def approved(
     is_split_allowed: bool = True,
     channel: str = "web",
     collect_at: str | None = None,
+    hold_id: UUID | None = None,
 ) -> OrderApproved:
     """Return the request to reserve `lines` (one armchair if there are none)."""
     return OrderApproved(
@@ -102,6 +103,7 @@ def approved(
         on_shortage=on_shortage,
         is_split_allowed=is_split_allowed,
         collect_at=collect_at,
+        hold_id=hold_id,
     )
 
 

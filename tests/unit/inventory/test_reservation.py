@@ -77,7 +77,7 @@ class TestUnreserve:
         reservation = a_reservation((ARMCHAIR, "LON", 2), (ARMCHAIR, "MAN", 1))
         reservation.ship(ARMCHAIR, "MAN", 1)
 
-        reservation.unreserve()
+        reservation.unreserve(ARMCHAIR, "LON", 1)
 
         assert reservation.status is ReservationStatus.WAITING
         assert reservation.wanted == {ARMCHAIR: 2}
