@@ -93,6 +93,7 @@ _ACCURACY_DAYS: Final = 90
 _WATCH_COUNTS_SECONDS: Final = 30.0
 # How long units stay held at most after their hold has expired.
 _HOLD_EXPIRY_SECONDS: Final = 0.5
+_WATCH_SEQUENCES_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 3600.0
 # How long after a change was booked it is checked at most.
 _AUDIT_SECONDS: Final = 1.0
@@ -108,6 +109,11 @@ class Adapters:
     wake_relay: Callable[[], None] | None = None
     allocation: AllocationPolicy = DEFAULT_POLICY
     count_limits: CountLimits = field(default_factory=CountLimits)
+    numbered_ledger: SettledLedger = field(default_factory=SettledLedger)
+
+    def sequences_of(self, transaction: Transaction) -> PostgresSequences:
+        """Return the numbers of warehouses' reports, in one transaction."""
+        return PostgresSequences(transaction, self.numbered_ledger)
 
     def tools_of(self, transaction: Transaction) -> Tools:
         """Return the tools of one transaction."""
@@ -115,7 +121,6 @@ class Adapters:
             stock=PostgresStock(transaction),
             reservations=PostgresReservations(transaction),
             warehouses=PostgresWarehouses(transaction),
-            sequences=PostgresSequences(transaction),
             outbox=OutboxWriter(transaction, source=NAME, clock=self.clock, wake_relay=self.wake_relay),
             decisions=PostgresDecisionLog(transaction),
             counts=PostgresCounts(transaction),
@@ -209,7 +214,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         database=adapters.database,
         tools_of=adapters.tools_of,
         views_of=PostgresInventoryViews,
-        sequences_of=PostgresSequences,
+        sequences_of=adapters.sequences_of,
         audit_reports_of=PostgresAuditReports,
         timelines_of=PostgresTimelines,
         decisions_about=decisions_about,
@@ -273,7 +278,7 @@ def build_app(
 
 
 def build_consumers(settings: InventorySettings, adapters: Adapters) -> list[Consumer]:
-    """Construct a member of each consumer group."""
+    """Construct the members of each consumer group: while one waits for the database, another decides."""
     subscriptions: tuple[Subscription, ...] = (
         reservations_subscription(adapters.tools_of),
         intake_subscription(adapters.tools_of, event_age_years_max=settings.event_age_years_max),
@@ -288,6 +293,7 @@ def build_consumers(settings: InventorySettings, adapters: Adapters) -> list[Con
             clock=adapters.clock,
         )
         for subscription in subscriptions
+        for _ in range(settings.consumer_members)
     ]
 
 
@@ -306,15 +312,18 @@ def build_relay(settings: InventorySettings, clock: Clock) -> Relay:
     )
 
 
-async def show_sequence_gaps(adapters: Adapters) -> None:
-    """Measure what is missing of every warehouse's reports."""
-    async with adapters.database.transaction() as transaction:
-        summaries = await PostgresSequences(transaction).summaries()
+async def watch_sequence_gaps(adapters: Adapters) -> bool:
+    """Take in the numbers of new reports and measure what is missing; return whether there are more."""
     now = adapters.clock.now()
+    async with adapters.database.transaction() as transaction:
+        sequences = adapters.sequences_of(transaction)
+        goes_on = await sequences.catch_up(now)
+        summaries = await sequences.summaries()
     for one in summaries:
         metrics.show_sequence_gaps(
             one.warehouse, missing=one.missing, oldest_seconds=one.oldest_seconds(now), conflicts=one.conflicts
         )
+    return goes_on
 
 
 def count_schedule_of(settings: InventorySettings) -> Schedule:
@@ -388,8 +397,7 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
         return 0 if desk is None else 1
 
     async def watch_sequences() -> int:
-        await show_sequence_gaps(adapters)
-        return 0
+        return int(await watch_sequence_gaps(adapters))
 
     async def forget_events() -> int:
         async with adapters.database.transaction() as transaction:
@@ -413,7 +421,7 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
     return [
         PeriodicJob("costs", keep_costs_of_changes, every_seconds=settings.cost_interval_seconds),
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
-        PeriodicJob("watch-sequences", watch_sequences, every_seconds=settings.audit_interval_seconds),
+        PeriodicJob("watch-sequences", watch_sequences, every_seconds=_WATCH_SEQUENCES_SECONDS),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
         *build_hold_jobs(adapters),

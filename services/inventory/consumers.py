@@ -18,8 +18,8 @@ from services.inventory.handlers.stock_events import apply_stock_events
 RESERVATIONS_GROUP: Final = "inventory.reservations"
 INTAKE_GROUP: Final = "inventory.intake"
 # Larger batches gain little and hold their locks for longer.
-_ORDER_EVENTS_MAX: Final = 500
-_STOCK_EVENTS_MAX: Final = 1_000
+_ORDER_EVENTS_MAX: Final = 2_000
+_STOCK_EVENTS_MAX: Final = 4_000
 
 ToolsOf = Callable[[Transaction], Tools]
 

@@ -73,6 +73,8 @@ class InventorySettings(ServiceSettings):
     """
     The settings of inventory: `INVENTORY_*`, then `QUAYSIDE_*`.
 
+    Of each consumer group, a process runs `consumer_members`: while one waits for the database, another decides.
+
     Events whose business time is more than `event_age_years_max` ago are taken for mistakes; a replay of old data
     raises it. The auditor goes over all levels every `audit_interval_seconds`; after each step of its slow round over
     the whole ledger it rests for `audit_rescan_rest_seconds`. Costs of what moved are brought up to date a step every
@@ -94,6 +96,7 @@ class InventorySettings(ServiceSettings):
     port: Port = 8002
     worker_port: Port = 9002
 
+    consumer_members: int = Field(default=2, ge=1, le=12)
     event_age_years_max: int = Field(default=10, ge=1, le=100)
     audit_interval_seconds: Seconds = 10.0
     audit_rescan_rest_seconds: Seconds = 1.0

@@ -18,11 +18,10 @@ from services.inventory.api.hold_counter import HoldCounter
 from services.inventory.domain.count_lists import CountLine, CountList, CountListStatus, Schedule
 from services.inventory.domain.counts import CountStatus, HeldCount
 from services.inventory.domain.plausibility import InvalidStockEvent
-from services.inventory.domain.sequences import SequenceState
 from services.inventory.domain.timeline import Timeline
 from services.inventory.handlers.audit_report import AuditReports
 from services.inventory.handlers.availability import Availability
-from services.inventory.handlers.ports import Held, LotBalance, Tools
+from services.inventory.handlers.ports import Held, LotBalance, SequenceStore, Tools
 from services.inventory.handlers.queries import InventoryViews
 from services.inventory.handlers.stock_events import Outcome, apply_stock_events
 
@@ -34,14 +33,6 @@ class DecisionsAbout(Protocol):
         self, transaction: Transaction, *, subject: str, before_id: UUID | None, limit: int
     ) -> list[Decision]:
         """Return at most `limit` decisions about `subject`, older than `before_id` if given."""
-        ...
-
-
-class SequenceViews(Protocol):
-    """What came of warehouses' numbers, in one transaction."""
-
-    async def state(self, warehouse: str, *, after: int, limit: int) -> SequenceState:
-        """Return what came of a warehouse's numbers, and its gaps behind `after`."""
         ...
 
 
@@ -155,7 +146,7 @@ class UseCases:
     database: Database
     tools_of: Callable[[Transaction], Tools]
     views_of: Callable[[Transaction], InventoryViews]
-    sequences_of: Callable[[Transaction], SequenceViews]
+    sequences_of: Callable[[Transaction], SequenceStore]
     audit_reports_of: Callable[[Transaction], AuditReports]
     timelines_of: Callable[[Transaction], TimelineViews]
     decisions_about: DecisionsAbout

@@ -78,7 +78,9 @@ def router_of(use_cases: UseCases) -> APIRouter:
         async def work(transaction: Transaction) -> SequenceState:
             if await use_cases.views_of(transaction).warehouse(warehouse) is None:
                 raise WarehouseNotFound("No warehouse is registered under this code.")
-            return await sequences_of(transaction).state(warehouse, after=after, limit=limit + 1)
+            sequences = sequences_of(transaction)
+            await sequences.catch_up(use_cases.clock.now())
+            return await sequences.state(warehouse, after=after, limit=limit + 1)
 
         return _gaps(warehouse, await database.run(work), limit)
 
@@ -91,15 +93,17 @@ def router_of(use_cases: UseCases) -> APIRouter:
         async def effect(transaction: Transaction) -> StoredResponse:
             if await use_cases.views_of(transaction).warehouse(warehouse) is None:
                 raise WarehouseNotFound("No warehouse is registered under this code.")
-            await use_cases.tools_of(transaction).sequences.accept(
+            sequences, now = sequences_of(transaction), use_cases.clock.now()
+            await sequences.catch_up(now)
+            await sequences.accept(
                 warehouse,
                 first=body.first,
                 last=body.last,
                 reason=body.reason,
                 accepted_by=write.principal,
-                accepted_at=use_cases.clock.now(),
+                accepted_at=now,
             )
-            state = await sequences_of(transaction).state(warehouse, after=0, limit=PAGE_LIMIT_DEFAULT + 1)
+            state = await sequences.state(warehouse, after=0, limit=PAGE_LIMIT_DEFAULT + 1)
             answer = _gaps(warehouse, state, PAGE_LIMIT_DEFAULT)
             return StoredResponse(HTTPStatus.OK, answer.model_dump_json().encode())
 

@@ -8,23 +8,18 @@ from uuid import UUID
 
 from libs.common.errors import Invalid
 
-# A warehouse that has more gaps than this counts in a way of its own; the oldest are given up, so that keeping watch
-# stays cheap.
-GAPS_MAX: Final = 1_000
+# Reports reach the ledger out of the order of their numbers, because the bus orders them by SKU: while a backlog is
+# worked off, gaps are many and close again. A warehouse that has more than this counts in a way of its own; the oldest
+# are given up, so that keeping watch stays cheap.
+GAPS_MAX: Final = 100_000
+# Of so many, the lowest are shown with their age.
+GAPS_KEPT_MAX: Final = 1_000
 
 
 class NotMissing(Invalid):
     """No number of the range is missing, so that nothing can be accepted as lost."""
 
     code = "not-missing"
-
-
-class Numbered(NamedTuple):
-    """A report that has a number."""
-
-    warehouse: str
-    sequence: int
-    event_id: UUID
 
 
 class Gap(NamedTuple):

@@ -31,7 +31,8 @@ class Availability:
     """
     The copy. It is changed by one task and read by the same event loop, so that it needs no lock.
 
-    Each SKU's answer is kept encoded: a read joins bytes and computes nothing.
+    Each SKU's answer is encoded when it is first asked for and kept until the SKU changes: of a burst of changes, only
+    what somebody reads is computed.
     """
 
     def __init__(self) -> None:
@@ -51,7 +52,7 @@ class Availability:
                 if version <= self._levels.get(sku, (-1, ()))[0]:
                     return
                 self._levels[sku] = (version, levels)
-                self._encoded[sku] = self._encode(self._availability(sku))
+                self._encoded.pop(sku, None)
             case WarehouseRegistered() | WarehouseChanged() as event:
                 if version <= self._facility_versions.get(event.warehouse, -1):
                     return
@@ -63,7 +64,13 @@ class Availability:
 
     def encoded(self, sku: str) -> bytes:
         """Return the answer for a SKU as JSON; one that was never heard of has nothing to promise."""
-        return self._encoded.get(sku) or self._encode(SkuAvailability(sku, 0))
+        encoded = self._encoded.get(sku)
+        if encoded is not None:
+            return encoded
+        if sku not in self._levels:
+            return self._encode(SkuAvailability(sku, 0))
+        encoded = self._encoded[sku] = self._encode(self._availability(sku))
+        return encoded
 
     def _set_active(self, warehouse: str, *, is_active: bool) -> None:
         if is_active == (warehouse not in self._inactive):
@@ -72,9 +79,7 @@ class Availability:
             self._inactive.remove(warehouse)
         else:
             self._inactive.add(warehouse)
-        for sku, (_, levels) in self._levels.items():
-            if any(level.warehouse == warehouse for level in levels):
-                self._encoded[sku] = self._encode(self._availability(sku))
+        self._encoded.clear()
 
     def _availability(self, sku: str) -> SkuAvailability:
         _, levels = self._levels[sku]

@@ -16,7 +16,7 @@ from services.inventory.domain.counts import CountFinding, CountLimits, HeldCoun
 from services.inventory.domain.lots import Lot, LotLine
 from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation
-from services.inventory.domain.sequences import Numbered
+from services.inventory.domain.sequences import SequenceState
 from services.inventory.domain.stock import Changes, StockItem
 from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.domain.strategies import AllocationPolicy, DailyDemand
@@ -180,8 +180,8 @@ class WarehouseStore(Protocol):
 class SequenceStore(Protocol):
     """The numbers that warehouses give their reports, in one transaction."""
 
-    async def receive(self, reports: Sequence[Numbered], *, received_at: datetime) -> None:
-        """Note the numbers of reports that were applied just now, and what they leave missing."""
+    async def catch_up(self, now: datetime) -> bool:
+        """Take in the numbers of what was booked since the last time; return whether there is more."""
         ...
 
     async def accept(
@@ -192,6 +192,10 @@ class SequenceStore(Protocol):
 
         :raises NotMissing: if none of them is missing.
         """
+        ...
+
+    async def state(self, warehouse: str, *, after: int, limit: int) -> SequenceState:
+        """Return what came of a warehouse's numbers, and its gaps behind `after`."""
         ...
 
 
@@ -295,7 +299,6 @@ class Tools:
     stock: StockStore
     reservations: ReservationStore
     warehouses: WarehouseStore
-    sequences: SequenceStore
     outbox: Outbox
     decisions: DecisionLog
     counts: CountStore

@@ -1,7 +1,7 @@
 """Applying what warehouses report: one applier for both ways in."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -10,7 +10,6 @@ from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsCounted, GoodsPicked, TransferDispatched, TransferReceived
 from services.inventory.domain.lots import LotMissing, check_lot
 from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, check_report
-from services.inventory.domain.sequences import Numbered
 from services.inventory.domain.stock_events import Facts, apply_report, report_of, transfer_key
 from services.inventory.handlers.counts import record_findings
 from services.inventory.handlers.desk import Desk, work_on_stock
@@ -69,9 +68,6 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
             await record_findings(facts.findings, tools=tools, now=desk.now)
 
     desk = await work_on_stock(tools, {report_of(envelope).sku for envelope in plausible}, work)
-    if numbered := list(_numbered(fresh.values())):
-        # Behind the stock, whose locks come first everywhere: a warehouse's numbers are one row.
-        await tools.sequences.receive(numbered, received_at=desk.now)
     return StockEventsApplied(
         results=_results(batch, refusals, set(fresh)),
         outcomes=desk.outcomes,
@@ -90,13 +86,6 @@ def _set_aside_without_lot(
             except LotMissing as refusal:
                 refusals[envelope.id] = refusal
                 del fresh[envelope.id]
-
-
-def _numbered(batch: Iterable[Envelope]) -> Iterator[Numbered]:
-    for envelope in batch:
-        report = report_of(envelope)
-        if report.sequence is not None:
-            yield Numbered(report.warehouse, report.sequence, envelope.id)
 
 
 async def _refusals(batch: Sequence[Envelope], tools: Tools, age_years_max: int) -> dict[UUID, InvalidStockEvent]:

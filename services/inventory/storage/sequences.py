@@ -8,23 +8,28 @@ import asyncpg
 
 from libs.common.db import Transaction
 from services.inventory.domain.sequences import (
+    GAPS_KEPT_MAX,
     GAPS_MAX,
     Gap,
     GapSummary,
     NotMissing,
-    Numbered,
     SequenceConflict,
     SequenceState,
 )
+from services.inventory.storage.ledger_feed import SettledLedger, locked_position, move_position
+
+FOLLOWER: Final = "sequences"
+_MOVEMENTS_MAX: Final = 200_000
 
 _CONFLICTS_SHOWN_MAX: Final = 50
 _CONFLICTING_EVENTS_SHOWN_MAX: Final = 20
 
-# Rows are locked in the order of their warehouses, and always after stock. Below the highest number, whatever was not
-# received is missing; a number of this batch that was there before, or twice in it, may be a conflict.
+# Below the highest number, whatever was not received is missing; a number that was there before, or twice among these,
+# may be a conflict.
 _RECEIVE: Final = """
 WITH events AS (
-    SELECT warehouse, sequence FROM unnest($1::text[], $2::bigint[]) AS events (warehouse, sequence)
+    SELECT warehouse, sequence FROM stock_movements
+    WHERE id > $1 AND id <= $2 AND leg = 0 AND sequence IS NOT NULL
 ),
 reported AS (
     SELECT warehouse, range_agg(int8range(sequence, sequence, '[]')) AS numbers FROM events GROUP BY warehouse
@@ -33,19 +38,12 @@ saved AS (
     INSERT INTO warehouse_sequences AS known (warehouse, received)
     SELECT warehouse, numbers FROM reported ORDER BY warehouse
     ON CONFLICT (warehouse) DO UPDATE SET received = known.received + excluded.received
-    RETURNING warehouse, old.received AS before, new.received AS after
-),
-repeated AS (
-    SELECT warehouse, array_agg(sequence) AS numbers FROM (
-        SELECT warehouse, sequence FROM events JOIN saved USING (warehouse)
-        GROUP BY warehouse, sequence, before HAVING count(*) > 1 OR sequence <@ before
-    ) AS numbers GROUP BY warehouse
+    RETURNING warehouse, old.received AS before
 )
-SELECT saved.warehouse,
-       lower(after) > 1 OR after <> range_merge(after)::int8multirange
-           OR (before IS NOT NULL AND (lower(before) > 1 OR before <> range_merge(before)::int8multirange)) AS has_gaps,
-       coalesce(repeated.numbers, '{}') AS repeated
-FROM saved LEFT JOIN repeated USING (warehouse)
+SELECT warehouse, array_remove(array_agg(number), NULL) AS repeated FROM (
+    SELECT warehouse, CASE WHEN count(*) > 1 OR sequence <@ before THEN sequence END AS number
+    FROM events JOIN saved USING (warehouse) GROUP BY warehouse, sequence, before
+) AS numbers GROUP BY warehouse
 """
 # The numbers below those of the newest gaps count as received.
 _GIVE_UP: Final = """
@@ -62,13 +60,16 @@ excess AS (
 UPDATE warehouse_sequences SET received = received + excess.missing, given_up = given_up + excess.numbers
 FROM excess WHERE warehouse_sequences.warehouse = excess.warehouse
 """
-# What is left of a gap is as old as the gap was; what no gap covered is new.
+# What is left of a gap is as old as the gap was; one that no gap covered, as the number that came behind it.
 _SAVE_GAPS: Final = """
 WITH missing AS (
-    SELECT warehouse, lower(missing) AS first, upper(missing) - 1 AS last
-    FROM warehouse_sequences,
-         unnest(int8multirange(int8range(1, upper(received))) - received) AS missing
-    WHERE warehouse = ANY($1::text[])
+    SELECT warehouse, first, last FROM (
+        SELECT warehouse, lower(missing) AS first, upper(missing) - 1 AS last,
+               row_number() OVER (PARTITION BY warehouse ORDER BY missing) AS place
+        FROM warehouse_sequences,
+             unnest(int8multirange(int8range(1, upper(received))) - received) AS missing
+        WHERE warehouse = ANY($1::text[])
+    ) AS gaps WHERE place <= $2
 ),
 closed AS (
     DELETE FROM sequence_gaps USING unnest($1::text[]) AS changed (warehouse)
@@ -80,7 +81,10 @@ INSERT INTO sequence_gaps AS known (warehouse, first, last, since)
 SELECT warehouse, first, last, coalesce((
     SELECT min(since) FROM sequence_gaps AS before
     WHERE before.warehouse = missing.warehouse AND before.first <= missing.last AND before.last >= missing.first
-), $2)
+), (
+    SELECT min(recorded_at) FROM stock_movements AS behind
+    WHERE behind.warehouse = missing.warehouse AND behind.sequence = missing.last + 1
+), $3)
 FROM missing
 ON CONFLICT (warehouse, first) DO UPDATE SET last = excluded.last WHERE known.last <> excluded.last
 """
@@ -96,10 +100,12 @@ ORDER BY warehouse, sequence
 ON CONFLICT (warehouse, sequence) DO UPDATE SET latest_at = excluded.latest_at
 """
 _STATE: Final = """
-SELECT upper(received) - 1 AS highest, given_up, (
-    SELECT coalesce(sum(last - first + 1), 0)::bigint FROM sequence_gaps WHERE warehouse = $1
+SELECT upper(received) - 1 AS highest, given_up, missing
+FROM warehouse_sequences, LATERAL (
+    SELECT coalesce(sum(upper(gap) - lower(gap)), 0)::bigint AS missing
+    FROM unnest(int8multirange(int8range(1, upper(received))) - received) AS gap
 ) AS missing
-FROM warehouse_sequences WHERE warehouse = $1
+WHERE warehouse = $1
 """
 _GAPS: Final = """
 SELECT first, last, since FROM sequence_gaps WHERE warehouse = $1 AND first > $2 ORDER BY first LIMIT $3
@@ -127,11 +133,14 @@ UPDATE warehouse_sequences SET received = received + numbers
 FROM missing WHERE warehouse = $1 AND NOT isempty(numbers)
 """
 _SUMMARIES: Final = """
-SELECT warehouse, coalesce(missing, 0) AS missing, oldest_since, coalesce(conflicts, 0) AS conflicts
+SELECT warehouse, missing, oldest_since, coalesce(conflicts, 0) AS conflicts
 FROM warehouse_sequences
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(upper(gap) - lower(gap)), 0)::bigint AS missing
+    FROM unnest(int8multirange(int8range(1, upper(received))) - received) AS gap
+) AS missing
 LEFT JOIN (
-    SELECT warehouse, sum(last - first + 1)::bigint AS missing, min(since) AS oldest_since
-    FROM sequence_gaps GROUP BY warehouse
+    SELECT warehouse, min(since) AS oldest_since FROM sequence_gaps GROUP BY warehouse
 ) AS gaps USING (warehouse)
 LEFT JOIN (
     SELECT warehouse, count(*) AS conflicts FROM sequence_conflicts GROUP BY warehouse
@@ -143,20 +152,30 @@ ORDER BY warehouse
 class PostgresSequences:
     """The numbers of warehouses' reports, in one transaction."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        """Work in `transaction`."""
+    def __init__(self, transaction: Transaction, ledger: SettledLedger) -> None:
+        """Work in `transaction`; `ledger` outlives it."""
         self._transaction = transaction
+        self._ledger = ledger
 
-    async def receive(self, reports: Sequence[Numbered], *, received_at: datetime) -> None:
-        """Note the numbers of reports that were applied just now, and what they leave missing."""
+    async def catch_up(self, now: datetime) -> bool:
+        """
+        Take in the numbers of what was booked since the last time; return whether there is more.
+
+        What is not settled in the ledger yet is taken in now and again the next time, which changes nothing: a
+        number that was received once is received.
+        """
         driver = await self._transaction.driver()
-        codes, numbers = [one.warehouse for one in reports], [one.sequence for one in reports]
-        rows = await driver.fetch(_RECEIVE, codes, numbers)
-        await _save_gaps(driver, [row["warehouse"] for row in rows if row["has_gaps"]], received_at)
+        position = await locked_position(driver, FOLLOWER)
+        settled_id = await self._ledger.advance(driver)
+        until_id = min(position + _MOVEMENTS_MAX, self._ledger.last_id)
+        rows = await driver.fetch(_RECEIVE, position, until_id)
+        if not rows and until_id == position:
+            return False
         if repeated := [(row["warehouse"], number) for row in rows for number in row["repeated"]]:
-            await driver.execute(
-                _SAVE_CONFLICTS, [code for code, _ in repeated], [number for _, number in repeated], received_at
-            )
+            await driver.execute(_SAVE_CONFLICTS, [code for code, _ in repeated], [one for _, one in repeated], now)
+        await _save_gaps(driver, [row["warehouse"] for row in rows], now)
+        await move_position(driver, FOLLOWER, max(position, min(until_id, settled_id)))
+        return until_id < self._ledger.last_id
 
     async def accept(
         self, warehouse: str, *, first: int, last: int, reason: str, accepted_by: str, accepted_at: datetime
@@ -167,6 +186,7 @@ class PostgresSequences:
         :raises NotMissing: if none of them is missing.
         """
         driver = await self._transaction.driver()
+        # The same lock as that of catching up, which comes first.
         await driver.execute(_LOCK, warehouse)
         tag = await driver.execute(_ACCEPT, warehouse, first, last, reason, accepted_by, accepted_at)
         if tag == "UPDATE 0":
@@ -196,4 +216,4 @@ class PostgresSequences:
 async def _save_gaps(driver: asyncpg.Connection, codes: Sequence[str], noticed_at: datetime) -> None:
     if codes:
         await driver.execute(_GIVE_UP, codes, GAPS_MAX)
-        await driver.execute(_SAVE_GAPS, codes, noticed_at)
+        await driver.execute(_SAVE_GAPS, codes, GAPS_KEPT_MAX, noticed_at)

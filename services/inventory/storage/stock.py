@@ -131,8 +131,14 @@ class PostgresStock:
         driver = await self._transaction.driver()
         await driver.execute(_BEGIN)
         wanted = sorted(skus)
-        await driver.execute(_ADD_ITEMS, wanted)
-        items = {row[0]: _item(row) for row in await driver.fetch(_LOCK_ITEMS, wanted)}
+        rows = await driver.fetch(_LOCK_ITEMS, wanted)
+        if len(rows) < len(wanted):
+            # All over again: locked in two goes, they would not be locked in one order.
+            await driver.execute(_UNDO)
+            await driver.execute(_BEGIN)
+            await driver.execute(_ADD_ITEMS, wanted)
+            rows = await driver.fetch(_LOCK_ITEMS, wanted)
+        items = {row[0]: _item(row) for row in rows}
         for sku, warehouse, after_approved_at, after_order_id, *columns in await driver.fetch(_LEVELS, wanted):
             item = items[sku]
             level = item.levels[warehouse] = Level(*columns)

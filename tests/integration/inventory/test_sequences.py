@@ -10,10 +10,13 @@ import pytest
 from prometheus_client import REGISTRY
 
 from libs.common.events.base import Envelope
-from services.inventory.bootstrap import show_sequence_gaps
-from services.inventory.domain.sequences import GAPS_MAX, SequenceState
-from services.inventory.storage.sequences import PostgresSequences
+from services.inventory.bootstrap import watch_sequence_gaps
+from services.inventory.domain.sequences import SequenceState
+from services.inventory.storage import sequences
+from services.inventory.storage.ledger_feed import SettledLedger
+from services.inventory.storage.sequences import FOLLOWER, PostgresSequences
 from tests.integration.inventory.shop import Shop
+from tests.support.eventually import eventually
 from tests.unit.inventory.builders import MIRROR, NOON, envelope, minutes, received
 
 
@@ -23,7 +26,9 @@ def numbered(sequence: int, *, at: str = "LON", sku: str = MIRROR) -> Envelope:
 
 async def state(shop: Shop, warehouse: str = "LON") -> SequenceState:
     async with shop.database.transaction() as transaction:
-        return await PostgresSequences(transaction).state(warehouse, after=0, limit=10_000)
+        numbers = PostgresSequences(transaction, SettledLedger())
+        assert not await numbers.catch_up(shop.clock.now())
+        return await numbers.state(warehouse, after=0, limit=10_000)
 
 
 async def missing(shop: Shop, warehouse: str = "LON") -> list[tuple[int, int, datetime]]:
@@ -40,6 +45,7 @@ class TestGaps:
 
     async def test_keep_their_age_while_they_are_filled_and_close_when_they_are(self, shop: Shop) -> None:
         await shop.reports(numbered(1), numbered(7))
+        assert await missing(shop) == [(2, 6, NOON)]
         shop.clock.advance(timedelta(minutes=5))
 
         await shop.reports(numbered(4), numbered(9))
@@ -72,13 +78,35 @@ class TestGaps:
         assert found == lost
         assert (await state(shop)).missing == len(lost)
 
-    async def test_that_are_too_many_are_given_up_oldest_first(self, shop: Shop) -> None:
-        await shop.reports(*(numbered(2 * number) for number in range(1, GAPS_MAX + 6)))
+    async def test_that_are_too_many_are_given_up_oldest_first(
+        self, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sequences, "GAPS_MAX", 20)
+        await shop.reports(*(numbered(2 * number) for number in range(1, 26)))
 
         found = await state(shop)
 
-        assert (len(found.gaps), found.given_up, found.missing) == (GAPS_MAX, 5, GAPS_MAX)
+        assert (len(found.gaps), found.given_up, found.missing) == (20, 5, 20)
         assert found.gaps[0].first == 11
+
+    async def test_are_taken_from_the_ledger_once_it_is_settled(self, shop: Shop) -> None:
+        ledger = SettledLedger()
+
+        async def untaken() -> int:
+            async with shop.database.transaction() as transaction:
+                await PostgresSequences(transaction, ledger).catch_up(shop.clock.now())
+            [row] = await shop.rows(
+                "SELECT count(*) FROM stock_movements JOIN ledger_followers ON id > movement_id WHERE name = $1",
+                FOLLOWER,
+            )
+            return int(row[0])
+
+        await shop.reports(numbered(1), numbered(3))
+
+        await eventually(untaken, lambda movements: movements == 0)
+        await shop.reports(numbered(2))
+        await eventually(untaken, lambda movements: movements == 0)
+        assert await missing(shop) == []
 
 
 class TestConflicts:
@@ -168,7 +196,7 @@ class TestMetrics:
         await shop.reports(numbered(1), numbered(4), numbered(1, at="MAN"))
         shop.clock.advance(timedelta(minutes=2))
 
-        await show_sequence_gaps(shop.adapters)
+        await watch_sequence_gaps(shop.adapters)
 
         def value(name: str, warehouse: str) -> float | None:
             return REGISTRY.get_sample_value(name, {"warehouse": warehouse})
