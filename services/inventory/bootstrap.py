@@ -16,6 +16,7 @@ from libs.common.events.topics import (
     INVENTORY_FACILITY,
     INVENTORY_RESERVATION,
     INVENTORY_STOCK,
+    INVENTORY_TRANSFER,
     INVENTORY_WAREHOUSE,
 )
 from libs.common.http.app import create_app
@@ -43,6 +44,7 @@ from services.inventory.api import (
     stock_events,
     stock_policies,
     timeline,
+    transfers,
     warehouses,
 )
 from services.inventory.api.dependencies import StockEventIntake, UseCases
@@ -80,6 +82,7 @@ from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.sequences import PostgresSequences
 from services.inventory.storage.stock import PostgresStock
 from services.inventory.storage.timeline import PostgresTimelines
+from services.inventory.storage.transfers import PostgresTransfers
 from services.inventory.storage.views import PostgresInventoryViews
 from services.inventory.storage.warehouses import PostgresWarehouses
 
@@ -121,6 +124,7 @@ class Adapters:
             stock=PostgresStock(transaction),
             reservations=PostgresReservations(transaction),
             warehouses=PostgresWarehouses(transaction),
+            transfers=PostgresTransfers(transaction),
             outbox=OutboxWriter(transaction, source=NAME, clock=self.clock, wake_relay=self.wake_relay),
             decisions=PostgresDecisionLog(transaction),
             counts=PostgresCounts(transaction),
@@ -217,6 +221,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         sequences_of=adapters.sequences_of,
         audit_reports_of=PostgresAuditReports,
         timelines_of=PostgresTimelines,
+        transfers_of=PostgresTransfers,
         decisions_about=decisions_about,
         counts_of=PostgresCounts,
         lots_of=PostgresLots,
@@ -235,6 +240,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         ),
         availability=copy,
         clock=adapters.clock,
+        event_age_years_max=settings.event_age_years_max,
     )
 
 
@@ -269,6 +275,7 @@ def build_app(
                 counts,
                 lots,
                 count_lists,
+                transfers,
             )
         ],
         status_by_error=STATUS_BY_ERROR,
@@ -386,6 +393,14 @@ def build_hold_jobs(adapters: Adapters) -> list[Component]:
     return [PeriodicJob("expire-holds", expire, every_seconds=_HOLD_EXPIRY_SECONDS)]
 
 
+async def show_transfers(adapters: Adapters) -> None:
+    """Measure what is on its way between warehouses, and what should have arrived."""
+    async with adapters.database.transaction() as transaction:
+        in_transit, overdue = await PostgresTransfers(transaction).watch(adapters.clock.now())
+    metrics.inventory_transfer_units_in_transit.set(in_transit)
+    metrics.inventory_transfers_overdue.set(overdue)
+
+
 def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
     """Construct what runs without being asked: the rest of long queues, and forgetting."""
 
@@ -426,7 +441,18 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
         *build_hold_jobs(adapters),
         *build_count_jobs(settings, adapters),
+        *build_transfer_jobs(settings, adapters),
     ]
+
+
+def build_transfer_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
+    """Construct what looks after moves between warehouses."""
+
+    async def watch_transfers() -> int:
+        await show_transfers(adapters)
+        return 0
+
+    return [PeriodicJob("watch-transfers", watch_transfers, every_seconds=settings.audit_interval_seconds)]
 
 
 def build_auditor(settings: InventorySettings, adapters: Adapters) -> list[Component]:
@@ -478,6 +504,6 @@ SERVICE = Service(
     roles=("api", "consumer", "relay", "jobs", "auditor"),
     build=build,
     migrations=Path(__file__).parent / "storage" / "migrations",
-    topics=(INVENTORY_WAREHOUSE, INVENTORY_FACILITY, INVENTORY_RESERVATION, INVENTORY_STOCK),
+    topics=(INVENTORY_WAREHOUSE, INVENTORY_FACILITY, INVENTORY_RESERVATION, INVENTORY_STOCK, INVENTORY_TRANSFER),
     groups=(RESERVATIONS_GROUP, INTAKE_GROUP),
 )

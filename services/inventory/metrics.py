@@ -54,6 +54,19 @@ inventory_sequence_conflicts = Gauge(
     "Numbers of a warehouse under which several different reports came.",
     ["warehouse"],
 )
+inventory_transfer_proposals_total = Counter(
+    "inventory_transfer_proposals_total",
+    "Proposed transfers by outcome (proposed, revised, withdrawn, approved) and origin (automatic, manual).",
+    ["outcome", "origin"],
+)
+inventory_transfer_units_in_transit = Gauge(
+    "inventory_transfer_units_in_transit",
+    "Units on their way between warehouses.",
+)
+inventory_transfers_overdue = Gauge(
+    "inventory_transfers_overdue",
+    "Transfers that were approved or are on their way and should have arrived.",
+)
 inventory_audit_rounds_total = Counter(
     "inventory_audit_rounds_total",
     "Times the auditor has gone over every SKU: levels against checkpoints, rescan against the whole ledger.",
@@ -121,6 +134,11 @@ def count_outcomes(outcomes: Mapping[str, int], *, sold_out: int) -> None:
         inventory_reservations_total.labels(outcome).inc(orders)
     if sold_out:
         inventory_stock_outs_total.inc(sold_out)
+
+
+def count_transfer_proposal(outcome: str, *, is_automatic: bool, transfers: int = 1) -> None:
+    """Count what became of proposed transfers."""
+    inventory_transfer_proposals_total.labels(outcome, "automatic" if is_automatic else "manual").inc(transfers)
 
 
 def show_sequence_gaps(warehouse: str, *, missing: int, oldest_seconds: float, conflicts: int) -> None:

@@ -12,6 +12,7 @@ from libs.common.events.topics import (
     INVENTORY_FACILITY,
     INVENTORY_RESERVATION,
     INVENTORY_STOCK,
+    INVENTORY_TRANSFER,
     INVENTORY_WAREHOUSE,
 )
 
@@ -251,3 +252,64 @@ class StockLevelChanged(Event, frozen=True, kw_only=True):
 
     sku: str
     levels: list[WarehouseLevel]
+
+
+class _TransferEvent(Event, frozen=True, kw_only=True):
+    topic: ClassVar[Topic] = INVENTORY_TRANSFER
+
+    transfer_id: UUID
+
+
+class TransferProposed(_TransferEvent, frozen=True, kw_only=True):
+    """
+    Somebody or, if `is_automatic`, a rule wants units moved; said again when the proposal changes.
+
+    `expected_at` is when they should arrive; `decision_id` names the record of an automatic proposal.
+    """
+
+    type: ClassVar[str] = "transfer.proposed"
+
+    source: str
+    destination: str
+    lines: list[SkuQuantity]
+    expected_at: datetime | None = None
+    is_automatic: bool = False
+    decision_id: UUID | None = None
+
+
+class TransferApproved(_TransferEvent, frozen=True, kw_only=True):
+    """The units are held at `source` until they leave."""
+
+    type: ClassVar[str] = "transfer.approved"
+
+    source: str
+    destination: str
+    lines: list[SkuQuantity]
+    expected_at: datetime | None = None
+
+
+class TransferCancelled(_TransferEvent, frozen=True, kw_only=True):
+    """Nothing will be moved; nothing had left."""
+
+    type: ClassVar[str] = "transfer.cancelled"
+
+    reason: str
+
+
+class TransferSettlement(msgspec.Struct, frozen=True, kw_only=True):
+    """What closing a transfer settled of one SKU, in units: each is what was booked by closing, not before."""
+
+    sku: str
+    destination: str
+    written_off: int = 0
+    returned: int = 0
+    found: int = 0
+
+
+class TransferClosed(_TransferEvent, frozen=True, kw_only=True):
+    """What left and what arrived differ, and the difference was booked."""
+
+    type: ClassVar[str] = "transfer.closed"
+
+    reason: str
+    settlements: list[TransferSettlement]

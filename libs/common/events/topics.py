@@ -69,6 +69,13 @@ INVENTORY_STOCK = Topic(
     summary="The level of a SKU in every warehouse; the latest per SKU is its whole state.",
     is_compacted=True,
 )
+INVENTORY_TRANSFER = Topic(
+    name="inventory.transfer.v1",
+    owner="inventory",
+    key="transfer_id",
+    subject="transfer_id",
+    summary="What is decided about moves between warehouses; what leaves and arrives is in the warehouses' reports.",
+)
 LOGISTICS_SHIPMENT = Topic(
     name="logistics.shipment.v1",
     owner="logistics",
@@ -87,5 +94,6 @@ ALL_TOPICS = (
     INVENTORY_FACILITY,
     INVENTORY_RESERVATION,
     INVENTORY_STOCK,
+    INVENTORY_TRANSFER,
     LOGISTICS_SHIPMENT,
 )

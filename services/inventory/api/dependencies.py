@@ -24,6 +24,7 @@ from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.ports import Held, LotBalance, SequenceStore, Tools
 from services.inventory.handlers.queries import InventoryViews
 from services.inventory.handlers.stock_events import Outcome, apply_stock_events
+from services.inventory.handlers.transfer_views import TransferViews
 
 
 class DecisionsAbout(Protocol):
@@ -149,6 +150,7 @@ class UseCases:
     sequences_of: Callable[[Transaction], SequenceStore]
     audit_reports_of: Callable[[Transaction], AuditReports]
     timelines_of: Callable[[Transaction], TimelineViews]
+    transfers_of: Callable[[Transaction], TransferViews]
     decisions_about: DecisionsAbout
     counts_of: Callable[[Transaction], HeldCounts]
     lots_of: Callable[[Transaction], Lots]
@@ -158,6 +160,7 @@ class UseCases:
     holds: HoldCounter
     availability: Availability
     clock: Clock
+    event_age_years_max: int
 
     @property
     def coalescers(self) -> tuple[AbstractAsyncContextManager[object], ...]:

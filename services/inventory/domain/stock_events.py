@@ -18,7 +18,7 @@ from libs.common.events.inventory import (
 )
 from services.inventory.domain.counts import CountFinding, CountLimits, UnitCost
 from services.inventory.domain.stock import Cause, MovementKind, Stock
-from services.inventory.domain.transfers import Transfer, TransferKey
+from services.inventory.domain.transfers import LineKey, Transfer
 
 REPORTS: Final[tuple[type[WarehouseReport], ...]] = (
     GoodsReceived,
@@ -42,7 +42,7 @@ class Facts:
 
     known_orders: Collection[UUID] = ()
     units_since: Mapping[UUID, int] = field(default_factory=dict)
-    transfers: dict[TransferKey, Transfer] = field(default_factory=dict)
+    transfers: Mapping[UUID, Transfer] = field(default_factory=dict)
     count_limits: CountLimits = field(default_factory=CountLimits)
     unit_costs: Mapping[str, UnitCost] = field(default_factory=dict)
     findings: list[CountFinding] = field(default_factory=list)
@@ -54,12 +54,6 @@ def report_of(envelope: Envelope) -> WarehouseReport:
         msg = f"{envelope.event.type} is no report of a warehouse"
         raise TypeError(msg)
     return envelope.event
-
-
-def transfer_key(report: TransferDispatched | TransferReceived) -> TransferKey:
-    """Return what a transfer's report is about."""
-    destination = report.destination if isinstance(report, TransferDispatched) else report.warehouse
-    return TransferKey(report.transfer_id, report.sku, destination)
 
 
 def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
@@ -83,11 +77,11 @@ def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
         case GoodsCounted():
             facts.findings.append(_count(stock, report, cause, facts))
         case TransferDispatched(quantity=quantity):
+            _dispatch(stock, report, facts.transfers[report.transfer_id])
             stock.book(MovementKind.TRANSFER_OUT, -quantity, sku=sku, warehouse=warehouse, cause=cause)
-            _change_transfer(stock, transfer_key(report), facts, dispatched=quantity)
         case TransferReceived(quantity=quantity):
             stock.book(MovementKind.TRANSFER_IN, quantity, sku=sku, warehouse=warehouse, cause=cause)
-            _change_transfer(stock, transfer_key(report), facts, received=quantity)
+            _receive(stock, report, facts.transfers[report.transfer_id])
         case _:
             msg = f"{report.type} has no effect here"
             raise TypeError(msg)
@@ -138,9 +132,26 @@ def _cause(report: WarehouseReport, event_id: UUID) -> Cause:
     )
 
 
-def _change_transfer(stock: Stock, key: TransferKey, facts: Facts, *, dispatched: int = 0, received: int = 0) -> None:
-    transfer = facts.transfers.setdefault(key, Transfer())
-    before = transfer.in_transit
-    transfer.dispatched += dispatched
-    transfer.received += received
-    stock.expect(transfer.in_transit - before, sku=key.sku, warehouse=key.destination)
+def _dispatch(stock: Stock, report: TransferDispatched, transfer: Transfer) -> None:
+    sku, source, destination = report.sku, report.warehouse, report.destination
+    before = _in_transit(transfer, LineKey(sku, destination))
+    freed = transfer.dispatch(sku, report.quantity, source=source, destination=destination, at=report.occurred_at)
+    if freed:
+        stock.hold(-freed, sku=sku, warehouse=source)
+    _expect(stock, transfer, LineKey(sku, destination), before)
+
+
+def _receive(stock: Stock, report: TransferReceived, transfer: Transfer) -> None:
+    key = LineKey(report.sku, report.warehouse)
+    before = _in_transit(transfer, key)
+    transfer.receive(report.sku, report.quantity, destination=report.warehouse, at=report.occurred_at)
+    _expect(stock, transfer, key, before)
+
+
+def _in_transit(transfer: Transfer, key: LineKey) -> int:
+    line = transfer.lines.get(key)
+    return line.in_transit if line else 0
+
+
+def _expect(stock: Stock, transfer: Transfer, key: LineKey, before: int) -> None:
+    stock.expect(_in_transit(transfer, key) - before, sku=key.sku, warehouse=key.destination)

@@ -275,6 +275,12 @@ class Desk:
         allocator = Allocator(self.stock, self.warehouses)
         for sku, warehouse in self.stock.overdrawn():
             level = self.stock.level(sku, warehouse)
+            # Customers come before shelves: what approved transfers hold goes first.
+            given = await self.tools.transfers.unhold(sku=sku, warehouse=warehouse, units=level.overdrawn)
+            if given:
+                self.stock.hold(-given, sku=sku, warehouse=warehouse)
+            if not level.overdrawn:
+                continue
             holders = await self.tools.reservations.holders(
                 sku=sku,
                 warehouse=warehouse,

@@ -20,7 +20,7 @@ from services.inventory.domain.sequences import SequenceState
 from services.inventory.domain.stock import Changes, StockItem
 from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.domain.strategies import AllocationPolicy, DailyDemand
-from services.inventory.domain.transfers import Transfer, TransferKey
+from services.inventory.domain.transfers import Transfer
 from services.inventory.domain.warehouses import Warehouse
 
 
@@ -55,7 +55,7 @@ class CountTaken(NamedTuple):
 
 
 class StockStore(Protocol):
-    """Stock, its ledger and the transfers, in one transaction."""
+    """Stock and its ledger, in one transaction."""
 
     def locked(self, skus: Collection[str]) -> AbstractAsyncContextManager[list[StockItem]]:
         """
@@ -78,20 +78,12 @@ class StockStore(Protocol):
         """Return by event id the units that moved after each count; shortfalls do not count."""
         ...
 
-    async def transfers(self, keys: Collection[TransferKey]) -> dict[TransferKey, Transfer]:
-        """Load what is known of transfers."""
-        ...
-
     async def save(self, changes: Changes, *, recorded_at: datetime) -> None:
         """Write what changed, and add its movements to the ledger."""
         ...
 
     async def save_policy(self, sku: str, policy: StockPolicy) -> None:
         """Write the policy of a locked SKU."""
-        ...
-
-    async def save_transfers(self, transfers: Mapping[TransferKey, Transfer]) -> None:
-        """Write transfers."""
         ...
 
 
@@ -292,6 +284,39 @@ class CountListStore(Protocol):
         ...
 
 
+class TransferStore(Protocol):
+    """
+    Transfers, in one transaction.
+
+    Whoever changes a line has locked its SKU; whoever changes anything else of a transfer, or a line's sums, has locked
+    the transfer, behind the SKUs.
+    """
+
+    async def skus_of(self, transfer_id: UUID) -> set[str]:
+        """Return the SKUs of a transfer; without their locks that may change."""
+        ...
+
+    async def stocked(self, skus: Collection[str], *, warehouse: str) -> set[str]:
+        """Return those of the SKUs that a warehouse has ever had."""
+        ...
+
+    async def add(self, transfer_ids: Collection[UUID], *, created_at: datetime) -> None:
+        """Add those of the transfers that are new."""
+        ...
+
+    async def load(self, transfer_ids: Collection[UUID]) -> dict[UUID, Transfer]:
+        """Lock transfers and load them with all their lines."""
+        ...
+
+    async def save(self, transfers: Iterable[Transfer], *, changed_at: datetime) -> None:
+        """Write transfers that were loaded here, with those of their lines that changed."""
+        ...
+
+    async def unhold(self, *, sku: str, warehouse: str, units: int) -> int:
+        """Take up to `units` from those that transfers hold; return how many."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What one transaction gives to a use case."""
@@ -299,6 +324,7 @@ class Tools:
     stock: StockStore
     reservations: ReservationStore
     warehouses: WarehouseStore
+    transfers: TransferStore
     outbox: Outbox
     decisions: DecisionLog
     counts: CountStore

@@ -10,7 +10,8 @@ from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsCounted, GoodsPicked, TransferDispatched, TransferReceived
 from services.inventory.domain.lots import LotMissing, check_lot
 from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, check_report
-from services.inventory.domain.stock_events import Facts, apply_report, report_of, transfer_key
+from services.inventory.domain.stock_events import Facts, apply_report, report_of
+from services.inventory.domain.transfers import Transfer
 from services.inventory.handlers.counts import record_findings
 from services.inventory.handlers.desk import Desk, work_on_stock
 from services.inventory.handlers.ports import CountTaken, Tools
@@ -62,8 +63,11 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
         for envelope in fresh.values():
             apply_report(desk.stock, envelope, facts)
             desk.caused_by(envelope, skus=[report_of(envelope).sku])
+        for transfer in facts.transfers.values():
+            transfer.version += 1
+        # Before anything is taken from those who hold units, transfers among them.
+        await tools.transfers.save(facts.transfers.values(), changed_at=desk.now)
         await desk.settle()
-        await tools.stock.save_transfers(facts.transfers)
         if facts.findings:
             await record_findings(facts.findings, tools=tools, now=desk.now)
 
@@ -119,8 +123,8 @@ async def _facts(batch: Sequence[Envelope], tools: Tools) -> Facts:
         match report_of(envelope):
             case GoodsCounted(sku=sku, warehouse=warehouse, occurred_at=counted_at):
                 counts.append(CountTaken(envelope.id, sku, warehouse, counted_at))
-            case (TransferDispatched() | TransferReceived()) as report:
-                transfers.add(transfer_key(report))
+            case TransferDispatched(transfer_id=transfer_id) | TransferReceived(transfer_id=transfer_id):
+                transfers.add(transfer_id)
             case GoodsPicked(order_id=UUID() as order_id):
                 orders.add(order_id)
             case _:
@@ -135,8 +139,14 @@ async def _facts(batch: Sequence[Envelope], tools: Tools) -> Facts:
         ),
         known_orders=await tools.reservations.known(orders) if orders else (),
         units_since=await tools.stock.units_since(counts) if counts else {},
-        transfers=await tools.stock.transfers(transfers) if transfers else {},
+        transfers=await _transfers(transfers, tools) if transfers else {},
     )
+
+
+async def _transfers(transfer_ids: Collection[UUID], tools: Tools) -> Mapping[UUID, Transfer]:
+    """Lock and load transfers; those that nobody planned come into being."""
+    await tools.transfers.add(transfer_ids, created_at=tools.clock.now())
+    return await tools.transfers.load(transfer_ids)
 
 
 def _results(

@@ -35,6 +35,8 @@ FROM (
     UNION ALL
     SELECT sku, warehouse, 0, 0, 0, quantity - committed_quantity
     FROM scope JOIN reservation_lines USING (sku) WHERE quantity > committed_quantity
+    UNION ALL
+    SELECT sku, source, 0, 0, 0, held FROM scope JOIN transfer_lines USING (sku) WHERE held > 0
 ) AS said
 GROUP BY sku, warehouse
 HAVING sum(on_hand) <> sum(booked) OR sum(reserved) <> sum(held)

@@ -14,7 +14,6 @@ from libs.common.errors import Unavailable
 from services.inventory.domain.stock import Changes, Level, Movement, StockItem
 from services.inventory.domain.stock_policy import NO_POLICY, StockPolicy
 from services.inventory.domain.strategies import DailyDemand
-from services.inventory.domain.transfers import Transfer, TransferKey
 from services.inventory.handlers.ports import CountTaken, MoreSkusNeeded
 from services.inventory.storage.demand import demand_of
 
@@ -99,17 +98,6 @@ _MOVEMENT_COLUMNS: Final = (
     "counted",
     "picked",
 )
-_TRANSFERS: Final = """
-SELECT transfer_id, sku, destination, dispatched, received
-FROM stock_transfers JOIN unnest($1::uuid[], $2::text[], $3::text[]) AS keys (transfer_id, sku, destination)
-    USING (transfer_id, sku, destination)
-"""
-_SAVE_TRANSFERS: Final = """
-INSERT INTO stock_transfers (transfer_id, sku, destination, dispatched, received)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-ON CONFLICT (transfer_id, sku, destination) DO UPDATE SET
-    dispatched = excluded.dispatched, received = excluded.received
-"""
 
 
 class StockEventRaced(Unavailable):
@@ -170,17 +158,6 @@ class PostgresStock:
         rows = await driver.fetch(_UNITS_SINCE, *_columns(counts, 4))
         return {row["event_id"]: row["units"] for row in rows}
 
-    async def transfers(self, keys: Collection[TransferKey]) -> dict[TransferKey, Transfer]:
-        """Load what is known of transfers."""
-        driver = await self._transaction.driver()
-        rows = await driver.fetch(_TRANSFERS, *_columns(list(keys), 3))
-        return {
-            TransferKey(row["transfer_id"], row["sku"], row["destination"]): Transfer(
-                dispatched=row["dispatched"], received=row["received"]
-            )
-            for row in rows
-        }
-
     async def save_policy(self, sku: str, policy: StockPolicy) -> None:
         """Write the policy of a locked SKU."""
         driver = await self._transaction.driver()
@@ -194,14 +171,6 @@ class PostgresStock:
             policy.tracks_lots,
             policy.shelf_life_days_min,
         )
-
-    async def save_transfers(self, transfers: Mapping[TransferKey, Transfer]) -> None:
-        """Write transfers."""
-        if not transfers:
-            return
-        driver = await self._transaction.driver()
-        rows = [(*key, transfer.dispatched, transfer.received) for key, transfer in transfers.items()]
-        await driver.execute(_SAVE_TRANSFERS, *_columns(rows, 5))
 
     async def save(self, changes: Changes, *, recorded_at: datetime) -> None:
         """

@@ -35,6 +35,7 @@ from services.inventory.domain.count_lists import CountListStatus
 from services.inventory.domain.counts import CountStatus
 from services.inventory.domain.reservations import ReservationStatus
 from services.inventory.domain.stock import MovementKind
+from services.inventory.domain.transfers import Plan, TransferStatus
 from services.inventory.domain.warehouses import WarehouseKind
 from services.inventory.handlers.audit import Book, Look
 
@@ -252,16 +253,73 @@ audit_rounds = Table(
     Index("audit_rounds_under_way_idx", "look", unique=True, postgresql_where=text("finished_at IS NULL")),
 )
 
-stock_transfers = Table(
-    "stock_transfers",
+# A transfer: what was planned, and what its lines add up to.
+transfers = Table(
+    "transfers",
     metadata,
-    Column("transfer_id", Uuid, nullable=False),
+    Column("transfer_id", Uuid, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("0")),
+    Column("events", BigInteger, nullable=False, server_default=text("0")),
+    # Empty if it came into being by a report.
+    Column("plan", Text),
+    Column("is_automatic", Boolean, nullable=False, server_default=text("false")),
+    Column("source", _CODE),
+    Column("destination", _CODE),
+    # The two ends, planned or reported.
+    Column("from_warehouse", _CODE),
+    Column("to_warehouse", _CODE),
+    Column("expected_at", _TIME),
+    Column("dispatched_at", _TIME),
+    Column("received_at", _TIME),
+    Column("is_closed", Boolean, nullable=False, server_default=text("false")),
+    Column("reason", Text),
+    Column("proposed_by", Text),
+    Column("decided_by", Text),
+    Column("decision_id", Uuid),
+    Column("value_minor", BigInteger),
+    Column("currency", Text),
+    Column("automatic_sku", _CODE),
+    Column("created_at", _TIME, nullable=False),
+    Column("changed_at", _TIME, nullable=False),
+    CheckConstraint(_one_of("status", TransferStatus), name="status"),
+    CheckConstraint(_one_of("plan", Plan), name="plan"),
+    CheckConstraint("plan IS NULL OR (source IS NOT NULL AND destination <> source)", name="ends"),
+    CheckConstraint("(value_minor IS NULL) = (currency IS NULL)", name="value"),
+    Index("transfers_created_at_transfer_id_idx", "created_at", "transfer_id"),
+    Index("transfers_status_created_at_transfer_id_idx", "status", "created_at", "transfer_id"),
+    # However often and wherever transfers are proposed by rule, there is one open proposal.
+    Index(
+        "transfers_proposal_idx",
+        "automatic_sku",
+        "source",
+        "destination",
+        unique=True,
+        postgresql_where=text("is_automatic AND status = 'proposed'"),
+    ),
+)
+
+transfer_lines = Table(
+    "transfer_lines",
+    metadata,
+    Column("transfer_id", Uuid, ForeignKey("transfers.transfer_id"), nullable=False),
     Column("sku", _CODE, nullable=False),
     Column("destination", _CODE, nullable=False),
+    Column("source", _CODE),
+    Column("is_planned", Boolean, nullable=False, server_default=text("false")),
+    Column("requested", BigInteger, nullable=False, server_default=text("0")),
+    Column("held", BigInteger, nullable=False, server_default=text("0")),
     Column("dispatched", BigInteger, nullable=False),
     Column("received", BigInteger, nullable=False),
+    Column("returned", BigInteger, nullable=False, server_default=text("0")),
+    Column("written_off", BigInteger, nullable=False, server_default=text("0")),
+    Column("found", BigInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("transfer_id", "sku", "destination"),
-    CheckConstraint("dispatched >= 0 AND received >= 0", name="units"),
+    CheckConstraint("least(requested, held, dispatched, received, returned, written_off, found) >= 0", name="units"),
+    CheckConstraint("held = 0 OR source IS NOT NULL", name="held"),
+    Index("transfer_lines_sku_idx", "sku"),
+    # Finds who holds units of a level.
+    Index("transfer_lines_held_idx", "sku", "source", postgresql_where=text("held > 0")),
 )
 
 reservations = Table(

@@ -17,9 +17,14 @@ _KNOWN: Final = "SELECT EXISTS (SELECT FROM stock_levels WHERE sku = $1)"
 _LINES: Final = """
 SELECT id, event_id, leg, kind, warehouse, delta_on_hand, occurred_at, recorded_at, reference, reason, order_id,
        transfer_id, unit_cost_minor, currency, lot, expires_on, counted, picked,
-       CASE WHEN kind = 'transfer-out' THEN (
-           SELECT min(destination) FROM stock_transfers AS sent
-           WHERE sent.transfer_id = movements.transfer_id AND sent.sku = movements.sku
+       CASE kind WHEN 'transfer-out' THEN (
+           SELECT min(destination) FROM transfer_lines AS line
+           WHERE line.transfer_id = movements.transfer_id AND line.sku = movements.sku
+               AND line.source = movements.warehouse
+       ) WHEN 'transfer-in' THEN (
+           SELECT min(source) FROM transfer_lines AS line
+           WHERE line.transfer_id = movements.transfer_id AND line.sku = movements.sku
+               AND line.destination = movements.warehouse
        ) END AS other_warehouse
 FROM stock_movements AS movements
 WHERE sku = $1 AND ($2::text IS NULL OR warehouse = $2) AND occurred_at <= $3
@@ -39,10 +44,16 @@ WHERE sku = $1 AND ($2::text IS NULL OR warehouse = $2)
 GROUP BY warehouse, kind ORDER BY warehouse, kind
 """
 _HOLDS: Final = """
-SELECT 'order' AS holder, order_id AS id, warehouse, quantity - committed_quantity AS units, approved_at AS since,
-       count(*) OVER () AS holders, sum(quantity - committed_quantity) OVER ()::bigint AS all_units
-FROM reservation_lines JOIN reservations USING (order_id)
-WHERE sku = $1 AND ($2::text IS NULL OR warehouse = $2) AND quantity > committed_quantity
+SELECT holder, id, warehouse, units, since, count(*) OVER () AS holders, sum(units) OVER ()::bigint AS all_units
+FROM (
+    SELECT 'order' AS holder, order_id AS id, warehouse, quantity - committed_quantity AS units, approved_at AS since
+    FROM reservation_lines JOIN reservations USING (order_id)
+    WHERE sku = $1 AND quantity > committed_quantity
+    UNION ALL
+    SELECT 'transfer', transfer_id, transfer_lines.source, held, created_at
+    FROM transfer_lines JOIN transfers USING (transfer_id) WHERE sku = $1 AND held > 0
+) AS holds
+WHERE $2::text IS NULL OR warehouse = $2
 ORDER BY since DESC NULLS LAST, id, warehouse LIMIT $3
 """
 

@@ -24,6 +24,7 @@ KEYS = FixedKeys(
     {
         "warehouse": Principal("warehouse", frozenset({"stock:write", "stock:read", "reservations:write"})),
         "storefront": Principal("storefront", frozenset({"availability:read"})),
+        "ops": Principal("ops", frozenset({"*"})),
     }
 )
 

@@ -4,9 +4,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.integration.inventory.interleaving import OrderRules, WarehouseRules
+from tests.integration.inventory.transfer_rules import TransferRules
 
 
-class Trading(WarehouseRules, OrderRules):
+class Trading(WarehouseRules, OrderRules, TransferRules):
     """Everything at once: each group of rules is a base class."""
 
 

@@ -1,0 +1,101 @@
+"""Transfers among everything else that happens: planned, approved, called off, carried out and closed."""
+
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from libs.common.errors import Conflict
+from libs.common.events.shapes import SkuQuantity
+from services.inventory.domain.transfers import Missing
+from services.inventory.handlers.ports import Tools
+from services.inventory.handlers.transfers import (
+    Moved,
+    PlannedTransfer,
+    Request,
+    UnusableTransfer,
+    approve_transfer,
+    cancel_transfer,
+    close_transfer,
+    dispatch_transfer,
+    propose_transfer,
+    receive_transfer,
+)
+from tests.integration.inventory.interleaving import Frame, baskets
+
+# Every unit that the lines know of is in the ledger, and every unit in transit is in a level.
+_BOOKED = """
+SELECT (SELECT coalesce(-sum(delta_on_hand), 0) FROM stock_movements WHERE kind = 'transfer-out') AS sent,
+       (SELECT coalesce(sum(delta_on_hand), 0) FROM stock_movements WHERE kind = 'transfer-in') AS came,
+       (SELECT coalesce(sum(in_transit), 0) FROM stock_levels) AS moving,
+       coalesce(sum(dispatched), 0) AS dispatched,
+       coalesce(sum(received + returned + written_off - found), 0) AS arrived,
+       coalesce(sum(greatest(0, dispatched + found - received - returned - written_off)), 0) AS in_transit,
+       coalesce(bool_and(held <= requested), true) AS holds_are_planned
+FROM transfer_lines
+"""
+
+
+class TransferRules(Frame):
+    """People plan and decide; what they may not do they are told."""
+
+    def transfer_ids(self) -> list[UUID]:
+        rows = self.run(self.shop.rows("SELECT transfer_id FROM transfers ORDER BY created_at, transfer_id"))
+        return [row["transfer_id"] for row in rows]
+
+    def attempt(self, work: Callable[[Tools], Awaitable[object]]) -> None:
+        async def in_transaction() -> None:
+            async with self.database.transaction() as transaction:
+                await work(self.shop.adapters.tools_of(transaction))
+
+        try:
+            self.run(in_transaction())
+        except (Conflict, UnusableTransfer):
+            return
+
+    @rule(basket=baskets, is_approved=st.booleans())
+    def a_transfer_is_planned(self, basket: dict[str, int], is_approved: bool) -> None:  # noqa: FBT001 - drawn
+        lines = [SkuQuantity(sku=sku, quantity=units) for sku, units in basket.items()]
+        planned = PlannedTransfer(source="LON", destination="MAN", lines=lines)
+
+        async def work(tools: Tools) -> None:
+            transfer_id = await propose_transfer(planned, tools=tools, by="test")
+            if is_approved:
+                await approve_transfer(Request(transfer_id=transfer_id, by="test"), tools=tools)
+
+        self.attempt(work)
+
+    @rule(
+        data=st.data(),
+        command=st.sampled_from(("approve", "cancel", "dispatch", "receive", "close")),
+        missing=st.sampled_from(("write-off", "return-to-source")),
+    )
+    def a_transfer_goes_on(self, data: st.DataObject, command: str, missing: Missing) -> None:
+        if not (known := self.transfer_ids()):
+            return
+        request = Request(transfer_id=data.draw(st.sampled_from(known)), by="test")
+        moved = Moved(at=self.shop.clock.now())
+
+        async def work(tools: Tools) -> None:
+            match command:
+                case "approve":
+                    await approve_transfer(request, tools=tools)
+                case "cancel":
+                    await cancel_transfer(request, reason="test", tools=tools)
+                case "dispatch":
+                    await dispatch_transfer(request, moved, tools=tools, age_years_max=10)
+                case "receive":
+                    await receive_transfer(request, moved, tools=tools, age_years_max=10)
+                case _:
+                    await close_transfer(request, reason="test", missing=missing, tools=tools)
+
+        self.attempt(work)
+
+    @invariant()
+    def transfers_conserve_units(self) -> None:
+        [row] = self.run(self.shop.rows(_BOOKED))
+        assert row["sent"] == row["dispatched"]
+        assert row["came"] == row["arrived"]
+        assert row["moving"] == row["in_transit"]
+        assert row["holds_are_planned"]
