@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 from fastapi import FastAPI
 
 from libs.common.clock import Clock, SystemClock
-from libs.common.db import Database, is_transient
+from libs.common.db import Database, Transaction, is_transient
+from libs.common.decisions.storage import PostgresDecisionLog
 from libs.common.events.topics import ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
 from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
@@ -18,12 +20,20 @@ from libs.common.http.idempotency import purge_idempotency_keys
 from libs.common.messaging import inbox
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.producer import BusProducer
-from libs.common.outbox import Relay
+from libs.common.outbox import OutboxWriter, Relay
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from services.orders import metrics
-from services.orders.api import order_routes, payment_webhook_routes, return_routes, timeline_routes, webhook_routes
+from services.orders.api import (
+    delay_routes,
+    order_routes,
+    payment_webhook_routes,
+    return_routes,
+    timeline_routes,
+    webhook_routes,
+)
 from services.orders.api.backend import Backend
 from services.orders.api.errors import STATUS_BY_ERROR
+from services.orders.api.insight_desk import InsightDesk
 from services.orders.clients import alipay_payments, stripe_payments
 from services.orders.clients.alipay_notices import ALIPAY, AlipayNotices
 from services.orders.clients.alipay_payments import AlipayAccount, AlipayPayments
@@ -33,24 +43,31 @@ from services.orders.clients.stripe_payments import StripePayments
 from services.orders.clients.stripe_webhooks import STRIPE, StripeNotices
 from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
 from services.orders.consumers import (
+    INSIGHTS,
     NOTIFICATIONS,
     SAGA,
     TOLD,
+    InsightHandler,
     NotificationHandler,
     SagaHandler,
+    insights,
     notifications,
     saga,
 )
+from services.orders.domain.delays import WorkCalendar
 from services.orders.domain.order import SANDBOX_PROVIDER
 from services.orders.domain.review import review_rules
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
 from services.orders.handlers.fulfilment import Policy
+from services.orders.handlers.insights import Following, ModelHolder, PromisePolicy
 from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.payments import PaymentExecutor
 from services.orders.handlers.ports import PaymentGateway
 from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings
+from services.orders.storage import insights as insight_storage
+from services.orders.storage.journeys import PostgresJourneys
 from services.orders.storage.notices import purge_notices
 from services.orders.storage.timers import count_open_commands, count_open_orders, count_stuck_orders
 from services.orders.storage.unit import PostgresUnits
@@ -71,6 +88,12 @@ _MEASURE_SECONDS = 5.0
 _NOTICES_KEPT = timedelta(days=7)
 _DEADLINE_POLL_SECONDS = 0.5
 _MEASURE_WEBHOOKS_SECONDS = 30.0
+_LEARN_SECONDS = 120.0
+_RESCORE_SECONDS = 30.0
+_RESCORED_ORDERS_MAX = 200
+_SUMMARISE_SECONDS = 20.0
+_SUMMARISE_COHORTS_SECONDS = 600.0
+_CALIBRATION_DAYS = 30
 # The executor waits by itself, so that it can be woken; this only keeps its loop from spinning.
 _EXECUTOR_PAUSE_SECONDS = 0.001
 
@@ -96,6 +119,8 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
         process.watchdogs.append(consumer.check_progress)
     if "notifications" in roles:
         _add_notifications(process, settings=settings, database=database, clock=clock)
+    if "insights" in roles:
+        _add_insights(process, settings=settings, database=database, clock=clock)
     if "api" in roles:
         backend = build_backend(settings, database, units, policy=policy, clock=clock)
         app = build_app(settings, backend, process.health, webhooks=build_webhook_desk(settings, database, clock=clock))
@@ -168,6 +193,7 @@ def build_app(
             return_routes.router,
             webhook_routes.router,
             payment_webhook_routes.router,
+            delay_routes.router,
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,
@@ -175,7 +201,30 @@ def build_app(
     )
     app.state.backend = backend
     app.state.webhooks = webhooks
+    app.state.insights = InsightDesk(
+        database=backend.database,
+        bind=insight_storage.PostgresInsights,
+        clock=backend.clock,
+        calendar=work_calendar(settings),
+    )
     return app
+
+
+def work_calendar(settings: OrdersSettings) -> WorkCalendar:
+    """Return when the warehouses work."""
+    return WorkCalendar(
+        time_zone=ZoneInfo(settings.shop_time_zone), working_days=settings.working_days, cutoff=settings.shop_cutoff
+    )
+
+
+def promise_policy(settings: OrdersSettings) -> PromisePolicy:
+    """Return how promises are made."""
+    return PromisePolicy(
+        calendar=work_calendar(settings),
+        share=settings.promise_share,
+        risk_min=settings.late_risk_min,
+        step=settings.late_risk_step,
+    )
 
 
 def build_relay(settings: OrdersSettings, clock: Clock) -> Relay:
@@ -244,6 +293,82 @@ def _add_notifications(process: Process, *, settings: OrdersSettings, database: 
         ]
     )
     process.watchdogs.append(consumer.check_progress)
+
+
+def _add_insights(process: Process, *, settings: OrdersSettings, database: Database, clock: Clock) -> None:
+    """Add what follows orders and sums them up, on events of its own consumer group: no order waits for it."""
+    holder = ModelHolder()
+    following = Following(policy=promise_policy(settings), holder=holder)
+
+    def outbox(transaction: Transaction) -> OutboxWriter:
+        return OutboxWriter(transaction, source=NAME, clock=clock)
+
+    handler = InsightHandler(
+        following, clock=clock, bind=PostgresJourneys, outbox=outbox, decisions=PostgresDecisionLog
+    )
+    consumer = Consumer(
+        insights(handler),
+        service=NAME,
+        database=database,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        clock=clock,
+    )
+
+    async def learn() -> int:
+        holder.model = await database.run(
+            lambda transaction: insight_storage.learn(transaction, learning_days=settings.promise_learning_days)
+        )
+        return 0
+
+    async def rescore() -> int:
+        return await database.run(
+            lambda transaction: following.rescore(
+                journeys=PostgresJourneys(transaction),
+                outbox=outbox(transaction),
+                decisions=PostgresDecisionLog(transaction),
+                now=clock.now(),
+                limit=_RESCORED_ORDERS_MAX,
+            )
+        )
+
+    async def summarise() -> int:
+        # A pass at a time, so that a busy day is summed up every few seconds and not all the time.
+        await database.run(lambda transaction: insight_storage.summarise(transaction, now=clock.now()))
+        return 0
+
+    async def summarise_cohorts() -> int:
+        await database.run(insight_storage.summarise_cohorts)
+        return 0
+
+    process.components.extend(
+        [
+            consumer,
+            PeriodicJob("learn-delays", learn, every_seconds=_LEARN_SECONDS),
+            PeriodicJob("rescore-delays", rescore, every_seconds=_RESCORE_SECONDS),
+            PeriodicJob("summarise", summarise, every_seconds=_SUMMARISE_SECONDS),
+            PeriodicJob("summarise-cohorts", summarise_cohorts, every_seconds=_SUMMARISE_COHORTS_SECONDS),
+            PeriodicJob("measure-delays", lambda: measure_delays(database, clock=clock), every_seconds=_LEARN_SECONDS),
+        ]
+    )
+    process.watchdogs.append(consumer.check_progress)
+
+
+async def measure_delays(database: Database, *, clock: Clock) -> int:
+    """Publish how many orders are late or at risk, and how good the predictions were."""
+    late, at_risk = await database.run(lambda transaction: insight_storage.count_at_risk(transaction, now=clock.now()))
+    metrics.orders_at_risk.labels("late").set(late)
+    metrics.orders_at_risk.labels("at-risk").set(at_risk)
+    rows = await database.run(
+        lambda transaction: insight_storage.recent_calibration(transaction, days=_CALIBRATION_DAYS)
+    )
+    for point in sorted({row["point"] for row in rows}):
+        bins = [row for row in rows if row["point"] == point]
+        judged = sum(row["orders"] for row in bins)
+        metrics.orders_late_brier_score.labels(point).set(sum(row["squared_error_sum"] for row in bins) / judged)
+        metrics.orders_late_predicted_ratio.labels(point).set(sum(row["probability_sum"] for row in bins) / judged)
+        metrics.orders_late_observed_ratio.labels(point).set(sum(row["late"] for row in bins) / judged)
+    return 0
 
 
 def _add_jobs(
@@ -381,9 +506,9 @@ def _database(settings: OrdersSettings, application_name: str, pool_size: int) -
 SERVICE = Service(
     name=NAME,
     settings=OrdersSettings,
-    roles=("api", "consumer", "relay", "jobs", "notifications"),
+    roles=("api", "consumer", "relay", "jobs", "notifications", "insights"),
     build=build,
     migrations=Path(__file__).parent / "storage" / "migrations",
     topics=(ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN),
-    groups=(SAGA, NOTIFICATIONS),
+    groups=(SAGA, NOTIFICATIONS, INSIGHTS),
 )

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from libs.common.clock import Clock
 from libs.common.db import Transaction
-from libs.common.events import inventory, logistics
+from libs.common.decisions import DecisionLog
+from libs.common.events import inventory, logistics, orders
 from libs.common.events.base import Envelope, Event
 from libs.common.events.registry import EVENTS
 from libs.common.events.topics import (
@@ -18,11 +19,13 @@ from libs.common.events.topics import (
 from libs.common.messaging.consumer import Subscription
 from services.orders.domain import messages as on
 from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
-from services.orders.handlers.ports import Unit
+from services.orders.handlers.insights import Following, Journeys
+from services.orders.handlers.ports import Outbox, Unit
 from services.orders.handlers.webhooks import Webhooks, enqueue_events
 
 SAGA: Final = "orders.saga"
 NOTIFICATIONS: Final = "orders.notifications"
+INSIGHTS: Final = "orders.insights"
 
 # What webhooks may tell of: everything that this service publishes about an order.
 _TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
@@ -68,6 +71,64 @@ class NotificationHandler:
     async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
         """Queue the whole batch or raise."""
         await enqueue_events(batch, webhooks=self._bind(transaction), now=self._clock.now())
+
+
+# Enough to notice every order, and few enough to cost each little: one of them follows the placing of an order.
+_FOLLOWED: Final[tuple[type[Event], ...]] = (
+    orders.OrderHeldForReview,
+    orders.OrderBackordered,
+    orders.OrderConfirmed,
+    orders.OrderRefused,
+    orders.OrderCancelled,
+    orders.OrderShipped,
+    orders.OrderDelivered,
+    orders.OrderSettled,
+    orders.RefundIssued,
+    orders.ReturnRequested,
+    logistics.ShipmentPlanned,
+    logistics.ShipmentScanned,
+)
+
+
+class InsightHandler:
+    """Follows orders on their way."""
+
+    def __init__(
+        self,
+        following: Following,
+        *,
+        clock: Clock,
+        bind: Callable[[Transaction], Journeys],
+        outbox: Callable[[Transaction], Outbox],
+        decisions: Callable[[Transaction], DecisionLog],
+    ) -> None:
+        """`bind`, `outbox` and `decisions` make what a batch's transaction writes to."""
+        self._following = following
+        self._clock = clock
+        self._bind = bind
+        self._outbox = outbox
+        self._decisions = decisions
+
+    async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
+        """Follow the whole batch or raise."""
+        await self._following.follow(
+            batch,
+            journeys=self._bind(transaction),
+            outbox=self._outbox(transaction),
+            decisions=self._decisions(transaction),
+            now=self._clock.now(),
+        )
+
+
+def insights(handler: InsightHandler) -> Subscription:
+    """Return what is followed; a journey is made anew from what it is about, so duplicates change nothing."""
+    return Subscription(
+        group=INSIGHTS,
+        topics=(ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN, LOGISTICS_SHIPMENT),
+        events=_FOLLOWED,
+        handle=handler,
+        recognises_duplicates=True,
+    )
 
 
 def notifications(handler: NotificationHandler) -> Subscription:

@@ -52,3 +52,19 @@ orders_webhook_deliveries_open = Gauge("orders_webhook_deliveries_open", "Webhoo
 orders_webhook_oldest_open_seconds = Gauge(
     "orders_webhook_oldest_open_seconds", "How long the oldest pending webhook delivery has waited."
 )
+
+orders_late_risk_changes_total = Counter(
+    "orders_late_risk_changes_total", "Published changes of the probability that an order is late."
+)
+orders_at_risk = Gauge(
+    "orders_at_risk", "Open orders whose promise has passed (late) or will probably not be met (at-risk).", ["state"]
+)
+orders_late_brier_score = Gauge(
+    "orders_late_brier_score",
+    "Mean squared error of the probabilities of being late, of promises due in the last 30 days.",
+    ["point"],
+)
+orders_late_predicted_ratio = Gauge(
+    "orders_late_predicted_ratio", "Mean probability of being late of the same orders.", ["point"]
+)
+orders_late_observed_ratio = Gauge("orders_late_observed_ratio", "Share of the same orders that were late.", ["point"])

@@ -1,9 +1,10 @@
 """What the processes of the orders service read from their environment."""
 
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Annotated, Final, Literal, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from libs.common.money import MINOR_MAX
@@ -12,6 +13,7 @@ from libs.common.settings import ServiceSettings
 _URL: Final = r"^https?://[\x21-\x7e]+$"
 
 PaymentMethod = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class OrdersSettings(ServiceSettings):
@@ -90,6 +92,42 @@ class OrdersSettings(ServiceSettings):
     def event_age_max(self) -> timedelta:
         """How long ago an order may have been placed, or goods received."""
         return timedelta(days=365 * self.event_age_years_max)
+
+    # When the warehouses work: orders confirmed after the cut-off are handled on the next working day.
+    shop_time_zone: str = "UTC"
+    shop_working_days: str = Field(default="mon,tue,wed,thu,fri", pattern=r"^[a-z]{3}(,[a-z]{3}){0,6}$")
+    shop_cutoff: time = time(15)
+
+    # The share of orders that are to arrive by their promise, and from which probability of being late on an order is
+    # at risk, or its new probability is told.
+    promise_share: float = Field(default=0.9, ge=0.5, le=0.99)
+    late_risk_min: float = Field(default=0.3, ge=0.01, le=0.99)
+    late_risk_step: float = Field(default=0.15, ge=0.01, le=1)
+    # How far back promises learn from.
+    promise_learning_days: int = Field(default=120, ge=7, le=3650)
+
+    @field_validator("shop_time_zone")
+    @classmethod
+    def _is_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            message = "is no time zone of the IANA database"
+            raise ValueError(message) from None
+        return value
+
+    @field_validator("shop_working_days")
+    @classmethod
+    def _are_days(cls, value: str) -> str:
+        if not set(value.split(",")) <= set(_DAYS):
+            message = f"must be some of {','.join(_DAYS)}"
+            raise ValueError(message)
+        return value
+
+    @property
+    def working_days(self) -> frozenset[int]:
+        """The days on which warehouses work; 0 is Monday."""
+        return frozenset(_DAYS.index(day) for day in self.shop_working_days.split(","))
 
     @property
     def webhook_secret_overlap(self) -> timedelta:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -354,3 +356,182 @@ webhook_attempts = Table(
     Column("duration_seconds", Double, nullable=False),
     Column("excerpt", Text, nullable=False),
 )
+
+# What only logistics tells of parcels, and the reports want to know.
+order_parcels = Table(
+    "order_parcels",
+    metadata,
+    Column("shipment_id", Uuid, primary_key=True),
+    Column("order_id", Uuid, nullable=False),
+    Column("carrier", Text),
+    Column("first_scanned_at", DateTime(timezone=True)),
+    Column("last_scanned_at", DateTime(timezone=True)),
+    Index("order_parcels_order_id_idx", "order_id"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+# One row for each order, made anew from the tables above whenever something happened to it; times are business times.
+order_journeys = Table(
+    "order_journeys",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    # When the customer placed it: everything is summed by this day.
+    Column("day", Date, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("customer_id", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("country", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("total_minor", BigInteger, nullable=False),
+    Column("captured_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("refunded_minor", BigInteger, nullable=False, server_default=text("0")),
+    Column("warehouse", Text, nullable=False, server_default=text("''")),
+    Column("carrier", Text, nullable=False, server_default=text("''")),
+    Column("is_held", Boolean, nullable=False, server_default=text("false")),
+    Column("is_backordered", Boolean, nullable=False, server_default=text("false")),
+    Column("is_confirmed", Boolean, nullable=False, server_default=text("false")),
+    Column("is_returned", Boolean, nullable=False, server_default=text("false")),
+    Column("dispatched_at", DateTime(timezone=True)),
+    Column("delivered_at", DateTime(timezone=True)),
+    # In the order of `domain.delays.STAGES`; what was typical of them when the promise was made.
+    Column("stage_seconds", ARRAY(Double)),
+    Column("typical_seconds", ARRAY(Double)),
+    Column("promised_by", DateTime(timezone=True)),
+    Column("ship_by", DateTime(timezone=True)),
+    Column("allowance_seconds", Double),
+    Column("probability_late", Double),
+    Column("probability_at_confirmation", Double),
+    Column("probability_at_dispatch", Double),
+    Column("published_probability", Double),
+    Column("is_at_risk", Boolean, nullable=False, server_default=text("false")),
+    # By the system's clock, unlike the times above; empty unless a promise is still to be kept.
+    Column("rescore_at", DateTime(timezone=True)),
+    Column("lateness_seconds", Double),
+    # In the order of `domain.delays.CAUSES`; they add up to the lateness.
+    Column("late_shares", ARRAY(Double)),
+    CheckConstraint("(promised_by IS NULL) = (ship_by IS NULL)", name="promise"),
+    CheckConstraint("probability_late BETWEEN 0 AND 1", name="probability"),
+    # Serves the sums of a day.
+    Index("order_journeys_day_idx", "day"),
+    # Serves GET /delays/queue.
+    Index("order_journeys_queue_idx", "ship_by", "order_id", postgresql_where=text("is_at_risk")),
+    # Serves the search for orders whose risk is to be looked at again.
+    Index("order_journeys_rescore_at_idx", "rescore_at", postgresql_where=text("rescore_at IS NOT NULL")),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# Days whose sums are to be made anew: appended with each change, so that nobody waits for anybody.
+journey_marks = Table(
+    "journey_marks",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("day", Date, nullable=False),
+)
+
+order_summaries = Table(
+    "order_summaries",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("country", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in (
+            "orders",
+            "held",
+            "backordered",
+            "confirmed",
+            "refused",
+            "cancelled",
+            "shipped",
+            "delivered",
+            "settled",
+            "returned",
+        )
+    ),
+    Column("total_minor", Numeric, nullable=False),
+    Column("captured_minor", Numeric, nullable=False),
+    Column("refunded_minor", Numeric, nullable=False),
+)
+
+reason_summaries = Table(
+    "reason_summaries",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("orders", BigInteger, nullable=False),
+    Column("amount_minor", Numeric, nullable=False),
+    CheckConstraint("outcome IN ('cancelled', 'refused', 'returned')", name="outcome"),
+)
+
+# The durations of stages as counts by bucket (`domain.durations`): reports and promises come from here.
+stage_summaries = Table(
+    "stage_summaries",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("stage", Text, primary_key=True),
+    Column("warehouse", Text, primary_key=True),
+    Column("carrier", Text, primary_key=True),
+    Column("country", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("orders", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+)
+
+late_summaries = Table(
+    "late_summaries",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("warehouse", Text, primary_key=True),
+    Column("carrier", Text, primary_key=True),
+    Column("country", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("delivered", BigInteger, nullable=False),
+    Column("late", BigInteger, nullable=False),
+    Column("lateness_seconds", Double, nullable=False),
+    Column("shares", ARRAY(Double), nullable=False),
+)
+
+calibration_summaries = Table(
+    "calibration_summaries",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("point", Text, primary_key=True),
+    Column("bin", Integer, primary_key=True, autoincrement=False),
+    Column("orders", BigInteger, nullable=False),
+    Column("late", BigInteger, nullable=False),
+    Column("probability_sum", Double, nullable=False),
+    Column("squared_error_sum", Double, nullable=False),
+    CheckConstraint("point IN ('confirmation', 'dispatch')", name="point"),
+)
+
+customer_months = Table(
+    "customer_months",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("month", Date, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("orders", BigInteger, nullable=False),
+    Column("revenue_minor", Numeric, nullable=False),
+    # Serves making a month anew.
+    Index("customer_months_month_idx", "month"),
+)
+
+# By the month of a customer's first order (`cohort`).
+cohort_summaries = Table(
+    "cohort_summaries",
+    metadata,
+    Column("cohort", Date, primary_key=True),
+    Column("month", Date, primary_key=True),
+    Column("currency", Text, primary_key=True),
+    Column("customers", BigInteger, nullable=False),
+    Column("orders", BigInteger, nullable=False),
+    Column("revenue_minor", Numeric, nullable=False),
+)
+
+cohort_marks = Table("cohort_marks", metadata, Column("month", Date, primary_key=True))

@@ -10,6 +10,17 @@ from tests.support.postgres import FreshDatabase, fresh_database
 
 # In an order that foreign keys allow. For a handful of rows this is much faster than TRUNCATE.
 EVERY_TABLE = (
+    "cohort_marks",
+    "cohort_summaries",
+    "customer_months",
+    "calibration_summaries",
+    "late_summaries",
+    "stage_summaries",
+    "reason_summaries",
+    "order_summaries",
+    "journey_marks",
+    "order_journeys",
+    "order_parcels",
     "webhook_attempts",
     "webhook_deliveries",
     "webhook_endpoints",

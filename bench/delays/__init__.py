@@ -1,0 +1,1 @@
+"""How well promises and probabilities of being late hold on real deliveries."""

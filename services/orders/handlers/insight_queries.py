@@ -1,0 +1,30 @@
+"""What is read of journeys and their sums: rows by column name, as they are stored."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+Row = Mapping[str, Any]
+
+
+class InsightReads(Protocol):
+    """The read side of journeys."""
+
+    async def journey(self, order_id: UUID) -> Row | None:
+        """Return what is kept of an order's journey, `placed_at`, and `shift`, which leads to its own time."""
+        ...
+
+    async def queue(
+        self, *, now: datetime, after: tuple[datetime, UUID], warehouse: str | None, limit: int
+    ) -> Sequence[Row]:
+        """Return open orders that are late or at risk, by the time by which they have to leave."""
+        ...
+
+    async def late_report(self, *, first: date, last: date, by: str, limit: int) -> Sequence[Row]:
+        """Return deliveries, late ones, and their lateness with its shares by cause, for each value of `by`."""
+        ...
+
+    async def calibration(self, *, first: date, last: date) -> Sequence[Row]:
+        """Return by point and bin how many orders there were, how many of them late, and their probabilities."""
+        ...
