@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -42,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     if options.leashed:
-        # The signal of Ctrl-C: everything is stopped in order.
-        die_with_parent(2)
+        die_with_parent(signal.SIGTERM)
     console = Console() if sys.stdout.isatty() else Console(width=_LOG_COLUMNS)
     scale = replace(
         SMALL if options.small else Scale(),
@@ -87,6 +87,8 @@ async def _bench(
 ) -> Report:
     settings = own_settings(_FOLDER / "stack")
     check_machine(settings, needed_ports(settings))
+    if profiler is not None:
+        profiler.check()
     async with AsyncExitStack() as exits:
         exits.enter_context(exclusive(settings.state))
         exits.callback(_forget, settings.state)

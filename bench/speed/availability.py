@@ -50,7 +50,7 @@ async def reads(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
                     "inventory": lambda _: measure(requests, site.cpu_meter()),
                     "constant endpoint": lambda _: measure(constant, site.limit_meter()),
                 },
-                repetitions=scale.repetitions,
+                scale=scale,
                 step=step,
             )
     return [
@@ -99,7 +99,7 @@ async def visibility(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             )
 
         with steps.step("Events until they are visible", total=scale.repetitions + 1) as step:
-            [mine] = await repeated({"inventory": ours}, repetitions=scale.repetitions, step=step)
+            [mine] = await repeated({"inventory": ours}, scale=scale, step=step)
     return [
         Row(
             figure="visibility",

@@ -74,7 +74,7 @@ async def placing(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             with steps.step("Orders placed", total=3 * (scale.repetitions + 1)) as step:
                 mine, answered, committed = await repeated(
                     {"orders": ours, "constant answer": constant, "pgbench, one commit each": one_commit_each},
-                    repetitions=scale.repetitions,
+                    scale=scale,
                     step=step,
                 )
         finally:

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.local.refusal import Refusal
+
+_PROGRAM = Path(sys.executable).with_name("py-spy")
 _SAMPLES_PER_SECOND = 200
 _STOP_SECONDS_MAX = 30
 _HOTTEST = 12
@@ -34,6 +37,15 @@ class Profiler:
         self.folder = folder
         self._running: list[subprocess.Popen[bytes]] = []
 
+    def check(self) -> None:
+        """
+        Check that there is what samples are taken with.
+
+        :raises Refusal: if there is not.
+        """
+        if not _PROGRAM.exists():
+            raise Refusal("py-spy is not installed: run this through `make profile`")
+
     def start(self, figure: str, processes: Mapping[str, int]) -> None:
         """Start to sample."""
         self.stop()
@@ -54,7 +66,7 @@ class Profiler:
 
 def _record(pid: int, form: str, file: Path) -> subprocess.Popen[bytes]:
     command = (
-        str(Path(sys.executable).with_name("py-spy")),
+        str(_PROGRAM),
         *("record", "--gil", "--function", "--pid", str(pid), "--format", form, "--output", str(file)),
         *("--rate", str(_SAMPLES_PER_SECOND), "--duration", "unlimited"),
     )

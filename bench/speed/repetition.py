@@ -1,21 +1,31 @@
 """Repeating: a warm-up that is forgotten, then ours and the limit in turn, so that both meet the same machine."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
 
 from bench.replay.progress import Step
 from bench.speed.http_load import Loaded
 from bench.speed.limits.timing import Timed
 from bench.speed.results import Sample, Series
+from bench.speed.scale import Scale
 from bench.speed.statistics import latency_of
 
 # Measures once; the number counts the repetitions from 0, which is the warm-up.
 Measure = Callable[[int], Awaitable[Sample]]
 
 
-async def repeated(measures: Mapping[str, Measure], *, repetitions: int, step: Step) -> list[Series]:
-    """Measure everything in turn, again and again; return a series for each measure, in their order."""
+async def repeated(measures: Mapping[str, Measure], *, scale: Scale, step: Step) -> list[Series]:
+    """
+    Measure everything in turn, again and again; return a series for each measure, in their order.
+
+    There is one repetition at least, and no further one once the figure has had its time.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in measures}
-    for repetition in range(repetitions + 1):
+    started_at = perf_counter()
+    for repetition in range(scale.repetitions + 1):
+        if repetition > 1 and perf_counter() - started_at > scale.figure_seconds_max:
+            step.note(f"no time for more than {repetition - 1} of {scale.repetitions} repetitions")
+            break
         for name, measure in measures.items():
             sample = await measure(repetition)
             step.advance()

@@ -50,9 +50,7 @@ async def over_many_skus(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             return sample_of(timed, program="program", cpu_seconds=meter.used_seconds(), of=["postgres"])
 
         with steps.step("Reservations over many SKUs", total=2 * (scale.repetitions + 1)) as step:
-            mine, its = await repeated(
-                {"inventory": ours, "one statement a batch": limit}, repetitions=scale.repetitions, step=step
-            )
+            mine, its = await repeated({"inventory": ours, "one statement a batch": limit}, scale=scale, step=step)
     return [
         Row(
             figure="reservations",
@@ -88,9 +86,7 @@ async def of_one_hot_sku(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             return sample_of(timed, program="program", cpu_seconds=meter.used_seconds(), of=["postgres"])
 
         with steps.step("Reservations of one hot SKU", total=2 * (scale.repetitions + 1)) as step:
-            mine, its = await repeated(
-                {"inventory": ours, "one commit each": limit}, repetitions=scale.repetitions, step=step
-            )
+            mine, its = await repeated({"inventory": ours, "one commit each": limit}, scale=scale, step=step)
     return [
         Row(
             figure="hot-sku",

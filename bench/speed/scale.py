@@ -8,6 +8,8 @@ class Scale:
     """The sizes of a run; those of a repetition where not said otherwise."""
 
     repetitions: int = 3
+    # No further repetition is begun after this, so that a slow machine is done within 20 minutes too.
+    figure_seconds_max: float = 90.0
     stock_skus: int = 5_000
     stock_events: int = 40_000
     reservation_skus: int = 1_000

@@ -50,9 +50,7 @@ async def from_the_bus(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             return sample
 
         with steps.step("Warehouse events from Kafka", total=2 * (scale.repetitions + 1)) as step:
-            mine, its = await repeated(
-                {"inventory": ours, "batched SQL": limit}, repetitions=scale.repetitions, step=step
-            )
+            mine, its = await repeated({"inventory": ours, "batched SQL": limit}, scale=scale, step=step)
     return [
         Row(
             figure="stock-events",
@@ -89,9 +87,7 @@ async def over_http(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
             return await _uploaded(site, isolated, uploads, events=len(lines))
 
         with steps.step("Warehouse events over HTTP", total=2 * (scale.repetitions + 1)) as step:
-            mine, its = await repeated(
-                {"inventory": ours, "batched SQL": limit}, repetitions=scale.repetitions, step=step
-            )
+            mine, its = await repeated({"inventory": ours, "batched SQL": limit}, scale=scale, step=step)
     return [
         Row(
             figure="stock-events-http",
