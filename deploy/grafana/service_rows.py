@@ -117,6 +117,61 @@ _INVENTORY: Final = (
             ),
         ),
     ),
+    Row(
+        "Cost of stock",
+        (
+            Panel(
+                title="Stock value",
+                description="At weighted average cost, in minor units (pence, cents), by warehouse; in_transit is on "
+                "its way between two. A jump without an arrival: somebody reported a cost that cannot be.",
+                queries=(measured("inventory_stock_value_minor", "warehouse", "currency"),),
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Turnover, last year",
+                description="Cost of goods sold over average value. Falling: more lies there than sells.",
+                queries=(measured("inventory_stock_turnover_ratio", "warehouse", "currency"),),
+            ),
+            Panel(
+                title="Days of cover",
+                description="At the demand of four weeks. A warehouse far above the others could supply them.",
+                queries=(measured("inventory_stock_cover_days", "warehouse"),),
+            ),
+            Panel(
+                title="Dead stock",
+                description="Value of what neither sold nor came in for long: GET /v1/reports/dead-stock names it.",
+                queries=(measured("inventory_dead_stock_value_minor", "warehouse", "currency"),),
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Holding cost, last year",
+                description="What keeping the stock cost at the configured yearly rate, in minor units.",
+                queries=(measured("inventory_stock_holding_cost_minor", "warehouse", "currency"),),
+            ),
+            Panel(
+                title="Units not sold for want of stock, four weeks",
+                description="An estimate: empty days at the rate of the others. GET /v1/reports/cover names the SKUs.",
+                queries=(measured("inventory_lost_sales_units", "warehouse"),),
+            ),
+            Panel(
+                title="SKUs by class",
+                description="ABC by value of consumption, XYZ by steadiness. Many CZ: candidates to delist.",
+                queries=(measured("inventory_skus", "abc", "xyz"),),
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Units of unknown cost",
+                description="Receipts came without one, and never one with: the value of stock leaves them out.",
+                queries=(measured("inventory_stock_uncosted_units", "warehouse"),),
+            ),
+            Panel(
+                title="SKUs whose cost is behind",
+                description="They moved and were not folded yet. Growing: the jobs role does not run, or is too busy.",
+                queries=(Query("max(inventory_cost_backlog_skus)"),),
+                shape=Shape.STAT,
+            ),
+        ),
+    ),
 )
 
 STAGES: Final = Panel(

@@ -29,7 +29,9 @@ class Service:
 SERVICES = (
     Service(name="catalog", port=8001, worker_port=9001, roles=("relay", "jobs")),
     Service(name="inventory", port=8002, worker_port=9002, roles=("consumer", "relay", "jobs", "auditor")),
-    Service(name="orders", port=8003, worker_port=9003, roles=("consumer", "relay", "jobs", "notifications", "insights")),
+    Service(
+        name="orders", port=8003, worker_port=9003, roles=("consumer", "relay", "jobs", "notifications", "insights")
+    ),
     Service(name="recommender", port=8004, worker_port=9004, roles=("consumer", "jobs")),
     Service(
         name="logistics",

@@ -39,6 +39,7 @@ from services.inventory.api import (
     gaps,
     holds,
     lots,
+    reports,
     reservations,
     stock,
     stock_events,
@@ -61,6 +62,7 @@ from services.inventory.domain.classes import AbcClass
 from services.inventory.domain.count_lists import Schedule
 from services.inventory.domain.counts import CountLimits
 from services.inventory.domain.holds import DEFAULT_HOLD_POLICY, HoldPolicies, HoldPolicy
+from services.inventory.domain.stock_figures import holding_cost, turnover, whole_minor
 from services.inventory.domain.strategies import AllocationPolicy, ShippingCost, Strategy, Weights
 from services.inventory.handlers.audit import Auditor, Look, Progress
 from services.inventory.handlers.availability import Availability
@@ -70,6 +72,7 @@ from services.inventory.handlers.count_lists import make_daily_lists
 from services.inventory.handlers.holds import expire_holds
 from services.inventory.handlers.lots import block_expired_lots
 from services.inventory.handlers.ports import Tools
+from services.inventory.handlers.reports import CLASS_WEEKS, Filters, Grouping, Period, Place, class_skus
 from services.inventory.settings import ANY_CHANNEL, ANY_WAREHOUSE, InventorySettings
 from services.inventory.storage.audit_report import PostgresAuditReports
 from services.inventory.storage.books import PostgresBooks
@@ -78,6 +81,7 @@ from services.inventory.storage.count_lists import PostgresCountLists
 from services.inventory.storage.counts import PostgresCounts
 from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.lots import PostgresLots
+from services.inventory.storage.reports import PostgresClassBooks, PostgresReports
 from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.sequences import PostgresSequences
 from services.inventory.storage.stock import PostgresStock
@@ -98,6 +102,11 @@ _WATCH_COUNTS_SECONDS: Final = 30.0
 _HOLD_EXPIRY_SECONDS: Final = 0.5
 _WATCH_SEQUENCES_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 3600.0
+# The figures of stock that are metrics: how often they are measured, and over which periods.
+_FIGURES_SECONDS: Final = 60.0
+_YEAR: Final = 365
+_MONTH: Final = 28
+_IN_TRANSIT: Final = "in_transit"
 # How long after a change was booked it is checked at most.
 _AUDIT_SECONDS: Final = 1.0
 _PURGE_KEYS_SECONDS: Final = 60.0
@@ -227,6 +236,8 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         lots_of=PostgresLots,
         count_lists_of=PostgresCountLists,
         count_schedule=count_schedule_of(settings),
+        reports_of=PostgresReports,
+        holding_cost_yearly_rate=settings.holding_cost_yearly_rate,
         intake=StockEventIntake(
             database=adapters.database,
             tools_of=adapters.tools_of,
@@ -276,6 +287,7 @@ def build_app(
                 lots,
                 count_lists,
                 transfers,
+                reports,
             )
         ],
         status_by_error=STATUS_BY_ERROR,
@@ -401,6 +413,44 @@ async def show_transfers(adapters: Adapters) -> None:
     metrics.inventory_transfers_overdue.set(overdue)
 
 
+async def show_stock_figures(settings: InventorySettings, adapters: Adapters) -> None:
+    """Measure what stock is worth, how it turns and how long it lasts, by warehouse."""
+    until = adapters.clock.now().date()
+    year, month, today = (Period(since=until - timedelta(days=days - 1), until=until) for days in (_YEAR, _MONTH, 1))
+    idle = Filters(has_units=True, idle_since=until - timedelta(days=settings.dead_stock_days - 1))
+    async with adapters.database.transaction() as transaction:
+        reports = PostgresReports(transaction)
+        backlog_skus = await PostgresCosts(transaction, SettledLedger()).backlog_skus()
+        in_year, in_month, dead = [
+            await reports.figures(period, filters, by=Grouping.WAREHOUSE, after=Place(), limit=None)
+            for period, filters in ((year, Filters()), (month, Filters()), (today, idle))
+        ]
+    metrics.inventory_cost_backlog_skus.set(backlog_skus)
+    # Of what is gone there shall be nothing rather than the last figure.
+    for gauge in (metrics.inventory_stock_turnover_ratio, metrics.inventory_stock_cover_days):
+        gauge.clear()
+    metrics.inventory_dead_stock_value_minor.clear()
+    for one in in_year:
+        warehouse = one.warehouse or _IN_TRANSIT
+        metrics.inventory_stock_uncosted_units.labels(warehouse).set(one.uncosted_units)
+        for amounts in one.amounts:
+            labels = (warehouse, amounts.currency)
+            cost = holding_cost(amounts, one.days, yearly_rate=settings.holding_cost_yearly_rate)
+            metrics.inventory_stock_value_minor.labels(*labels).set(whole_minor(amounts.value))
+            metrics.inventory_stock_holding_cost_minor.labels(*labels).set(whole_minor(cost))
+            if (ratio := turnover(amounts, one.days)) is not None:
+                metrics.inventory_stock_turnover_ratio.labels(*labels).set(float(ratio))
+    for one in in_month:
+        if one.warehouse is not None:
+            metrics.inventory_lost_sales_units.labels(one.warehouse).set(float(one.lost_units))
+            if (days := one.days_of_cover) is not None:
+                metrics.inventory_stock_cover_days.labels(one.warehouse).set(float(days))
+    for one in dead:
+        for amounts in one.amounts:
+            labels = (one.warehouse or _IN_TRANSIT, amounts.currency)
+            metrics.inventory_dead_stock_value_minor.labels(*labels).set(whole_minor(amounts.value))
+
+
 def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
     """Construct what runs without being asked: the rest of long queues, and forgetting."""
 
@@ -425,6 +475,20 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
                 transaction, now=adapters.clock.now(), older_than=settings.idempotency_key_lifetime
             )
 
+    return [
+        *build_cost_jobs(settings, adapters),
+        PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
+        PeriodicJob("watch-sequences", watch_sequences, every_seconds=_WATCH_SEQUENCES_SECONDS),
+        PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
+        PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
+        *build_hold_jobs(adapters),
+        *build_count_jobs(settings, adapters),
+        *build_transfer_jobs(settings, adapters),
+    ]
+
+
+def build_cost_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
+    """Construct what keeps costs up to date, and measures them."""
     cost_ledger = SettledLedger()
 
     async def keep_costs_of_changes() -> int:
@@ -433,15 +497,24 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
         # Never at once again: costs may be late by seconds, orders may not.
         return 0
 
+    async def class_all_skus() -> int:
+        now = adapters.clock.now()
+        until = now.date()
+        period = Period(since=until - timedelta(weeks=CLASS_WEEKS) + timedelta(days=1), until=until)
+        async with adapters.database.transaction() as transaction:
+            metrics.show_classes(
+                [(one.abc, one.xyz) for one in await class_skus(PostgresClassBooks(transaction), period, now=now)]
+            )
+        return 0
+
+    async def measure_stock() -> int:
+        await show_stock_figures(settings, adapters)
+        return 0
+
     return [
         PeriodicJob("costs", keep_costs_of_changes, every_seconds=settings.cost_interval_seconds),
-        PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
-        PeriodicJob("watch-sequences", watch_sequences, every_seconds=_WATCH_SEQUENCES_SECONDS),
-        PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
-        PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
-        *build_hold_jobs(adapters),
-        *build_count_jobs(settings, adapters),
-        *build_transfer_jobs(settings, adapters),
+        PeriodicJob("classes", class_all_skus, every_seconds=settings.class_interval_seconds),
+        PeriodicJob("stock-figures", measure_stock, every_seconds=_FIGURES_SECONDS),
     ]
 
 

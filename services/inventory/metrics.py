@@ -95,6 +95,51 @@ inventory_oldest_pending_count_age_seconds = Gauge(
     "For how long the oldest of them has waited; 0 if none does.",
 )
 
+inventory_stock_value_minor = Gauge(
+    "inventory_stock_value_minor",
+    "What stock is worth at its weighted average cost, in minor units; in_transit is on its way between warehouses.",
+    ["warehouse", "currency"],
+)
+inventory_stock_uncosted_units = Gauge(
+    "inventory_stock_uncosted_units",
+    "Units on hand whose cost nobody has said.",
+    ["warehouse"],
+)
+inventory_stock_turnover_ratio = Gauge(
+    "inventory_stock_turnover_ratio",
+    "Cost of the goods sold in the last 365 days over the average value of stock in them.",
+    ["warehouse", "currency"],
+)
+inventory_stock_holding_cost_minor = Gauge(
+    "inventory_stock_holding_cost_minor",
+    "What it cost to hold stock in the last 365 days, in minor units.",
+    ["warehouse", "currency"],
+)
+inventory_stock_cover_days = Gauge(
+    "inventory_stock_cover_days",
+    "Days that the units on hand last at the demand of the last 28 days.",
+    ["warehouse"],
+)
+inventory_lost_sales_units = Gauge(
+    "inventory_lost_sales_units",
+    "Estimate of the units not sold in the last 28 days because there were none.",
+    ["warehouse"],
+)
+inventory_dead_stock_value_minor = Gauge(
+    "inventory_dead_stock_value_minor",
+    "What stock is worth that has neither sold nor come in for long, in minor units.",
+    ["warehouse", "currency"],
+)
+inventory_skus = Gauge(
+    "inventory_skus",
+    "SKUs by how much they matter (ABC) and how steady their demand is (XYZ).",
+    ["abc", "xyz"],
+)
+inventory_cost_backlog_skus = Gauge(
+    "inventory_cost_backlog_skus",
+    "SKUs that moved and whose costs have yet to be brought up to date.",
+)
+
 
 inventory_count_lines = Gauge(
     "inventory_count_lines",
@@ -152,3 +197,10 @@ def count_stock_events(results: Iterable[tuple[str, str]], *, way_in: str) -> No
     """Count committed events of warehouses by type and outcome."""
     for (event_type, outcome), events in Counts(results).items():
         inventory_stock_events_total.labels(event_type, way_in, outcome).inc(events)
+
+
+def show_classes(classes: Iterable[tuple[str, str]]) -> None:
+    """Show how many SKUs there are of each pair of classes."""
+    inventory_skus.clear()
+    for (abc, xyz), skus in Counts(classes).items():
+        inventory_skus.labels(abc, xyz).set(skus)

@@ -1,5 +1,6 @@
 """What inventory reads from its environment, beyond what every service reads."""
 
+from decimal import Decimal
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Json, model_validator
@@ -78,7 +79,8 @@ class InventorySettings(ServiceSettings):
     Events whose business time is more than `event_age_years_max` ago are taken for mistakes; a replay of old data
     raises it. The auditor goes over all levels every `audit_interval_seconds`; after each step of its slow round over
     the whole ledger it rests for `audit_rescan_rest_seconds`. Costs of what moved are brought up to date a step every
-    `cost_interval_seconds`.
+    `cost_interval_seconds`; the classes of SKUs every `class_interval_seconds`. Keeping stock for a year costs
+    `holding_cost_yearly_rate` of its value; what neither sold nor came in for `dead_stock_days` is dead.
 
     `allocation_strategy` serves all channels but those that `allocation_strategy_by_channel` names. The costs of
     `allocation_costs` are by warehouse code; those of `*` are for all others.
@@ -101,6 +103,9 @@ class InventorySettings(ServiceSettings):
     audit_interval_seconds: Seconds = 10.0
     audit_rescan_rest_seconds: Seconds = 1.0
     cost_interval_seconds: Seconds = 1.0
+    class_interval_seconds: Seconds = 3600.0
+    holding_cost_yearly_rate: Decimal = Field(default=Decimal("0.25"), ge=0, le=10, max_digits=6)
+    dead_stock_days: int = Field(default=90, ge=1, le=3660)
 
     allocation_strategy: Strategy = "single-source-first"
     allocation_strategy_by_channel: Json[dict[_Name, Strategy]] = Field(default_factory=dict, validate_default=False)

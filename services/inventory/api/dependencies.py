@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from services.inventory.handlers.audit_report import AuditReports
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.ports import Held, LotBalance, SequenceStore, Tools
 from services.inventory.handlers.queries import InventoryViews
+from services.inventory.handlers.reports import Reports
 from services.inventory.handlers.stock_events import Outcome, apply_stock_events
 from services.inventory.handlers.transfer_views import TransferViews
 
@@ -149,6 +151,8 @@ class UseCases:
     views_of: Callable[[Transaction], InventoryViews]
     sequences_of: Callable[[Transaction], SequenceStore]
     audit_reports_of: Callable[[Transaction], AuditReports]
+    reports_of: Callable[[Transaction], Reports]
+    holding_cost_yearly_rate: Decimal
     timelines_of: Callable[[Transaction], TimelineViews]
     transfers_of: Callable[[Transaction], TransferViews]
     decisions_about: DecisionsAbout

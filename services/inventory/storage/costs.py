@@ -125,6 +125,11 @@ class PostgresCosts:
             await move_position(driver, FOLLOWER, target)
         return target < settled
 
+    async def backlog_skus(self) -> int:
+        """Return how many SKUs have to be folded again."""
+        driver = await self._transaction.driver()
+        return int(await driver.fetchval("SELECT count(*) FROM stock_cost_queue"))
+
     async def pending(self, *, limit: int) -> list[Revaluation]:
         """Return SKUs that changed, in the order of their codes."""
         driver = await self._transaction.driver()

@@ -1,21 +1,16 @@
 import random
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsReceived, TransferDispatched, TransferReceived, WarehouseReport
 from services.inventory.domain.stock_events import report_of
-from services.inventory.handlers.costs import keep_costs
-from services.inventory.storage.costs import PostgresCosts
-from services.inventory.storage.ledger_feed import SettledLedger
+from tests.integration.inventory.accounts import Accounts
 from tests.integration.inventory.conftest import empty
 from tests.integration.inventory.shop import Shop
-from tests.support.eventually import eventually
 from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import (
     ARMCHAIR,
@@ -34,45 +29,6 @@ from tests.unit.inventory.builders import (
 # Far enough back that what happens within days is no mistake.
 START = NOON - timedelta(days=10)
 TODAY = START.date()
-
-
-@dataclass
-class Accounts:
-    """The job that keeps costs, in transactions of its own."""
-
-    shop: Shop
-    ledger: SettledLedger = field(default_factory=SettledLedger)
-    movements_max: int = 20_000
-
-    async def catch_up(self) -> None:
-        """Fold everything that is committed."""
-        [last] = await self.shop.rows("SELECT coalesce(max(id), 0) AS id FROM stock_movements")
-
-        async def reached() -> int:
-            goes_on = True
-            while goes_on:
-                async with self.shop.database.transaction() as transaction:
-                    books = PostgresCosts(transaction, self.ledger)
-                    goes_on = await keep_costs(books, movements_max=self.movements_max)
-            rows = await self.shop.rows("SELECT movement_id FROM ledger_followers WHERE name = 'costs'")
-            return int(rows[0]["movement_id"])
-
-        # Transactions in other tests' databases hold it up as well: they share the server.
-        await eventually(reached, lambda movement_id: movement_id == last["id"], timeout_seconds=30)
-
-    async def value(self, sku: str = ARMCHAIR, warehouse: str = "LON", day: date = TODAY) -> Decimal:
-        [row] = await self.shop.rows(
-            "SELECT value_minor FROM stock_cost_values WHERE sku = $1 AND warehouse = $2 AND day = $3",
-            sku,
-            warehouse,
-            day,
-        )
-        return Decimal(row["value_minor"])
-
-    async def kept(self) -> list[asyncpg.Record]:
-        days = "SELECT * FROM stock_cost_days ORDER BY sku, warehouse, day"
-        values = "SELECT * FROM stock_cost_values ORDER BY sku, warehouse, day, currency"
-        return [*await self.shop.rows(days), *await self.shop.rows(values)]
 
 
 @pytest.fixture
@@ -100,7 +56,7 @@ class TestCosts:
         await shop.reports(bought(10, 100), bought(30, 200, hours=1), picked(4, when=after(2)))
         await accounts.catch_up()
 
-        assert await accounts.value() == 6300
+        assert await accounts.value(day=TODAY) == 6300
 
     async def test_of_an_order_leave_with_its_shipment_and_come_back_with_its_return(
         self, shop: Shop, accounts: Accounts
@@ -124,7 +80,7 @@ class TestCosts:
         await shop.reports(bought(10, 300, hours=2))
         await accounts.catch_up()
 
-        assert await accounts.value() == 4000
+        assert await accounts.value(day=TODAY) == 4000
         assert await accounts.value(day=tomorrow) == 3000
 
     async def test_are_kept_in_steps_of_any_size(self, shop: Shop, accounts: Accounts) -> None:
