@@ -32,6 +32,7 @@ from libs.common.outbox.writer import OutboxWriter
 from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
 from services.inventory import metrics
 from services.inventory.api import (
+    ageing,
     audit,
     availability,
     count_lists,
@@ -74,6 +75,7 @@ from services.inventory.handlers.lots import block_expired_lots
 from services.inventory.handlers.ports import Tools
 from services.inventory.handlers.reports import CLASS_WEEKS, Filters, Grouping, Period, Place, class_skus
 from services.inventory.settings import ANY_CHANNEL, ANY_WAREHOUSE, InventorySettings
+from services.inventory.storage.ageing import PostgresAgeing
 from services.inventory.storage.audit_report import PostgresAuditReports
 from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.costs import PostgresCosts
@@ -234,6 +236,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         decisions_about=decisions_about,
         counts_of=PostgresCounts,
         lots_of=PostgresLots,
+        ageing_of=PostgresAgeing,
         count_lists_of=PostgresCountLists,
         count_schedule=count_schedule_of(settings),
         reports_of=PostgresReports,
@@ -285,6 +288,7 @@ def build_app(
                 audit,
                 counts,
                 lots,
+                ageing,
                 count_lists,
                 transfers,
                 reports,

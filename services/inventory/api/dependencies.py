@@ -16,6 +16,7 @@ from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
 from services.inventory import metrics
 from services.inventory.api.hold_counter import HoldCounter
+from services.inventory.domain.ageing import Layer
 from services.inventory.domain.count_lists import CountLine, CountList, CountListStatus, Schedule
 from services.inventory.domain.counts import CountStatus, HeldCount
 from services.inventory.domain.plausibility import InvalidStockEvent
@@ -142,6 +143,14 @@ class CountLists(Protocol):
         ...
 
 
+class StockLayers(Protocol):
+    """What is on hand by when it came, as it is read."""
+
+    async def layers(self, *, warehouse: str | None, after_sku: str, limit: int) -> tuple[Sequence[Layer], str | None]:
+        """Return the layers of the next `limit` SKUs, and the last of these; None if there are no more SKUs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
     """What the routes need."""
@@ -158,6 +167,7 @@ class UseCases:
     decisions_about: DecisionsAbout
     counts_of: Callable[[Transaction], HeldCounts]
     lots_of: Callable[[Transaction], Lots]
+    ageing_of: Callable[[Transaction], StockLayers]
     count_lists_of: Callable[[Transaction], CountLists]
     count_schedule: Schedule
     intake: StockEventIntake
