@@ -219,6 +219,7 @@ def _new_order(
         correlation_id=current_correlation_id() or str(order_id),
         traceparent=current_traceparent(),
         collect_at=body.collect_at,
+        hold_id=body.hold_id,
     )
     address = Address(
         name=ship_to.name,

@@ -82,6 +82,7 @@ class PlaceOrderRequest(_Request):
     placed_at: AwareDatetime | None = Field(default=None, description="Now, unless the order is imported.")
     on_shortage: Literal["backorder", "refuse"] = "backorder"
     is_split_allowed: bool = True
+    hold_id: UUID | None = Field(default=None, description="What inventory holds for it already; it takes that over.")
     collect_at: StoreCode | None = Field(default=None, description="The store where the customer collects the order.")
 
 

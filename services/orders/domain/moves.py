@@ -58,6 +58,7 @@ def pass_review(draft: Draft, _message: on.ReviewPassed) -> None:
             on_shortage=facts.on_shortage,
             is_split_allowed=facts.is_split_allowed,
             collect_at=facts.collect_at,
+            hold_id=facts.hold_id,
         )
     )
     draft.enter(OrderStatus.APPROVED)

@@ -148,6 +148,8 @@ class OrderFacts:
     traceparent: str | None = None
     # The store where the customer collects it; sent otherwise.
     collect_at: str | None = None
+    # What inventory held for it before it was an order.
+    hold_id: UUID | None = None
 
     def business_time(self, now: datetime) -> datetime:
         """Return `now` in the time the order was placed in: replayed orders live in the past."""

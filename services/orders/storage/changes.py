@@ -15,16 +15,17 @@ _INSERT_ORDERS = """
 INSERT INTO orders (id, status, version, revision, sequence, status_reason, deadline_at, customer_id, channel,
                     reference, currency, total_minor, country, latitude, longitude, on_shortage,
                     is_split_allowed, correlation_id, traceparent, placed_at, received_at, updated_at,
-                    collect_at)
+                    collect_at, hold_id)
 SELECT id, status, version, 1, sequence, status_reason, deadline_at, customer_id, channel,
        reference, currency, total_minor, country, latitude, longitude, on_shortage,
-       is_split_allowed, correlation_id, traceparent, placed_at, received_at, $21, collect_at
+       is_split_allowed, correlation_id, traceparent, placed_at, received_at, $21, collect_at, hold_id
 FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
             $9::text[], $10::text[], $11::bigint[], $12::text[], $13::float8[], $14::float8[], $15::text[],
-            $16::bool[], $17::text[], $18::text[], $19::timestamptz[], $20::timestamptz[], $22::text[])
+            $16::bool[], $17::text[], $18::text[], $19::timestamptz[], $20::timestamptz[], $22::text[],
+            $23::uuid[])
      AS placed (id, status, version, sequence, status_reason, deadline_at, customer_id, channel, reference,
                 currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed,
-                correlation_id, traceparent, placed_at, received_at, collect_at)
+                correlation_id, traceparent, placed_at, received_at, collect_at, hold_id)
 """
 _INSERT_LINES = """
 INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor)
@@ -164,6 +165,7 @@ async def _insert_order_rows(driver: asyncpg.Connection, states: Sequence[OrderS
         [one.received_at for one in facts],
         now,
         [one.collect_at for one in facts],
+        [one.hold_id for one in facts],
     )
 
 

@@ -27,7 +27,7 @@ from services.orders.storage.changes import insert_orders, save_changes
 _LOCK = """
 SELECT id, status, version, sequence, status_reason, deadline_at, stuck_since, customer_id, channel, reference,
        currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed, correlation_id,
-       traceparent, placed_at, received_at, collect_at
+       traceparent, placed_at, received_at, collect_at, hold_id
 FROM orders WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 """
 _LOCK_FREE = f"{_LOCK} SKIP LOCKED"
@@ -191,6 +191,7 @@ def _facts(row: asyncpg.Record) -> OrderFacts:
         correlation_id=row["correlation_id"],
         traceparent=row["traceparent"],
         collect_at=row["collect_at"],
+        hold_id=row["hold_id"],
     )
 
 

@@ -82,6 +82,8 @@ orders = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     # The store where the customer collects it.
     Column("collect_at", Text),
+    # What inventory held for it before it was an order.
+    Column("hold_id", Uuid),
     CheckConstraint(_one_of("status", OrderStatus), name="status"),
     CheckConstraint("total_minor >= 0", name="total"),
     CheckConstraint("on_shortage IN ('backorder', 'refuse')", name="on_shortage"),

@@ -100,7 +100,15 @@ class Frame(RuleBasedStateMachine):
     def a_waiting_order_holds_nothing(self) -> None:
         statement = """
             SELECT 1 FROM reservations JOIN reservation_lines USING (order_id)
-            WHERE status NOT IN ('held') AND quantity > committed_quantity
+            WHERE status NOT IN ('held', 'partly-held') AND quantity > committed_quantity
+        """
+        assert self.run(self.shop.rows(statement)) == []
+
+    @invariant()
+    def only_who_wants_something_waits(self) -> None:
+        statement = """
+            SELECT 1 FROM reservations LEFT JOIN backorder_lines USING (order_id) GROUP BY reservations.order_id
+            HAVING (status IN ('waiting', 'partly-held')) <> (count(sku) > 0)
         """
         assert self.run(self.shop.rows(statement)) == []
 
@@ -116,7 +124,7 @@ class Frame(RuleBasedStateMachine):
         """Return the waiting orders that the stock as it is could serve."""
         async with self.database.transaction() as transaction:
             driver = await transaction.driver()
-            rows = await driver.fetch("SELECT order_id FROM reservations WHERE status = 'waiting'")
+            rows = await driver.fetch("SELECT order_id FROM reservations WHERE status IN ('waiting', 'partly-held')")
             waiting = await PostgresReservations(transaction).load([row["order_id"] for row in rows])
             async with PostgresStock(transaction).locked(SKUS) as items:
                 verdicts = Allocator(stock_of(items), WAREHOUSES).serve(waiting)
@@ -159,6 +167,27 @@ class OrderRules(Frame):
         self.happen(
             *(envelope(approved(*basket.items(), order_id=UUID(int=number)), at=when) for number, basket in baskets)
         )
+
+    @rule(
+        number=order_numbers,
+        basket=baskets,
+        on_shortage=st.sampled_from(("partial", "refuse")),
+        is_split_allowed=st.booleans(),
+    )
+    def an_order_of_another_kind_is_approved(
+        self,
+        number: int,
+        basket: dict[str, int],
+        on_shortage: str,
+        is_split_allowed: bool,  # noqa: FBT001
+    ) -> None:
+        order = approved(
+            *basket.items(),
+            order_id=UUID(int=number),
+            on_shortage=on_shortage,
+            is_split_allowed=is_split_allowed,
+        )
+        self.happen(envelope(order, at=minutes(number)))
 
     @rule(number=order_numbers)
     def an_order_is_called_off(self, number: int) -> None:

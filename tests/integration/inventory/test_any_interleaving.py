@@ -3,11 +3,12 @@
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.integration.inventory.hold_rules import HoldRules
 from tests.integration.inventory.interleaving import OrderRules, WarehouseRules
 from tests.integration.inventory.transfer_rules import TransferRules
 
 
-class Trading(WarehouseRules, OrderRules, TransferRules):
+class Trading(WarehouseRules, OrderRules, TransferRules, HoldRules):
     """Everything at once: each group of rules is a base class."""
 
 
@@ -17,8 +18,8 @@ class TestTrading:
         run_state_machine_as_test(
             Trading,
             settings=settings(
-                max_examples=8,
-                stateful_step_count=20,
+                max_examples=10,
+                stateful_step_count=25,
                 deadline=None,
                 derandomize=True,
                 suppress_health_check=list(HealthCheck),

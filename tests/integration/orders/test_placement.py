@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -52,6 +52,14 @@ class TestPlacing:
         ]
         assert collected == [("order.approved", "SOHO"), ("order.confirmed", "SOHO")]
 
+    async def test_passes_on_what_is_held_for_it(self, shop: Shop) -> None:
+        hold_id = uuid4()
+
+        await shop.place(hold_id=str(hold_id))
+
+        [approved] = [one.event for one in await shop.published() if isinstance(one.event, OrderApproved)]
+        assert approved.hold_id == hold_id
+
     async def test_continues_the_trace_of_the_request(self, shop: Shop) -> None:
         headers = {
             "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -95,6 +103,7 @@ class TestPlacing:
             pytest.param({"placed_at": "1970-01-01T00:00:00Z"}, "placed_at", id="long ago"),
             pytest.param({"placed_at": "2026-03-02T09:00:00"}, "placed_at", id="no time zone"),
             pytest.param({"collect_at": "SO\x00HO"}, "collect_at", id="no store"),
+            pytest.param({"hold_id": "mine"}, "hold_id", id="no hold"),
             pytest.param({"gift_wrap": True}, "gift_wrap", id="unknown field"),
             pytest.param(
                 {"lines": [{"sku": "A", "quantity": 1_000_000, "unit_price_minor": 10**12}]}, "lines", id="too much"
