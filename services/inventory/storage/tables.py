@@ -357,8 +357,8 @@ reservations = Table(
     ),
 )
 
-# Units allocated to an order. Those not committed are held, and their sum is what stock_levels has as reserved. No foreign
-# key: a line is only ever written in the transaction of its reservation, and the check took two thirds of writing it.
+# Units allocated to an order. Those not committed are held, and their sum is what stock_levels has as reserved. There
+# is no foreign key: a line is only ever written with its reservation, and the check took two thirds of writing it.
 reservation_lines = Table(
     "reservation_lines",
     metadata,
