@@ -96,8 +96,8 @@ class Site:
     async def start(self, service: str, *roles: str, module: str | None = None) -> None:
         """Start a process for each of `roles` and wait until all are ready; `module` runs them instead of ours."""
         names = []
-        for role in roles:
-            specification = self._specification(_SERVICES[service], role, module)
+        for together_in_one in self._rig.spread(roles):
+            specification = self._specification(_SERVICES[service], together_in_one, module)
             self._rig.supervisor.launch(specification)
             names.append(specification.name)
         self._running.extend(names)
@@ -169,19 +169,20 @@ class Site:
         )
         await run_once(specification, self._rig.supervisor.log(specification.name))
 
-    def _specification(self, service: Service, role: str, module: str | None) -> ProcessSpecification:
+    def _specification(self, service: Service, roles: Sequence[str], module: str | None) -> ProcessSpecification:
         port = next(iter(free_ports(["any"]).values())).number
         url = f"http://{HOST}:{port}"
-        if role == API:
+        is_api = API in roles
+        if is_api:
             self.urls[service.name] = url
         return ProcessSpecification(
-            name=self.process(service.name, role),
-            command=(sys.executable, "-m", module or service.module, role),
+            name=self.process(service.name, roles[0]),
+            command=(sys.executable, "-m", module or service.module, *roles),
             folder=REPOSITORY,
             environment={
                 **self._environment(service),
                 f"{service.prefix}_HOST": HOST,
-                f"{service.prefix}_{'PORT' if role == API else 'WORKER_PORT'}": str(port),
+                f"{service.prefix}_{'PORT' if is_api else 'WORKER_PORT'}": str(port),
             },
             is_ready=partial(answers_ok, port, "/readyz"),
         )
@@ -208,11 +209,17 @@ class Rig:
         settings: LocalSettings,
         *,
         prefix: str = "",
+        is_compact: bool = False,
         profiler: Profiler | None = None,
         stages: Stages | None = None,
     ) -> None:
-        """`prefix` tells the databases and topics apart from those of others on servers that are given."""
+        """
+        `prefix` tells the databases and topics apart from those of others on servers that are given.
+
+        A compact rig runs roles that are started together in one process, the API apart: enough to see that it works.
+        """
         self.prefix = prefix
+        self._is_compact = is_compact
         self.profiler = profiler
         self.state: Path = settings.state
         self.supervisor = Supervisor(logs=settings.state / "logs")
@@ -243,6 +250,13 @@ class Rig:
         traceback: TracebackType | None,
     ) -> bool | None:
         return await self._exits.__aexit__(exception_type, exception, traceback)
+
+    def spread(self, roles: Sequence[str]) -> list[tuple[str, ...]]:
+        """Lay roles out over processes."""
+        if not self._is_compact:
+            return [(role,) for role in roles]
+        workers = tuple(role for role in roles if role != API)
+        return [group for group in ((API,) if API in roles else (), workers) if group]
 
     def site(self, name: str, *services: str) -> Site:
         """Return a site with databases for `services`; its name is made of letters, digits and dashes."""

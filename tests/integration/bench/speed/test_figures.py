@@ -19,7 +19,7 @@ from deploy.local.environment import LocalSettings
 from tests.support.infrastructure import Infrastructure
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 async def test_figures_come_out_beside_their_limits(infrastructure: Infrastructure, tmp_path: Path) -> None:
     settings = LocalSettings(
         state=tmp_path,
@@ -28,7 +28,7 @@ async def test_figures_come_out_beside_their_limits(infrastructure: Infrastructu
         kafka_bootstrap_servers=infrastructure.kafka_bootstrap_servers,
     )
     console = Console(file=(tmp_path / "output").open("w", encoding="utf-8"), width=200)
-    async with Rig(settings, prefix=f"bench-{uuid4().hex[:8]}.") as rig:
+    async with Rig(settings, prefix=f"bench-{uuid4().hex[:8]}.", is_compact=True) as rig:
         with shown_steps(console) as steps:
             rows, failures = await measure(rig, chosen("stock-events visibility"), SMALL, steps)
         machine = await describe_machine(admin_url=rig.admin_url, data_folder=tmp_path)
