@@ -24,6 +24,7 @@ from libs.common.outbox import OutboxWriter, Relay
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from services.orders import metrics
 from services.orders.api import (
+    analytics_routes,
     delay_routes,
     order_routes,
     payment_webhook_routes,
@@ -55,6 +56,7 @@ from services.orders.consumers import (
     saga,
 )
 from services.orders.domain.delays import WorkCalendar
+from services.orders.domain.durations import counted
 from services.orders.domain.order import SANDBOX_PROVIDER
 from services.orders.domain.review import review_rules
 from services.orders.domain.state import Deadlines
@@ -94,6 +96,7 @@ _RESCORED_ORDERS_MAX = 200
 _SUMMARISE_SECONDS = 20.0
 _SUMMARISE_COHORTS_SECONDS = 600.0
 _CALIBRATION_DAYS = 30
+_CYCLE_TIME_DAYS = 7
 # The executor waits by itself, so that it can be woken; this only keeps its loop from spinning.
 _EXECUTOR_PAUSE_SECONDS = 0.001
 
@@ -194,6 +197,7 @@ def build_app(
             webhook_routes.router,
             payment_webhook_routes.router,
             delay_routes.router,
+            analytics_routes.router,
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,
@@ -368,6 +372,13 @@ async def measure_delays(database: Database, *, clock: Clock) -> int:
         metrics.orders_late_brier_score.labels(point).set(sum(row["squared_error_sum"] for row in bins) / judged)
         metrics.orders_late_predicted_ratio.labels(point).set(sum(row["probability_sum"] for row in bins) / judged)
         metrics.orders_late_observed_ratio.labels(point).set(sum(row["late"] for row in bins) / judged)
+    stages = await database.run(
+        lambda transaction: insight_storage.recent_cycle_times(transaction, days=_CYCLE_TIME_DAYS)
+    )
+    for row in stages:
+        took = counted(dict(zip(row["buckets"], row["counts"], strict=True)))
+        for quantile in (0.5, 0.9):
+            metrics.orders_stage_seconds.labels(row["stage"], str(quantile)).set(took.quantile(quantile))
     return 0
 
 

@@ -68,3 +68,8 @@ orders_late_predicted_ratio = Gauge(
     "orders_late_predicted_ratio", "Mean probability of being late of the same orders.", ["point"]
 )
 orders_late_observed_ratio = Gauge("orders_late_observed_ratio", "Share of the same orders that were late.", ["point"])
+orders_stage_seconds = Gauge(
+    "orders_stage_seconds",
+    "How long orders placed in the last 7 days took for each stage: the median and the 90th percentile.",
+    ["stage", "quantile"],
+)

@@ -114,3 +114,9 @@ def learned(counts: Mapping[int, int], above: Distribution, *, strength: float) 
     return Distribution(
         [(counts.get(bucket, 0) + strength * share) / total for bucket, share in enumerate(above.shares())]
     )
+
+
+def counted(counts: Mapping[int, int]) -> Distribution:
+    """Return the distribution of what was counted, at least one observation, and nothing else."""
+    total = sum(counts.values())
+    return Distribution([counts.get(bucket, 0) / total for bucket in range(BUCKETS)])

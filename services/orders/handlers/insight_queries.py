@@ -28,3 +28,23 @@ class InsightReads(Protocol):
     async def calibration(self, *, first: date, last: date) -> Sequence[Row]:
         """Return by point and bin how many orders there were, how many of them late, and their probabilities."""
         ...
+
+    async def funnel(self, *, first: date, last: date, by: str, limit: int) -> Sequence[Row]:
+        """Return for each value of `by` how many orders were placed and how many of them came how far."""
+        ...
+
+    async def revenue(self, *, first: date, last: date, by: str, limit: int) -> Sequence[Row]:
+        """Return for each value of `by` and currency what was ordered, captured and refunded, in minor units."""
+        ...
+
+    async def reasons(self, *, first: date, last: date, outcome: str, limit: int) -> Sequence[Row]:
+        """Return reason and currency of orders with an outcome, the most frequent first."""
+        ...
+
+    async def cycle_times(self, *, first: date, last: date, by: str, limit: int) -> Sequence[Row]:
+        """Return for each stage and value of `by` how many orders passed it, their seconds and their buckets."""
+        ...
+
+    async def cohorts(self, *, first: date, last: date) -> Sequence[Row]:
+        """Return by cohort, month and currency how many customers ordered again, how often, and for how much."""
+        ...

@@ -142,6 +142,56 @@ SELECT point, bin, sum(orders)::bigint AS orders, sum(late)::bigint AS late, sum
        sum(squared_error_sum) AS squared_error_sum
 FROM calibration_summaries WHERE day BETWEEN $1 AND $2 GROUP BY point, bin ORDER BY point, bin
 """
+_ORDER_GROUPS: Final[Mapping[str, str]] = {
+    "all": "''",
+    "day": "day::text",
+    "week": "to_char(day, 'IYYY-\"W\"IW')",
+    "month": "to_char(day, 'YYYY-MM')",
+    "channel": "channel",
+    "country": "country",
+}
+_STEPS: Final = (
+    "orders",
+    "held",
+    "backordered",
+    "confirmed",
+    "refused",
+    "cancelled",
+    "shipped",
+    "delivered",
+    "settled",
+    "returned",
+)
+_FUNNEL = """
+SELECT {group} AS value, {steps} FROM order_summaries WHERE day BETWEEN $1 AND $2 GROUP BY 1 ORDER BY 1 LIMIT $3
+"""
+_REVENUE = """
+SELECT {group} AS value, currency, sum(orders)::bigint AS orders, sum(total_minor) AS ordered_minor,
+       sum(captured_minor) AS captured_minor, sum(refunded_minor) AS refunded_minor
+FROM order_summaries WHERE day BETWEEN $1 AND $2 GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $3
+"""
+_REASON_REPORT = """
+SELECT reason, currency, sum(orders)::bigint AS orders, sum(amount_minor) AS amount_minor
+FROM reason_summaries WHERE day BETWEEN $1 AND $2 AND outcome = $3
+GROUP BY reason, currency ORDER BY sum(orders) DESC, reason, currency LIMIT $4
+"""
+_STAGE_GROUPS: Final[Mapping[str, str]] = {
+    **{name: name for name in ("warehouse", "carrier", "country", "channel")},
+    **{name: _ORDER_GROUPS[name] for name in ("all", "day", "week", "month")},
+}
+_CYCLE_TIMES = """
+SELECT stage, value, sum(orders)::bigint AS orders, sum(seconds) AS seconds,
+       array_agg(bucket ORDER BY bucket) AS buckets, array_agg(orders ORDER BY bucket) AS counts
+FROM (
+    SELECT stage, {group} AS value, bucket, sum(orders)::bigint AS orders, sum(seconds) AS seconds
+    FROM stage_summaries WHERE day BETWEEN $1 AND $2 GROUP BY 1, 2, 3
+) counted
+GROUP BY stage, value ORDER BY value, array_position($4::text[], stage) LIMIT $3
+"""
+_COHORT_REPORT = """
+SELECT cohort, month, currency, customers, orders, revenue_minor FROM cohort_summaries
+WHERE cohort BETWEEN date_trunc('month', $1::date)::date AND $2 ORDER BY cohort, currency, month
+"""
 
 
 async def summarise(transaction: Transaction, *, now: datetime) -> int:
@@ -204,6 +254,16 @@ async def recent_calibration(transaction: Transaction, *, days: int) -> Sequence
     return await PostgresInsights(transaction).calibration(first=last - timedelta(days=days), last=last)
 
 
+async def recent_cycle_times(transaction: Transaction, *, days: int) -> Sequence[Row]:
+    """Return how long stages took of the last days that there are (see `InsightReads.cycle_times`)."""
+    driver = await transaction.driver()
+    last = await driver.fetchval("SELECT max(day) FROM stage_summaries")
+    if last is None:
+        return ()
+    reads = PostgresInsights(transaction)
+    return await reads.cycle_times(first=last - timedelta(days=days), last=last, by="all", limit=len(STAGES))
+
+
 class PostgresInsights:
     """The read side of journeys, in one transaction."""
 
@@ -230,6 +290,28 @@ class PostgresInsights:
     async def calibration(self, *, first: date, last: date) -> Sequence[Row]:
         """Return predictions and outcomes (see `InsightReads.calibration`)."""
         return await self._rows(_CALIBRATION_REPORT, first, last)
+
+    async def funnel(self, *, first: date, last: date, by: str, limit: int) -> Sequence[Row]:
+        """Return how far orders came (see `InsightReads.funnel`)."""
+        steps = ", ".join(f"sum({step})::bigint AS {step}" for step in _STEPS)
+        return await self._rows(_FUNNEL.format(group=_ORDER_GROUPS[by], steps=steps), first, last, limit)
+
+    async def revenue(self, *, first: date, last: date, by: str, limit: int) -> Sequence[Row]:
+        """Return money by currency (see `InsightReads.revenue`)."""
+        return await self._rows(_REVENUE.format(group=_ORDER_GROUPS[by]), first, last, limit)
+
+    async def reasons(self, *, first: date, last: date, outcome: str, limit: int) -> Sequence[Row]:
+        """Return why orders ended so (see `InsightReads.reasons`)."""
+        return await self._rows(_REASON_REPORT, first, last, outcome, limit)
+
+    async def cycle_times(self, *, first: date, last: date, by: str, limit: int) -> Sequence[Row]:
+        """Return how long stages took (see `InsightReads.cycle_times`)."""
+        stages = [stage.value for stage in STAGES]
+        return await self._rows(_CYCLE_TIMES.format(group=_STAGE_GROUPS[by]), first, last, limit, stages)
+
+    async def cohorts(self, *, first: date, last: date) -> Sequence[Row]:
+        """Return customers by the month of their first order (see `InsightReads.cohorts`)."""
+        return await self._rows(_COHORT_REPORT, first, last)
 
     async def _rows(self, query: str, *arguments: object) -> list[Row]:
         driver = await self._transaction.driver()
