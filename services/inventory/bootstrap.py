@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from fastapi import FastAPI
 
@@ -63,6 +64,7 @@ from services.inventory.domain.classes import AbcClass
 from services.inventory.domain.count_lists import Schedule
 from services.inventory.domain.counts import CountLimits
 from services.inventory.domain.holds import DEFAULT_HOLD_POLICY, HoldPolicies, HoldPolicy
+from services.inventory.domain.rebalancing import RebalancingPolicy
 from services.inventory.domain.stock_figures import holding_cost, turnover, whole_minor
 from services.inventory.domain.strategies import AllocationPolicy, ShippingCost, Strategy, Weights
 from services.inventory.handlers.audit import Auditor, Look, Progress
@@ -73,6 +75,7 @@ from services.inventory.handlers.count_lists import make_daily_lists
 from services.inventory.handlers.holds import expire_holds
 from services.inventory.handlers.lots import block_expired_lots
 from services.inventory.handlers.ports import Tools
+from services.inventory.handlers.rebalancing import Rebalancing, approve_cheap
 from services.inventory.handlers.reports import CLASS_WEEKS, Filters, Grouping, Period, Place, class_skus
 from services.inventory.settings import ANY_CHANNEL, ANY_WAREHOUSE, InventorySettings
 from services.inventory.storage.ageing import PostgresAgeing
@@ -83,6 +86,7 @@ from services.inventory.storage.count_lists import PostgresCountLists
 from services.inventory.storage.counts import PostgresCounts
 from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.lots import PostgresLots
+from services.inventory.storage.rebalancing import PostgresRebalancing
 from services.inventory.storage.reports import PostgresClassBooks, PostgresReports
 from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.sequences import PostgresSequences
@@ -524,12 +528,66 @@ def build_cost_jobs(settings: InventorySettings, adapters: Adapters) -> list[Com
 
 def build_transfer_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
     """Construct what looks after moves between warehouses."""
+    rebalancing = Rebalancing(rebalancing_policy_of(settings), demand_days=settings.transfer_demand_days)
 
     async def watch_transfers() -> int:
         await show_transfers(adapters)
         return 0
 
-    return [PeriodicJob("watch-transfers", watch_transfers, every_seconds=settings.audit_interval_seconds)]
+    async def propose() -> int:
+        goes_on = await propose_transfers(rebalancing, adapters)
+        if not goes_on and settings.transfer_approve_below_minor:
+            await approve_cheap_transfers(settings, adapters)
+        return int(goes_on)
+
+    jobs: list[Component] = [
+        PeriodicJob("watch-transfers", watch_transfers, every_seconds=settings.audit_interval_seconds)
+    ]
+    if settings.transfer_proposals:
+        jobs.append(PeriodicJob("propose-transfers", propose, every_seconds=settings.transfer_review_seconds))
+    return jobs
+
+
+def rebalancing_policy_of(settings: InventorySettings) -> RebalancingPolicy:
+    """Return what moves and shortages cost."""
+    return RebalancingPolicy(
+        lead_days=settings.transfer_lead_days,
+        review_days=timedelta(seconds=settings.transfer_review_seconds) / timedelta(days=1),
+        cover_days=settings.transfer_cover_days,
+        transfer_minor=settings.transfer_cost_minor,
+        unit_km_minor=settings.transfer_unit_km_minor,
+        shortage_share=settings.transfer_shortage_share,
+        shortage_minor=settings.transfer_shortage_minor,
+        currency=settings.transfer_currency,
+    )
+
+
+async def propose_transfers(rebalancing: Rebalancing, adapters: Adapters) -> bool:
+    """Bring the proposals of the next SKUs up to date; return whether there are more."""
+    async with adapters.database.transaction() as transaction:
+        goes_on, outcomes = await rebalancing.next_page(
+            PostgresRebalancing(transaction), adapters.tools_of(transaction)
+        )
+    for outcome, proposals in outcomes.items():
+        metrics.count_transfer_proposal(outcome, is_automatic=True, transfers=proposals)
+    return goes_on
+
+
+async def approve_cheap_transfers(settings: InventorySettings, adapters: Adapters) -> None:
+    """Approve the proposals by rule that are worth little, each in a transaction of its own."""
+    after: UUID | None = UUID(int=0)
+    while after is not None:
+        async with adapters.database.transaction() as transaction:
+            after, desk = await approve_cheap(
+                PostgresRebalancing(transaction),
+                adapters.tools_of(transaction),
+                below_minor=settings.transfer_approve_below_minor,
+                currency=settings.transfer_currency,
+                after=after,
+            )
+        if desk is not None:
+            metrics.count_transfer_proposal("approved", is_automatic=True)
+            metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out)
 
 
 def build_auditor(settings: InventorySettings, adapters: Adapters) -> list[Component]:

@@ -91,6 +91,12 @@ class InventorySettings(ServiceSettings):
     count is `count_days_a` days ago, or `b`, or `c`, by their class.
 
     `hold_policies` are by channel, that of `*` for all others.
+
+    With `transfer_proposals`, moves between warehouses are proposed every `transfer_review_seconds`, from the demand of
+    `transfer_demand_days`, so that each warehouse has `transfer_cover_days`; goods are `transfer_lead_days` on their
+    way. A move costs `transfer_cost_minor`, and `transfer_unit_km_minor` for each unit and kilometre; a unit short
+    costs `transfer_shortage_share` of its average cost, or `transfer_shortage_minor` where that is not known. Proposals
+    whose units are worth less than `transfer_approve_below_minor` are approved at once; by default none is.
     """
 
     model_config = SettingsConfigDict(env_prefix="INVENTORY_")
@@ -120,6 +126,18 @@ class InventorySettings(ServiceSettings):
     count_days_b: int = Field(default=90, ge=1, le=3_660)
     count_days_c: int = Field(default=180, ge=1, le=3_660)
     hold_policies: Json[dict[_Name, HoldPolicySettings]] = Field(default_factory=dict, validate_default=False)
+
+    transfer_proposals: bool = True
+    transfer_review_seconds: Seconds = 3_600.0
+    transfer_demand_days: float = Field(default=28.0, ge=1, le=366)
+    transfer_lead_days: float = Field(default=3.0, ge=0, le=366)
+    transfer_cover_days: float = Field(default=14.0, ge=0, le=366)
+    transfer_cost_minor: _CostMinor = 1_000.0
+    transfer_unit_km_minor: _CostMinor = 0.0
+    transfer_shortage_share: float = Field(default=0.3, ge=0, le=100)
+    transfer_shortage_minor: _CostMinor = 300.0
+    transfer_currency: str = Field(default="GBP", pattern=r"^[A-Z]{3}$")
+    transfer_approve_below_minor: int = Field(default=0, ge=0, le=10**15)
 
     @model_validator(mode="after")
     def _knows_the_costs_it_goes_by(self) -> Self:
