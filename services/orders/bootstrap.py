@@ -57,7 +57,7 @@ from services.orders.consumers import (
 )
 from services.orders.domain.delays import WorkCalendar
 from services.orders.domain.durations import counted
-from services.orders.domain.order import SANDBOX_PROVIDER
+from services.orders.domain.order import SANDBOX_PROVIDER, CaptureMoment, PaymentTerms
 from services.orders.domain.review import review_rules
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
@@ -159,7 +159,7 @@ def build_backend(
         clock=clock,
         follow_poll_seconds=settings.follow_poll_seconds,
         event_age_max=settings.event_age_max,
-        payment_methods=settings.payment_methods,
+        payment_methods=_payment_terms(settings),
         notice_readers=_notice_readers(settings),
     )
 
@@ -484,6 +484,16 @@ def _providers(process: Process, settings: OrdersSettings, clock: Clock) -> list
         )
         found.append(_Provider(name=ALIPAY, gateway=alipay, visible_after=alipay_payments.VISIBLE_AFTER))
     return found
+
+
+def _payment_terms(settings: OrdersSettings) -> dict[str, PaymentTerms]:
+    in_parts = {SANDBOX_PROVIDER: True, STRIPE: settings.stripe_multicapture, ALIPAY: False}
+    terms = {}
+    for method, provider in settings.payment_methods.items():
+        is_possible = in_parts[provider] or settings.capture_at is not CaptureMoment.EACH_DISPATCH
+        capture_at = settings.capture_at if is_possible else CaptureMoment.LAST_DISPATCH
+        terms[method] = PaymentTerms(provider=provider, capture_at=capture_at)
+    return terms
 
 
 def _notice_readers(settings: OrdersSettings) -> dict[str, NoticeReader]:

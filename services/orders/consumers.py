@@ -31,17 +31,17 @@ INSIGHTS: Final = "orders.insights"
 _TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
 TOLD: Final[tuple[type[Event], ...]] = tuple(event for event in EVENTS.values() if event.topic in _TOLD_TOPICS)
 
-_MESSAGES: Final[Mapping[type[Event], Callable[[Any], on.Message]]] = {
-    inventory.StockReserved: lambda event: on.StockReserved(tuple(event.allocations)),
-    inventory.StockBackordered: lambda event: on.StockBackordered(tuple(event.shortages)),
-    inventory.StockRejected: lambda event: on.StockRejected(event.reason),
-    logistics.ShipmentPlanned: lambda event: on.ShipmentPlanned(event.shipment_id, event.warehouse),
-    logistics.ShipmentDispatched: lambda event: on.ShipmentDispatched(
+_MESSAGES: Final[Mapping[type[Event], Callable[[Any, int], on.Message]]] = {
+    inventory.StockReserved: lambda event, version: on.StockReserved(tuple(event.allocations), version),
+    inventory.StockBackordered: lambda event, version: on.StockBackordered(tuple(event.shortages), version),
+    inventory.StockRejected: lambda event, _: on.StockRejected(event.reason),
+    logistics.ShipmentPlanned: lambda event, _: on.ShipmentPlanned(event.shipment_id, event.warehouse),
+    logistics.ShipmentDispatched: lambda event, _: on.ShipmentDispatched(
         event.shipment_id, event.warehouse, event.dispatched_at
     ),
-    logistics.ShipmentDelivered: lambda event: on.ShipmentDelivered(event.shipment_id, event.delivered_at),
-    logistics.ShipmentFailed: lambda event: on.ShipmentFailed(event.shipment_id, event.reason),
-    logistics.ShipmentCancelled: lambda event: on.ShipmentCancelled(event.shipment_id),
+    logistics.ShipmentDelivered: lambda event, _: on.ShipmentDelivered(event.shipment_id, event.delivered_at),
+    logistics.ShipmentFailed: lambda event, _: on.ShipmentFailed(event.shipment_id, event.reason),
+    logistics.ShipmentCancelled: lambda event, _: on.ShipmentCancelled(event.shipment_id),
 }
 
 
@@ -150,4 +150,4 @@ def saga(handler: SagaHandler) -> Subscription:
 
 def _addressed(envelope: Envelope) -> Addressed:
     event: Any = envelope.event
-    return Addressed(event.order_id, _MESSAGES[type(event)](event), envelope)
+    return Addressed(event.order_id, _MESSAGES[type(event)](event, envelope.aggregate_version or 0), envelope)

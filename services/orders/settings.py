@@ -9,6 +9,7 @@ from pydantic_settings import SettingsConfigDict
 
 from libs.common.money import MINOR_MAX
 from libs.common.settings import ServiceSettings
+from services.orders.domain.order import CaptureMoment
 
 _URL: Final = r"^https?://[\x21-\x7e]+$"
 
@@ -42,6 +43,8 @@ class OrdersSettings(ServiceSettings):
     payment_methods: dict[PaymentMethod, Literal["sandbox", "stripe", "alipay"]] = Field(
         default={"card": "sandbox"}, min_length=1
     )
+    # When a customer is charged; a provider that captures only once captures with the last parcel instead of each.
+    capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
     # A call without an answer after that long is one whose outcome is unknown; so is what waits for longer than the
     # budget of its whole batch, two of which (a query, then the call) end before the lease of the commands does.
     payment_call_timeout_seconds: float = Field(default=10, gt=0, le=25)

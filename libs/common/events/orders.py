@@ -183,6 +183,8 @@ class PaymentCaptured(_PaymentEvent, frozen=True, kw_only=True):
     type: ClassVar[str] = "payment.captured"
 
     provider_reference: str
+    # The parcel that was paid for.
+    shipment_id: UUID | None = None
 
 
 class PaymentFailed(_PaymentEvent, frozen=True, kw_only=True):

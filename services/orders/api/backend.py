@@ -26,7 +26,7 @@ from libs.common.http.idempotency import (
 )
 from services.orders.api.following import OrderFollower
 from services.orders.api.schemas import OrderResponse
-from services.orders.domain.order import NewOrder
+from services.orders.domain.order import NewOrder, PaymentTerms
 from services.orders.domain.review import ReviewRule
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.notices import NoticeReader
@@ -55,8 +55,8 @@ class Backend:
     clock: Clock
     follow_poll_seconds: float
     event_age_max: timedelta
-    # The provider behind each method of payment that the shop takes.
-    payment_methods: Mapping[str, str]
+    # The methods of payment that the shop takes, and how each is carried out.
+    payment_methods: Mapping[str, PaymentTerms]
     notice_readers: Mapping[str, NoticeReader]
     placements: Coalescer[Placement, StoredResponse] = field(init=False)
     follower: OrderFollower = field(init=False)

@@ -32,6 +32,7 @@ from services.orders.domain.order import (
     OrderNotFound,
     OrderStatus,
     PaymentMethodNotOffered,
+    PaymentTerms,
     check_business_time,
     total_of,
 )
@@ -190,10 +191,10 @@ def _wait_seconds(prefer: str | None) -> int:
 
 
 def _new_order(
-    body: PlaceOrderRequest, *, now: datetime, age_max: timedelta, payment_methods: Mapping[str, str]
+    body: PlaceOrderRequest, *, now: datetime, age_max: timedelta, payment_methods: Mapping[str, PaymentTerms]
 ) -> NewOrder:
-    provider = payment_methods.get(body.payment.method)
-    if provider is None:
+    payment_terms = payment_methods.get(body.payment.method)
+    if payment_terms is None:
         raise PaymentMethodNotOffered(payment_methods)
     placed_at = body.placed_at or now
     check_business_time(placed_at, now=now, age_max=age_max, field="/placed_at")
@@ -233,7 +234,7 @@ def _new_order(
         lines=lines,
         address=address,
         payment_token=body.payment.token,
-        payment_provider=provider,
+        payment_terms=payment_terms,
     )
 
 

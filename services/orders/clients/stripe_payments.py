@@ -109,7 +109,9 @@ class StripePayments:
             case StepKind.CAPTURE:
                 return await self._capture(command)
             case StepKind.VOID:
-                return _voided(await self._cancel(command))
+                # What is captured in part may have been let go of with its last part.
+                found = _voided(await self._retrieve(command))
+                return _voided(await self._cancel(command)) if found.outcome is PaymentOutcome.NOT_FOUND else found
             case StepKind.REFUND:
                 return await self._refund(command)
 

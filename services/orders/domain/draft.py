@@ -7,10 +7,12 @@ from uuid import UUID
 
 from libs.common.events.base import Event
 from libs.common.events.topics import ORDERS_ORDER
+from services.orders.domain.ledger import Fact, Transfer
 from services.orders.domain.order import OrderStatus
 from services.orders.domain.state import (
     STAGE_TIMER,
     Answer,
+    Book,
     ClearTimer,
     CloseReturn,
     Command,
@@ -81,10 +83,31 @@ class Draft:
             self._payment_version += 1
             self._commands.append(Publish(event, self._payment_version))
 
-    def pay(self, kind: StepKind, amount_minor: int) -> None:
+    def pay(
+        self,
+        kind: StepKind,
+        amount_minor: int,
+        *,
+        status: StepStatus = StepStatus.PENDING,
+        return_id: UUID | None = None,
+        shipment_id: UUID | None = None,
+    ) -> PaymentStep:
         """Ask the payment provider for something."""
         number = 1 + sum(step.kind is kind for step in self.state.steps)
-        self.add_step(PaymentStep(id=step_id(self.state.id, f"{kind}:{number}"), kind=kind, amount_minor=amount_minor))
+        step = PaymentStep(
+            id=step_id(self.state.id, f"{kind}:{number}"),
+            kind=kind,
+            amount_minor=amount_minor,
+            status=status,
+            return_id=return_id,
+            shipment_id=shipment_id,
+        )
+        self.add_step(step)
+        return step
+
+    def book(self, fact: Fact, step: PaymentStep) -> None:
+        """Write what happened to a step's amount into the ledger."""
+        self._commands.append(Book(Transfer(step_id=step.id, fact=fact, amount_minor=step.amount_minor)))
 
     def add_step(self, step: PaymentStep) -> None:
         """Add a payment step, and have it carried out unless it has to wait."""

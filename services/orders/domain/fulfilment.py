@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from libs.common.events.orders import OrderPlaced
 from libs.common.events.shapes import OrderLine
+from services.orders.domain import interventions, moves
 from services.orders.domain import messages as on
-from services.orders.domain import moves
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import NewOrder, OrderStatus, units_by_sku
 from services.orders.domain.state import (
@@ -21,6 +21,8 @@ from services.orders.domain.state import (
     Answer,
     Deadlines,
     OrderState,
+    Payment,
+    ShipmentStatus,
     StepKind,
     StepStatus,
     Transition,
@@ -52,22 +54,26 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.ReviewHeld:             "A . x x x x x x x x x x",
     on.ReviewRefused:          "A A x x x x x x x x . x",
     on.StockReserved:          "x x A A . . . . . . . .",
-    on.StockBackordered:       "x x A . . . . . . . . .",
+    on.StockBackordered:       "x x A . A A . . . . . .",
     on.StockRejected:          "x x A A x x x x x x . .",
-    on.AuthorisationSucceeded: "x x x x A x x x x x c c",
-    on.AuthorisationDeclined:  "x x x x A x x x x x A A",
+    on.AuthorisationSucceeded: "x x x A A x x x x x c c",
+    on.AuthorisationDeclined:  "x x x A A x x x x x A A",
     on.AuthorisationWithdrawn: "x x x x x x x x x x A A",
-    on.CaptureSucceeded:       "x x x x x x x A A x c c",
-    on.CaptureDeclined:        "x x x x x x x A A x A A",
-    on.VoidSucceeded:          "x x x x x x x x x x A A",
-    on.VoidDeclined:           "x x x x x x x x x x A A",
+    on.CaptureSucceeded:       "x x x A x A A A A A c c",
+    on.CaptureDeclined:        "x x x A x A A A A x A A",
+    on.VoidSucceeded:          "x x x x x x x A A A A A",
+    on.VoidDeclined:           "x x x x x x x A A A A A",
     on.RefundSucceeded:        "x x x x x x x A A A A A",
     on.RefundDeclined:         "x x x x x x x A A A A A",
-    on.ShipmentPlanned:        "x x x x x A A . . . x .",
-    on.ShipmentDispatched:     "x x x x x A c . . . x x",
-    on.ShipmentDelivered:      "x x x x x A c A . . x x",
-    on.ShipmentFailed:         "x x x x x A c A . . x x",
-    on.ShipmentCancelled:      "x x x x x A A x x x . .",
+    on.ShipmentPlanned:        "x x x A x A A . . . x .",
+    on.ShipmentDispatched:     "x x x c x A c . . . x x",
+    on.ShipmentDelivered:      "x x x c x A c A . . x x",
+    on.ShipmentFailed:         "x x x c x A c A . . x x",
+    on.ShipmentCancelled:      "x x x A x A A . . . . .",
+    on.ParcelGivenUp:          "x x x x x x x A . . x x",
+    on.OperatorRetried:        "x x A A A A A A A A A A",
+    on.OperatorSkipped:        "x x x x x A x A A A A A",
+    on.OperatorCompensated:    "c c c c c c c c c x x x",
     on.CancellationRequested:  "A A A A A A . x x x x .",
     on.RefundRequested:        "x x x x x x x A A A x x",
     on.DeadlinePassed:         "A A A c c A A A A . . .",
@@ -100,11 +106,16 @@ _MOVES: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
     on.ShipmentDelivered: moves.move_parcel,
     on.ShipmentFailed: moves.move_parcel,
     on.ShipmentCancelled: moves.move_parcel,
+    on.ParcelGivenUp: moves.give_up_parcel,
+    on.OperatorRetried: interventions.retry,
+    on.OperatorSkipped: interventions.skip,
+    on.OperatorCompensated: interventions.compensate,
     on.CancellationRequested: moves.request_cancellation,
     on.RefundRequested: moves.request_refund,
     on.DeadlinePassed: moves.pass_deadline,
 }
 
+_UNDER_WAY: Final = frozenset({ShipmentStatus.DISPATCHED, ShipmentStatus.FAILED})
 _STANDARD_DEADLINES: Final = Deadlines()
 
 
@@ -123,7 +134,14 @@ def transition(
 def receive(order: NewOrder, now: datetime, deadlines: Deadlines = _STANDARD_DEADLINES) -> Transition:
     """Return the first state of an order, before its review."""
     facts = order.facts
-    state = OrderState(id=order.id, facts=facts, status=OrderStatus.RECEIVED, lines=units_by_sku(order.lines))
+    state = OrderState(
+        id=order.id,
+        facts=facts,
+        status=OrderStatus.RECEIVED,
+        payment=Payment(capture_at=order.payment_terms.capture_at),
+        lines=units_by_sku(order.lines),
+        priced_lines=order.lines,
+    )
     draft = Draft(state, cause=OrderPlaced.type, now=now, deadlines=deadlines)
     draft.enter(OrderStatus.RECEIVED)
     draft.publish(
@@ -146,7 +164,8 @@ def receive(order: NewOrder, now: datetime, deadlines: Deadlines = _STANDARD_DEA
 
 def is_payment_wanted(kind: StepKind, status: OrderStatus) -> bool:
     """Tell whether a step that was never tried is still worth trying: an authorisation may have lost its order."""
-    return kind is not StepKind.AUTHORISE or status is OrderStatus.RESERVED
+    # While an order waits for goods again, its authorisation is kept: there is never a second one.
+    return kind is not StepKind.AUTHORISE or status in {OrderStatus.RESERVED, OrderStatus.BACKORDERED}
 
 
 def _answer(state: OrderState, message: on.Message, now: datetime) -> Answer:
@@ -159,7 +178,7 @@ def _answer(state: OrderState, message: on.Message, now: datetime) -> Answer:
             return by_table
         # That money moved counts even if it was believed not to.
         is_revised = step.status in REVISABLE and isinstance(message, on.SUCCESSES)
-        return (by_table if state.payment.has_room_for(step) else Answer.REJECT) if is_revised else Answer.IGNORE
+        return (by_table if state.has_room_for(step) else Answer.REJECT) if is_revised else Answer.IGNORE
     if by_table is Answer.IGNORE or by_table is Answer.REJECT:
         return by_table
     return _exception_to_table(state, message, now) or by_table
@@ -171,6 +190,8 @@ def _exception_to_table(state: OrderState, message: on.Message, now: datetime) -
     match message:
         case on.StockReserved(allocations=()):
             answer = Answer.REJECT
+        case on.StockReserved(version=version) | on.StockBackordered(version=version):
+            answer = _answer_to_stock(state, message, version)
         case on.DeadlinePassed(timer=timer):
             is_due = state.deadline_at is not None and state.deadline_at <= now
             # A timer of an earlier stage, or of an earlier visit to this one, is old news.
@@ -179,17 +200,53 @@ def _exception_to_table(state: OrderState, message: on.Message, now: datetime) -
             answer = _answer_to_refund(state, message)
         case on.CancellationRequested() if any(parcel.has_left for parcel in state.shipments):
             answer = Answer.REJECT
+        case _ if isinstance(message, on.ShipmentMessage) and not state.warehouses:
+            # Waiting for goods since before anything was planned.
+            answer = Answer.REJECT
         case _ if isinstance(message, on.ShipmentMessage):
             known = next((parcel for parcel in state.shipments if parcel.id == message.shipment_id), None)
             answer = Answer.IGNORE if moves.parcel_after(known, message) == known else None
+        case on.OperatorRetried() | on.OperatorSkipped() | on.ParcelGivenUp():
+            answer = None if _is_possible(state, message) else Answer.REJECT
         case _:
             pass
     return answer
 
 
+def _answer_to_stock(state: OrderState, message: on.StockReserved | on.StockBackordered, version: int) -> Answer | None:
+    if 0 < version <= state.stock_version:
+        return Answer.IGNORE
+    if isinstance(message, on.StockReserved) or state.status is OrderStatus.APPROVED:
+        return None
+    # Only what surely is newer than the reservation takes it back, and only while all goods are still here.
+    has_left = any(parcel.has_left for parcel in state.shipments)
+    return Answer.IGNORE if version == 0 or has_left else None
+
+
+def _is_possible(state: OrderState, message: on.OperatorRetried | on.OperatorSkipped | on.ParcelGivenUp) -> bool:
+    match message:
+        case on.OperatorRetried():
+            return state.stuck_since is not None or bool(interventions.declined_steps(state))
+        case on.OperatorSkipped():
+            return interventions.can_skip(state)
+        case on.ParcelGivenUp(shipment_id=shipment_id, refund_minor=refund_minor):
+            parcel = next((one for one in state.shipments if one.id == shipment_id), None)
+            is_under_way = parcel is not None and parcel.status in _UNDER_WAY
+            return is_under_way and 0 <= refund_minor <= _unpromised_minor(state)
+
+
+def _unpromised_minor(state: OrderState) -> int:
+    """Return what of the order's price was neither given back nor will be."""
+    gone = state.payment.refunded_minor + state.open_minor(StepKind.REFUND)
+    gone += sum(
+        step.amount_minor for step in state.steps if step.kind is StepKind.REFUND and step.status is StepStatus.WAIVED
+    )
+    gone += state.payment.voided_minor + state.open_minor(StepKind.VOID)
+    return max(0, state.facts.total_minor - gone)
+
+
 def _answer_to_refund(state: OrderState, message: on.RefundRequested) -> Answer:
     if state.step(moves.refund_step_id(state.id, message.return_id)) is not None:
         return Answer.IGNORE
-    promised = state.payment.refunded_minor + state.open_minor(StepKind.REFUND)
-    is_covered = 0 <= message.amount_minor <= state.facts.total_minor - promised
+    is_covered = 0 <= message.amount_minor <= _unpromised_minor(state)
     return Answer.ADVANCE if is_covered else Answer.REJECT

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import ClassVar, Final, TypeAlias
 from uuid import UUID
 
-from libs.common.events.shapes import Allocation, Shortage
+from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from services.orders.domain.state import TimerKind
 
 
@@ -41,15 +41,17 @@ class StockReserved:
     name: ClassVar[str] = "stock.reserved"
 
     allocations: tuple[Allocation, ...]
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StockBackordered:
-    """Not all units are there; the order waits in line."""
+    """Not all units are there, or not any more; the order waits in line. `version` numbers what inventory says."""
 
     name: ClassVar[str] = "stock.backordered"
 
     shortages: tuple[Shortage, ...]
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,45 @@ class ShipmentCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class ParcelGivenUp:
+    """A person expects a parcel no longer, and owes the customer so much for it."""
+
+    name: ClassVar[str] = "parcel.given-up"
+
+    shipment_id: UUID
+    refund_minor: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRetried:
+    """A person wants a stuck order to try again; `lines` are its units if inventory is to be asked again."""
+
+    name: ClassVar[str] = "operator.retry"
+
+    reason: str
+    lines: tuple[SkuQuantity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSkipped:
+    """A person wants a stuck order to go on without what it waits for."""
+
+    name: ClassVar[str] = "operator.skip"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCompensated:
+    """A person wants an order to end, and its money to go back, wherever its goods are."""
+
+    name: ClassVar[str] = "operator.force-compensate"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancellationRequested:
     """Somebody wants the order called off."""
 
@@ -238,6 +279,7 @@ SUCCESSES: Final = (AuthorisationSucceeded, CaptureSucceeded, VoidSucceeded, Ref
 ShipmentMessage: TypeAlias = (
     ShipmentPlanned | ShipmentDispatched | ShipmentDelivered | ShipmentFailed | ShipmentCancelled
 )
+OperatorMessage: TypeAlias = OperatorRetried | OperatorSkipped | OperatorCompensated
 Message: TypeAlias = (
     ReviewPassed
     | ReviewHeld
@@ -247,6 +289,8 @@ Message: TypeAlias = (
     | StockRejected
     | StepResult
     | ShipmentMessage
+    | ParcelGivenUp
+    | OperatorMessage
     | CancellationRequested
     | RefundRequested
     | DeadlinePassed
@@ -273,6 +317,10 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     ShipmentDelivered,
     ShipmentFailed,
     ShipmentCancelled,
+    ParcelGivenUp,
+    OperatorRetried,
+    OperatorSkipped,
+    OperatorCompensated,
     CancellationRequested,
     RefundRequested,
     DeadlinePassed,

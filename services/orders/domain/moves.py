@@ -1,5 +1,6 @@
 """What each message does to an order once the table has let it through."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -21,9 +22,12 @@ from libs.common.events.orders import (
     PaymentVoided,
     RefundIssued,
 )
+from libs.common.events.shapes import SkuQuantity
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
-from services.orders.domain.order import OrderStatus
+from services.orders.domain.ledger import Fact
+from services.orders.domain.order import CaptureMoment, OrderStatus
+from services.orders.domain.parcels import value_by_warehouse
 from services.orders.domain.state import (
     OPEN_STEP,
     SHIPMENT_RANK,
@@ -42,18 +46,28 @@ _BACKORDER_EXPIRED: Final = "backorder-expired"
 _PAYMENT_TIMED_OUT: Final = "payment-timed-out"
 _PAYMENT_DECLINED: Final = "payment-declined"
 _SHIPMENTS_CANCELLED: Final = "shipments-cancelled"
+_STOCK_MOVED: Final = "stock-moved"
+_ENDED: Final = frozenset({OrderStatus.REFUSED, OrderStatus.CANCELLED})
+_UNSHIPPED: Final = frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLING, OrderStatus.BACKORDERED})
+_CONCLUDED: Final = frozenset({ShipmentStatus.LOST, ShipmentStatus.DELIVERED})
 
 
 def pass_review(draft: Draft, _message: on.ReviewPassed) -> None:
     """Ask inventory for the stock."""
-    state, facts = draft.state, draft.state.facts
+    ask_for_stock(draft, draft.state.lines)
+    draft.enter(OrderStatus.APPROVED)
+
+
+def ask_for_stock(draft: Draft, lines: Sequence[SkuQuantity]) -> None:
+    """Have inventory reserve units; asked twice, it reserves once."""
+    facts = draft.state.facts
     draft.publish(
         OrderApproved(
-            order_id=state.id,
+            order_id=draft.state.id,
             customer_id=facts.customer_id,
             channel=facts.channel,
             placed_at=facts.placed_at,
-            lines=list(state.lines),
+            lines=list(lines),
             destination=facts.destination,
             on_shortage=facts.on_shortage,
             is_split_allowed=facts.is_split_allowed,
@@ -61,7 +75,6 @@ def pass_review(draft: Draft, _message: on.ReviewPassed) -> None:
             hold_id=facts.hold_id,
         )
     )
-    draft.enter(OrderStatus.APPROVED)
 
 
 def hold(draft: Draft, message: on.ReviewHeld) -> None:
@@ -76,18 +89,32 @@ def refuse_review(draft: Draft, message: on.ReviewRefused) -> None:
 
 
 def reserve(draft: Draft, message: on.StockReserved) -> None:
-    """Ask for the money, now that the goods are there."""
+    """Ask for the money, now that the goods are there; once it was held, there is no need to ask again."""
+    planned = draft.state.warehouses
     warehouses = tuple(sorted({allocation.warehouse for allocation in message.allocations}))
+    draft.change(stock_version=max(message.version, draft.state.stock_version))
+    if planned and planned != warehouses:
+        # The parcels that logistics has planned come from elsewhere: what to do with them is for a person to decide.
+        draft.enter(OrderStatus.CONFIRMED, reason=_STOCK_MOVED)
+        draft.mark_stuck()
+        return
     draft.change(allocations=message.allocations, warehouses=warehouses)
-    draft.enter(OrderStatus.RESERVED)
-    if draft.state.facts.total_minor == 0:
+    if planned:
         _confirm(draft)
-    else:
-        draft.pay(StepKind.AUTHORISE, draft.state.facts.total_minor)
+        return
+    draft.enter(OrderStatus.RESERVED)
+    state = draft.state
+    if state.payment.held_minor == state.facts.total_minor:
+        _confirm(draft)
+    elif not state.open_minor(StepKind.AUTHORISE):
+        draft.pay(StepKind.AUTHORISE, state.facts.total_minor)
 
 
 def backorder(draft: Draft, message: on.StockBackordered) -> None:
-    """Wait for goods."""
+    """Wait for goods, perhaps again: what is held or asked for of the customer's money stays as it is."""
+    draft.change(stock_version=max(message.version, draft.state.stock_version))
+    if draft.state.status is OrderStatus.RESERVED:
+        draft.change(allocations=(), warehouses=())
     draft.enter(OrderStatus.BACKORDERED)
     draft.publish(
         OrderBackordered(
@@ -100,7 +127,10 @@ def backorder(draft: Draft, message: on.StockBackordered) -> None:
 
 def reject_stock(draft: Draft, message: on.StockRejected) -> None:
     """End an order that cannot be filled."""
-    _refuse(draft, message.reason)
+    if draft.state.warehouses:
+        _ask_to_stop(draft, message.reason)
+    else:
+        _refuse(draft, message.reason)
 
 
 def authorise(draft: Draft, message: on.AuthorisationSucceeded) -> None:
@@ -122,9 +152,10 @@ def authorise(draft: Draft, message: on.AuthorisationSucceeded) -> None:
             provider_reference=message.provider_reference,
         )
     )
+    draft.book(Fact.AUTHORISED, step)
     if draft.state.status is OrderStatus.RESERVED:
         _confirm(draft)
-    else:
+    elif draft.state.status is not OrderStatus.BACKORDERED:
         _let_go(draft)
 
 
@@ -132,7 +163,7 @@ def decline_authorisation(draft: Draft, message: on.AuthorisationDeclined) -> No
     """Refuse an order that nobody pays for."""
     step = draft.set_step(message.step_id, StepStatus.DECLINED)
     _publish_failure(draft, step, message.reason)
-    if draft.state.status is OrderStatus.RESERVED:
+    if draft.state.status in {OrderStatus.RESERVED, OrderStatus.BACKORDERED}:
         _refuse(draft, _PAYMENT_DECLINED, detail=message.reason)
 
 
@@ -152,14 +183,15 @@ def capture(draft: Draft, message: on.CaptureSucceeded) -> None:
             amount_minor=step.amount_minor,
             currency=draft.state.facts.currency,
             provider_reference=message.provider_reference,
+            shipment_id=step.shipment_id,
         )
     )
-    for waiting in draft.state.steps:
-        if waiting.status is StepStatus.WAITING and waiting.amount_minor <= _refundable_minor(draft.state):
-            draft.set_step(waiting.id, StepStatus.PENDING)
-    if draft.state.status in {OrderStatus.REFUSED, OrderStatus.CANCELLED}:
+    draft.book(Fact.CAPTURED, step)
+    draft.book(Fact.RELEASED, step)
+    go_on_with_what_waits(draft)
+    if draft.state.status in _ENDED:
         _let_go(draft)
-    _settle_if_complete(draft)
+    settle_if_complete(draft)
 
 
 def void(draft: Draft, message: on.VoidSucceeded) -> None:
@@ -175,6 +207,8 @@ def void(draft: Draft, message: on.VoidSucceeded) -> None:
             provider_reference=message.provider_reference,
         )
     )
+    draft.book(Fact.VOIDED, step)
+    settle_if_complete(draft)
 
 
 def refund(draft: Draft, message: on.RefundSucceeded) -> None:
@@ -191,35 +225,60 @@ def refund(draft: Draft, message: on.RefundSucceeded) -> None:
             return_id=step.return_id,
         )
     )
+    draft.book(Fact.REFUNDED, step)
     if step.return_id is not None:
         draft.close_return(step.return_id, step.amount_minor)
-    _settle_if_complete(draft)
+    settle_if_complete(draft)
 
 
 def note_declined_step(draft: Draft, message: on.CaptureDeclined | on.VoidDeclined | on.RefundDeclined) -> None:
     """Ask for a person: behind the capture there is no way back, and the provider does not go forward."""
     step = draft.set_step(message.step_id, StepStatus.DECLINED)
     _publish_failure(draft, step, message.reason)
-    draft.mark_stuck()
+    if step.kind is StepKind.CAPTURE and draft.state.status in _ENDED:
+        # Nothing is owed for an order that was called off: let go of what was to be captured.
+        draft.book(Fact.UNEARNED, step)
+        draft.set_step(step.id, StepStatus.WAIVED)
+        _let_go(draft)
+    else:
+        draft.mark_stuck()
 
 
 def move_parcel(draft: Draft, message: on.ShipmentMessage) -> None:
     """Note how far a parcel is, and follow with the order."""
     draft.change(shipments=_with_news(draft.state.shipments, message))
-    if draft.state.status is OrderStatus.CANCELLING and any(parcel.has_left for parcel in draft.state.shipments):
+    is_held_back = draft.state.status in {OrderStatus.CANCELLING, OrderStatus.BACKORDERED}
+    if is_held_back and any(parcel.has_left for parcel in draft.state.shipments):
         draft.enter(OrderStatus.CONFIRMED, detail=PARCEL_HAS_LEFT)
-    _follow_parcels(draft)
+    follow_parcels(draft)
     if isinstance(message, on.ShipmentFailed) and draft.state.status is OrderStatus.SHIPPED:
         draft.mark_stuck()
 
 
 def request_cancellation(draft: Draft, message: on.CancellationRequested) -> None:
     """Call the order off at once, or ask logistics to stop its parcels first."""
-    if draft.state.status is OrderStatus.CONFIRMED:
-        draft.publish(OrderCancellationRequested(order_id=draft.state.id, reason=message.reason))
-        draft.enter(OrderStatus.CANCELLING, reason=message.reason)
+    if draft.state.status is OrderStatus.CONFIRMED or _is_planned(draft.state):
+        _ask_to_stop(draft, message.reason)
     else:
-        _cancel(draft, message.reason)
+        cancel(draft, message.reason)
+
+
+def give_up_parcel(draft: Draft, message: on.ParcelGivenUp) -> None:
+    """Expect a parcel no longer, and give back what is owed for it."""
+    parcels = tuple(
+        replace(parcel, status=ShipmentStatus.LOST) if parcel.id == message.shipment_id else parcel
+        for parcel in draft.state.shipments
+    )
+    draft.change(shipments=parcels)
+    draft.enter(OrderStatus.SHIPPED, detail=message.reason)
+    if message.refund_minor:
+        draft.pay(
+            StepKind.REFUND,
+            message.refund_minor,
+            status=StepStatus.PENDING if message.refund_minor <= _refundable_minor(draft.state) else StepStatus.WAITING,
+            shipment_id=message.shipment_id,
+        )
+    follow_parcels(draft)
 
 
 def request_refund(draft: Draft, message: on.RefundRequested) -> None:
@@ -244,8 +303,10 @@ def pass_deadline(draft: Draft, _message: on.DeadlinePassed) -> None:
     match draft.state.status:
         case OrderStatus.RECEIVED | OrderStatus.HELD:
             _refuse(draft, _REVIEW_EXPIRED)
+        case OrderStatus.BACKORDERED if _is_planned(draft.state):
+            _ask_to_stop(draft, _BACKORDER_EXPIRED)
         case OrderStatus.BACKORDERED:
-            _cancel(draft, _BACKORDER_EXPIRED)
+            cancel(draft, _BACKORDER_EXPIRED)
         case OrderStatus.RESERVED:
             # The provider's answer is unknown, not "no": should it still say yes, the amount is voided.
             _refuse(draft, _PAYMENT_TIMED_OUT)
@@ -286,25 +347,38 @@ def _with_news(parcels: tuple[Shipment, ...], message: on.ShipmentMessage) -> tu
     return (*parcels, parcel_after(None, message))
 
 
-def _follow_parcels(draft: Draft) -> None:
+def departures(state: OrderState) -> tuple[set[str], set[str]]:
+    """Return the warehouses whose parcel has left, and those whose parcel never will."""
+    left = {parcel.warehouse for parcel in state.shipments if parcel.warehouse is not None and parcel.has_left}
+    stopped = {
+        parcel.warehouse
+        for parcel in state.shipments
+        if parcel.warehouse is not None and parcel.status is ShipmentStatus.CANCELLED
+    }
+    return left, stopped - left
+
+
+def follow_parcels(draft: Draft) -> None:
     """Move the order on once every warehouse that owes a parcel has sent it, or none will."""
     state = draft.state
     expected = set(state.warehouses)
-    left = {parcel.warehouse for parcel in state.shipments if parcel.has_left}
-    stopped = {parcel.warehouse for parcel in state.shipments if parcel.status is ShipmentStatus.CANCELLED} - left
-    if state.status in {OrderStatus.CONFIRMED, OrderStatus.CANCELLING} and expected <= stopped:
-        _cancel(draft, state.status_reason or _SHIPMENTS_CANCELLED)
+    left, stopped = departures(state)
+    if state.status in _UNSHIPPED and expected <= stopped:
+        cancel(draft, state.status_reason or _SHIPMENTS_CANCELLED)
     elif state.status is OrderStatus.CONFIRMED and expected <= left:
         _ship(draft)
-    elif state.status is OrderStatus.CONFIRMED and expected <= left | stopped:
-        # One parcel left and another never will: what to charge is for a person to decide.
-        draft.mark_stuck()
-    arrived = {parcel.warehouse for parcel in state.shipments if parcel.status is ShipmentStatus.DELIVERED}
-    if draft.state.status is OrderStatus.SHIPPED and expected <= arrived:
+    elif state.status is OrderStatus.CONFIRMED:
+        _capture_what_left(draft)
+        if expected <= left | stopped:
+            # One parcel left and another never will: what to do about the rest is for a person to decide.
+            draft.mark_stuck()
+    done = {parcel.warehouse for parcel in state.shipments if parcel.status in _CONCLUDED}
+    if draft.state.status is OrderStatus.SHIPPED and expected <= done:
         times = [parcel.delivered_at for parcel in state.shipments if parcel.delivered_at is not None]
-        draft.publish(OrderDelivered(order_id=state.id, delivered_at=max(times)))
+        if times:
+            draft.publish(OrderDelivered(order_id=state.id, delivered_at=max(times)))
         draft.enter(OrderStatus.DELIVERED)
-        _settle_if_complete(draft)
+        settle_if_complete(draft)
 
 
 def _ship(draft: Draft) -> None:
@@ -314,8 +388,51 @@ def _ship(draft: Draft) -> None:
     shipped_at = max(times, default=state.facts.business_time(draft.now))
     draft.publish(OrderShipped(order_id=state.id, shipped_at=shipped_at))
     draft.enter(OrderStatus.SHIPPED)
-    if state.facts.total_minor:
-        draft.pay(StepKind.CAPTURE, state.facts.total_minor)
+    _capture_what_left(draft)
+
+
+def _capture_what_left(draft: Draft) -> None:
+    """Ask for the price of parcels that have left; with the last of them, for all that remains."""
+    state = draft.state
+    charged = {step.shipment_id for step in state.steps if step.kind is StepKind.CAPTURE}
+    parcels = [
+        parcel
+        for parcel in state.shipments
+        if parcel.has_left and parcel.warehouse in state.warehouses and parcel.id not in charged
+    ]
+    if not parcels:
+        return
+    left, _ = departures(state)
+    is_complete = set(state.warehouses) <= left
+    match state.payment.capture_at:
+        case CaptureMoment.FIRST_DISPATCH:
+            _charge(draft, parcels[0], _uncharged_minor(state))
+        case CaptureMoment.LAST_DISPATCH if is_complete:
+            _charge(draft, parcels[-1], _uncharged_minor(state))
+        case CaptureMoment.LAST_DISPATCH:
+            pass
+        case CaptureMoment.EACH_DISPATCH:
+            values = value_by_warehouse(state.priced_lines, state.allocations) if len(state.warehouses) > 1 else {}
+            for parcel in parcels:
+                uncharged = _uncharged_minor(draft.state)
+                is_last = is_complete and parcel is parcels[-1]
+                value = uncharged if is_last else values.get(parcel.warehouse or "", 0)
+                _charge(draft, parcel, min(value, uncharged))
+
+
+def _charge(draft: Draft, parcel: Shipment, amount_minor: int) -> None:
+    if amount_minor > 0:
+        draft.book(Fact.EARNED, draft.pay(StepKind.CAPTURE, amount_minor, shipment_id=parcel.id))
+
+
+def _uncharged_minor(state: OrderState) -> int:
+    """Return what of the order's price was neither asked for nor let go of."""
+    captures = sum(
+        step.amount_minor
+        for step in state.steps
+        if step.kind is StepKind.CAPTURE and step.status not in {StepStatus.WITHDRAWN, StepStatus.WAIVED}
+    )
+    return state.facts.total_minor - captures - state.payment.voided_minor - state.open_minor(StepKind.VOID)
 
 
 def _confirm(draft: Draft) -> None:
@@ -336,7 +453,7 @@ def _confirm(draft: Draft) -> None:
     draft.enter(OrderStatus.CONFIRMED)
 
 
-def _cancel(draft: Draft, reason: str) -> None:
+def cancel(draft: Draft, reason: str) -> None:
     draft.publish(OrderCancelled(order_id=draft.state.id, reason=reason, stage=draft.state.status.value))
     draft.enter(OrderStatus.CANCELLED, reason=reason)
     _let_go(draft)
@@ -351,12 +468,51 @@ def _refuse(draft: Draft, reason: str, *, detail: str | None = None) -> None:
 def _let_go(draft: Draft) -> None:
     """Give back every penny of an order that will not be fulfilled."""
     state = draft.state
-    held = state.payment.held_minor - state.open_minor(StepKind.VOID)
+    # What may yet be captured is let go of, or given back, once that is known.
+    held = state.payment.held_minor - state.open_minor(StepKind.VOID) - state.open_minor(StepKind.CAPTURE)
     if held > 0:
         draft.pay(StepKind.VOID, held)
     owed = _refundable_minor(draft.state)
     if owed > 0:
         draft.pay(StepKind.REFUND, owed)
+
+
+def let_go_of_part(draft: Draft, amount_minor: int) -> None:
+    """Give back the price of goods that will not be sent, once what is sent was paid."""
+    state = draft.state
+    free = state.payment.held_minor - state.open_minor(StepKind.CAPTURE) - state.open_minor(StepKind.VOID)
+    voided = max(0, min(amount_minor, free))
+    if voided:
+        # A provider that lets go of an authorisation lets go of all of it, so that comes last.
+        draft.pay(StepKind.VOID, voided, status=StepStatus.WAITING)
+    owed = amount_minor - voided
+    if owed:
+        is_covered = owed <= _refundable_minor(state)
+        draft.pay(StepKind.REFUND, owed, status=StepStatus.PENDING if is_covered else StepStatus.WAITING)
+
+
+def go_on_with_what_waits(draft: Draft) -> None:
+    """Have steps carried out that had to wait for a capture."""
+    for waiting in [step for step in draft.state.steps if step.status is StepStatus.WAITING]:
+        state = draft.state
+        is_possible = (
+            not state.open_minor(StepKind.CAPTURE)
+            if waiting.kind is StepKind.VOID
+            else waiting.amount_minor <= _refundable_minor(state)
+        )
+        if is_possible:
+            draft.set_step(waiting.id, StepStatus.PENDING)
+
+
+def _ask_to_stop(draft: Draft, reason: str) -> None:
+    """Have logistics stop the parcels; whether it can decides what becomes of the order."""
+    draft.publish(OrderCancellationRequested(order_id=draft.state.id, reason=reason))
+    draft.enter(OrderStatus.CANCELLING, reason=reason)
+
+
+def _is_planned(state: OrderState) -> bool:
+    """Tell whether logistics was asked to send the order, although it waits for goods again."""
+    return state.status is OrderStatus.BACKORDERED and bool(state.warehouses)
 
 
 def _refundable_minor(state: OrderState) -> int:
@@ -367,9 +523,10 @@ def _refundable_minor(state: OrderState) -> int:
     return state.payment.captured_minor - state.payment.refunded_minor - pending
 
 
-def _settle_if_complete(draft: Draft) -> None:
+def settle_if_complete(draft: Draft) -> None:
     state = draft.state
-    is_paid = state.payment.captured_minor == state.facts.total_minor
+    payment = state.payment
+    is_paid = payment.authorised_minor == state.facts.total_minor and payment.held_minor == 0
     owes_nothing = not any(step.status in OPEN_STEP for step in state.steps)
     if state.status is OrderStatus.DELIVERED and is_paid and owes_nothing:
         draft.publish(

@@ -156,6 +156,22 @@ class OrderFacts:
         return self.placed_at + (now - self.received_at)
 
 
+class CaptureMoment(StrEnum):
+    """When an order is charged: for each parcel that leaves, or all at once with the first or the last of them."""
+
+    EACH_DISPATCH = "each-dispatch"
+    FIRST_DISPATCH = "first-dispatch"
+    LAST_DISPATCH = "last-dispatch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentTerms:
+    """Who moves an order's money, and when; settled as it is placed."""
+
+    provider: str = SANDBOX_PROVIDER
+    capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
     """An order as it is placed."""
@@ -165,7 +181,7 @@ class NewOrder:
     lines: tuple[OrderLine, ...]
     address: Address
     payment_token: str
-    payment_provider: str = SANDBOX_PROVIDER
+    payment_terms: PaymentTerms = PaymentTerms()
 
 
 def total_of(lines: Iterable[OrderLine]) -> int:

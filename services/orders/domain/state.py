@@ -9,7 +9,8 @@ from uuid import UUID, uuid5
 
 from libs.common.events.base import Event
 from libs.common.events.shapes import Allocation, SkuQuantity
-from services.orders.domain.order import OrderFacts, OrderStatus
+from services.orders.domain.ledger import Transfer
+from services.orders.domain.order import CaptureMoment, OrderFacts, OrderLine, OrderStatus
 
 
 class ShipmentStatus(StrEnum):
@@ -19,6 +20,8 @@ class ShipmentStatus(StrEnum):
     CANCELLED = "cancelled"
     DISPATCHED = "dispatched"
     FAILED = "failed"
+    # Nobody expects it any longer; should it arrive all the same, it has arrived.
+    LOST = "lost"
     DELIVERED = "delivered"
 
 
@@ -51,13 +54,19 @@ class StepKind(StrEnum):
 
 
 class StepStatus(StrEnum):
-    """Where a payment step is. `waiting` is not to be carried out yet; `withdrawn` never was."""
+    """
+    Where a payment step is.
+
+    `waiting` is not to be carried out yet; `withdrawn` never was, or was replaced by another; `waived` was declined,
+    and a person has decided to do without it.
+    """
 
     WAITING = "waiting"
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     DECLINED = "declined"
     WITHDRAWN = "withdrawn"
+    WAIVED = "waived"
 
 
 OPEN_STEP: Final = frozenset({StepStatus.WAITING, StepStatus.PENDING})
@@ -74,6 +83,8 @@ class PaymentStep:
     amount_minor: int
     status: StepStatus = StepStatus.PENDING
     return_id: UUID | None = None
+    # The parcel that a capture, or the refund of a parcel that was lost, is for.
+    shipment_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +96,7 @@ class Payment:
     """
 
     version: int = 0
+    capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
     reference: str | None = None
     authorised_minor: int = 0
     captured_minor: int = 0
@@ -159,8 +171,9 @@ class OrderState:
     Everything the saga decides by.
 
     `version` is the last `aggregate_version` used on orders.order.v1, `sequence` counts the stages entered.
-    `lines` are known while the order is under review, `allocations` while it waits for its payment: the two
-    long lists are needed nowhere else. `warehouses` are those that a parcel must come from.
+    `lines` are known while the order is under review, `allocations` while it waits for its payment, and both, with
+    prices, while it may leave in several parcels: the long lists are needed nowhere else. `warehouses` are those that a
+    parcel must come from. `stock_version` numbers the last word of inventory that was followed, 0 if it had no number.
     """
 
     id: UUID
@@ -168,6 +181,7 @@ class OrderState:
     status: OrderStatus
     version: int = 0
     sequence: int = 0
+    stock_version: int = 0
     status_reason: str | None = None
     deadline_at: datetime | None = None
     stuck_since: datetime | None = None
@@ -176,6 +190,7 @@ class OrderState:
     shipments: tuple[Shipment, ...] = ()
     warehouses: tuple[str, ...] = ()
     lines: tuple[SkuQuantity, ...] = ()
+    priced_lines: tuple[OrderLine, ...] = ()
     allocations: tuple[Allocation, ...] = ()
 
     def step(self, step_id: UUID) -> PaymentStep | None:
@@ -185,6 +200,14 @@ class OrderState:
     def open_minor(self, kind: StepKind) -> int:
         """Return the sum of the steps of a kind that may still happen."""
         return sum(step.amount_minor for step in self.steps if step.kind is kind and step.status in OPEN_STEP)
+
+    def has_room_for(self, step: PaymentStep) -> bool:
+        """Tell whether a step that was believed not to have happened can have, besides all that has."""
+        twin = (step.kind, step.return_id, step.shipment_id)
+        is_replaced = any(
+            (one.kind, one.return_id, one.shipment_id) == twin and one.status not in REVISABLE for one in self.steps
+        )
+        return self.payment.has_room_for(step) and not is_replaced
 
 
 def step_id(order_id: UUID, name: str) -> UUID:
@@ -217,6 +240,13 @@ class Pay:
 
 
 @dataclass(frozen=True, slots=True)
+class Book:
+    """Write a fact into the ledger."""
+
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True)
 class CloseReturn:
     """The customer has the money of a return back."""
 
@@ -224,7 +254,7 @@ class CloseReturn:
     refunded_minor: int
 
 
-Command: TypeAlias = Publish | Pay | CloseReturn
+Command: TypeAlias = Publish | Pay | Book | CloseReturn
 
 
 @dataclass(frozen=True, slots=True)

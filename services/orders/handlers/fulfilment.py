@@ -17,6 +17,7 @@ from services.orders.domain.order import NewOrder, OrderFacts
 from services.orders.domain.returns import ReturnStatus
 from services.orders.domain.state import (
     Answer,
+    Book,
     ClearTimer,
     CloseReturn,
     Command,
@@ -145,10 +146,12 @@ class Saga:
         facts = outcome.state.facts
         with correlated(facts.correlation_id, traceparent=facts.traceparent):
             for command in outcome.commands:
-                self._carry_out(command, cause, facts)
+                self._carry_out(command, change, cause, facts)
 
-    def _carry_out(self, command: Command, cause: Envelope | None, facts: OrderFacts) -> None:
+    def _carry_out(self, command: Command, change: Change, cause: Envelope | None, facts: OrderFacts) -> None:
         match command:
+            case Book(transfer):
+                change.transfers.append(transfer)
             case Publish(event, aggregate_version):
                 self._unit.outbox.add(event, aggregate_version=aggregate_version, cause=cause)
                 if isinstance(event, PaymentCaptured | RefundIssued):

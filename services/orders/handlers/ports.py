@@ -9,6 +9,7 @@ from uuid import UUID
 
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
+from services.orders.domain.ledger import Transfer
 from services.orders.domain.order import NewOrder, OrderLine, OrderStatus
 from services.orders.domain.returns import Return
 from services.orders.domain.state import OrderState, StageEntered, StepKind, TimerKind
@@ -31,13 +32,14 @@ class Change:
     What a transaction did to one order.
 
     `entered` are its new stages with the id of the event that led there, `timers` the new time of each timer
-    that changed, None for one that is gone.
+    that changed, None for one that is gone, `transfers` what it means for the ledger.
     """
 
     before: OrderState
     after: OrderState
     entered: list[tuple[StageEntered, UUID | None]] = field(default_factory=list)
     timers: dict[TimerKind, datetime | None] = field(default_factory=dict)
+    transfers: list[Transfer] = field(default_factory=list)
 
     @property
     def is_effective(self) -> bool:

@@ -32,8 +32,8 @@ INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor)
 SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::bigint[])
 """
 _INSERT_PAYMENTS = """
-INSERT INTO payments (order_id, provider, token, currency, total_minor)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+INSERT INTO payments (order_id, provider, capture_at, token, currency, total_minor)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
 """
 _INSERT_ADDRESSES = """
 INSERT INTO order_addresses (order_id, address)
@@ -55,9 +55,11 @@ ON CONFLICT (order_id, kind) DO UPDATE SET due_at = excluded.due_at
 _UPDATE_ORDERS = """
 UPDATE orders SET status = changed.status, version = changed.version, sequence = changed.sequence,
                   status_reason = changed.status_reason, deadline_at = changed.deadline_at,
-                  stuck_since = changed.stuck_since, revision = orders.revision + 1, updated_at = $8
-FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::timestamptz[], $7::timestamptz[])
-     AS changed (id, status, version, sequence, status_reason, deadline_at, stuck_since)
+                  stuck_since = changed.stuck_since, stock_version = changed.stock_version,
+                  revision = orders.revision + 1, updated_at = $9
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::timestamptz[], $7::timestamptz[],
+            $8::bigint[])
+     AS changed (id, status, version, sequence, status_reason, deadline_at, stuck_since, stock_version)
 WHERE orders.id = changed.id
 """
 _UPDATE_PAYMENTS = """
@@ -69,13 +71,13 @@ FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6
 WHERE payments.order_id = changed.order_id
 """
 _INSERT_STEPS = """
-INSERT INTO payment_commands (id, order_id, provider, kind, amount_minor, status, return_id, due_at, created_at,
-                              resolved_at)
+INSERT INTO payment_commands (id, order_id, provider, kind, amount_minor, status, return_id, shipment_id, due_at,
+                              created_at, resolved_at)
 SELECT step.id, order_id, payments.provider, step.kind, step.amount_minor, step.status, step.return_id,
-       $7::timestamptz, $7::timestamptz,
-       CASE WHEN step.status IN ('waiting', 'pending') THEN NULL ELSE $7::timestamptz END
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::uuid[])
-     AS step (id, order_id, kind, amount_minor, status, return_id)
+       step.shipment_id, $8::timestamptz, $8::timestamptz,
+       CASE WHEN step.status IN ('waiting', 'pending') THEN NULL ELSE $8::timestamptz END
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::uuid[], $7::uuid[])
+     AS step (id, order_id, kind, amount_minor, status, return_id, shipment_id)
 JOIN payments USING (order_id)
 """
 _UPDATE_STEPS = """
@@ -97,6 +99,12 @@ _INSERT_ALLOCATIONS = """
 INSERT INTO order_allocations (order_id, warehouses, allocations)
 SELECT order_id, ARRAY(SELECT jsonb_array_elements_text(warehouses::jsonb)), allocations::jsonb
 FROM unnest($1::uuid[], $2::text[], $3::text[]) AS one (order_id, warehouses, allocations)
+ON CONFLICT (order_id) DO UPDATE SET warehouses = excluded.warehouses, allocations = excluded.allocations
+"""
+_DELETE_ALLOCATIONS = "DELETE FROM order_allocations WHERE order_id = ANY($1::uuid[])"
+_INSERT_TRANSFERS = """
+INSERT INTO ledger_transfers (order_id, step_id, fact, debit, credit, amount_minor, currency, booked_at)
+SELECT *, $8 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
 """
 
 _NO_ADDRESS = Address()
@@ -113,7 +121,8 @@ async def insert_orders(
     await driver.execute(
         _INSERT_PAYMENTS,
         [order.id for order in orders],
-        [order.payment_provider for order in orders],
+        [order.payment_terms.provider for order in orders],
+        [order.payment_terms.capture_at.value for order in orders],
         [order.payment_token for order in orders],
         [order.facts.currency for order in orders],
         [order.facts.total_minor for order in orders],
@@ -133,7 +142,8 @@ async def save_changes(driver: asyncpg.Connection, changes: Sequence[Change], *,
     await _update_payments(driver, [one.after for one in changes if one.after.payment != one.before.payment])
     await _write_steps(driver, changes, now=now)
     await _write_shipments(driver, changes)
-    await _write_allocations(driver, [one.after for one in changes if _has_new_allocations(one)])
+    await _write_allocations(driver, changes)
+    await _write_transfers(driver, changes, now=now)
     await _write_timeline(driver, changes)
     await _clear_timers(driver, changes)
     await _set_timers(driver, changes)
@@ -192,6 +202,7 @@ async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState
             [state.status_reason for state in states],
             [state.deadline_at for state in states],
             [state.stuck_since for state in states],
+            [state.stock_version for state in states],
             now,
         )
 
@@ -228,6 +239,7 @@ async def _write_steps(driver: asyncpg.Connection, changes: Iterable[Change], *,
             [step.amount_minor for _, step in new],
             [step.status.value for _, step in new],
             [step.return_id for _, step in new],
+            [step.shipment_id for _, step in new],
             now,
         )
     if changed:
@@ -252,17 +264,39 @@ async def _write_shipments(driver: asyncpg.Connection, changes: Iterable[Change]
         )
 
 
-def _has_new_allocations(change: Change) -> bool:
-    return bool(change.after.warehouses) and not change.before.warehouses
-
-
-async def _write_allocations(driver: asyncpg.Connection, states: Sequence[OrderState]) -> None:
-    if states:
+async def _write_allocations(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+    reserved: list[OrderState] = []
+    unreserved: list[UUID] = []
+    for change in changes:
+        before, after = change.before, change.after
+        if after.warehouses and (after.warehouses is not before.warehouses or after.allocations != before.allocations):
+            reserved.append(after)
+        elif before.warehouses and not after.warehouses:
+            unreserved.append(after.id)
+    if unreserved:
+        await driver.execute(_DELETE_ALLOCATIONS, unreserved)
+    if reserved:
         await driver.execute(
             _INSERT_ALLOCATIONS,
-            [state.id for state in states],
-            [_encode(state.warehouses).decode() for state in states],
-            [_encode(state.allocations).decode() for state in states],
+            [state.id for state in reserved],
+            [_encode(state.warehouses).decode() for state in reserved],
+            [_encode(state.allocations).decode() for state in reserved],
+        )
+
+
+async def _write_transfers(driver: asyncpg.Connection, changes: Iterable[Change], *, now: datetime) -> None:
+    booked = [(change.after, transfer) for change in changes for transfer in change.transfers]
+    if booked:
+        await driver.execute(
+            _INSERT_TRANSFERS,
+            [state.id for state, _ in booked],
+            [transfer.step_id for _, transfer in booked],
+            [transfer.fact.value for _, transfer in booked],
+            [transfer.debit.value for _, transfer in booked],
+            [transfer.credit.value for _, transfer in booked],
+            [transfer.amount_minor for _, transfer in booked],
+            [state.facts.currency for state, _ in booked],
+            now,
         )
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from libs.common.db import Transaction
 from libs.common.events.shapes import Allocation, Destination, SkuQuantity
-from services.orders.domain.order import NewOrder, OrderFacts, OrderLine, OrderStatus
+from services.orders.domain.order import CaptureMoment, NewOrder, OrderFacts, OrderLine, OrderStatus
 from services.orders.domain.state import (
     OrderState,
     Payment,
@@ -25,19 +25,19 @@ from services.orders.handlers.ports import Change
 from services.orders.storage.changes import insert_orders, save_changes
 
 _LOCK = """
-SELECT id, status, version, sequence, status_reason, deadline_at, stuck_since, customer_id, channel, reference,
-       currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed, correlation_id,
+SELECT id, status, version, sequence, stock_version, status_reason, deadline_at, stuck_since, customer_id, channel,
+       reference, currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed, correlation_id,
        traceparent, placed_at, received_at, collect_at, hold_id
 FROM orders WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
 """
 _LOCK_FREE = f"{_LOCK} SKIP LOCKED"
 # Read after the lock, in statements of their own: one statement would see these rows as they were before the wait.
 _PAYMENTS = """
-SELECT order_id, version, reference, authorised_minor, captured_minor, refunded_minor, voided_minor
+SELECT order_id, version, capture_at, reference, authorised_minor, captured_minor, refunded_minor, voided_minor
 FROM payments WHERE order_id = ANY($1::uuid[])
 """
 _STEPS = """
-SELECT id, order_id, kind, amount_minor, status, return_id
+SELECT id, order_id, kind, amount_minor, status, return_id, shipment_id
 FROM payment_commands WHERE order_id = ANY($1::uuid[]) ORDER BY created_at, id
 """
 _SHIPMENTS = """
@@ -45,12 +45,18 @@ SELECT order_id, shipment_id, warehouse, status, dispatched_at, delivered_at
 FROM order_shipments WHERE order_id = ANY($1::uuid[]) ORDER BY shipment_id
 """
 _ALLOCATIONS = """
-SELECT order_id, warehouses, CASE WHEN order_id = ANY($2::uuid[]) THEN allocations::text END AS allocations
+SELECT order_id, warehouses,
+       CASE WHEN order_id = ANY($2::uuid[]) OR (order_id = ANY($3::uuid[]) AND cardinality(warehouses) > 1)
+            THEN allocations::text END AS allocations
 FROM order_allocations WHERE order_id = ANY($1::uuid[])
 """
 _UNITS = """
 SELECT order_id, sku, sum(quantity)::bigint AS quantity
 FROM order_lines WHERE order_id = ANY($1::uuid[]) GROUP BY order_id, sku ORDER BY order_id, min(line)
+"""
+_PRICED_LINES = """
+SELECT order_id, line, sku, quantity, unit_price_minor
+FROM order_lines WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, line
 """
 _LINES = """
 SELECT line, sku, quantity, unit_price_minor, returned_quantity
@@ -66,7 +72,9 @@ Item = TypeVar("Item")
 
 _UNDER_REVIEW = frozenset({OrderStatus.RECEIVED, OrderStatus.HELD})
 # Nothing was asked of the provider, no warehouse is known and no parcel exists before these stages.
-_BEFORE_STOCK = _UNDER_REVIEW | {OrderStatus.APPROVED, OrderStatus.BACKORDERED}
+_BEFORE_STOCK = _UNDER_REVIEW | {OrderStatus.APPROVED}
+# Parcels may leave one by one, each charged for what is in it.
+_LEAVING = frozenset({OrderStatus.BACKORDERED, OrderStatus.CONFIRMED, OrderStatus.CANCELLING})
 _decode_allocations = msgspec.json.Decoder(tuple[Allocation, ...]).decode
 
 
@@ -124,6 +132,7 @@ class _Parts:
     shipments: dict[UUID, tuple[Shipment, ...]] = field(default_factory=dict)
     warehouses: dict[UUID, tuple[str, ...]] = field(default_factory=dict)
     allocations: dict[UUID, tuple[Allocation, ...]] = field(default_factory=dict)
+    priced_lines: dict[UUID, tuple[OrderLine, ...]] = field(default_factory=dict)
     units: dict[UUID, list[SkuQuantity]] = field(default_factory=dict)
 
 
@@ -139,20 +148,43 @@ async def _parts_of(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]) 
         return parts
     for row in await driver.fetch(_PAYMENTS, with_stock):
         order_id, *amounts = row.values()
-        parts.payments[order_id] = Payment(**dict(zip(_AMOUNTS, amounts, strict=True)))
+        version, capture_at, reference, *minor = amounts
+        parts.payments[order_id] = Payment(
+            version=version,
+            capture_at=CaptureMoment(capture_at),
+            reference=reference,
+            **dict(zip(_AMOUNTS, minor, strict=True)),
+        )
     for row in await driver.fetch(_STEPS, with_stock):
         _append(parts.steps, row["order_id"], _step(row))
     for row in await driver.fetch(_SHIPMENTS, with_stock):
         _append(parts.shipments, row["order_id"], _shipment(row))
-    reserved = [row["id"] for row in rows if row["status"] == OrderStatus.RESERVED]
-    for row in await driver.fetch(_ALLOCATIONS, with_stock, reserved):
-        parts.warehouses[row["order_id"]] = tuple(row["warehouses"])
-        if row["allocations"] is not None:
-            parts.allocations[row["order_id"]] = _decode_allocations(row["allocations"])
+    await _load_goods(driver, rows, with_stock, parts)
     return parts
 
 
-_AMOUNTS = ("version", "reference", "authorised_minor", "captured_minor", "refunded_minor", "voided_minor")
+async def _load_goods(
+    driver: asyncpg.Connection, rows: Sequence[asyncpg.Record], with_stock: Sequence[UUID], parts: _Parts
+) -> None:
+    """Load which warehouses send the orders, and what and at which price only where that is needed."""
+    reserved = [row["id"] for row in rows if row["status"] == OrderStatus.RESERVED]
+    leaving = [row["id"] for row in rows if row["status"] in _LEAVING]
+    in_parts: list[UUID] = []
+    for row in await driver.fetch(_ALLOCATIONS, with_stock, reserved, leaving):
+        order_id = row["order_id"]
+        parts.warehouses[order_id] = tuple(row["warehouses"])
+        if row["allocations"] is not None:
+            parts.allocations[order_id] = _decode_allocations(row["allocations"])
+            if len(row["warehouses"]) > 1:
+                in_parts.append(order_id)
+    if in_parts:
+        for row in await driver.fetch(_PRICED_LINES, in_parts):
+            order_id, *columns = row.values()
+            _append(parts.priced_lines, order_id, OrderLine(**dict(zip(_PRICED, columns, strict=True))))
+
+
+_AMOUNTS = ("authorised_minor", "captured_minor", "refunded_minor", "voided_minor")
+_PRICED = ("line", "sku", "quantity", "unit_price_minor")
 _NO_PAYMENT = Payment()
 
 
@@ -164,6 +196,7 @@ def _state(row: asyncpg.Record, parts: _Parts) -> OrderState:
         status=OrderStatus(row["status"]),
         version=row["version"],
         sequence=row["sequence"],
+        stock_version=row["stock_version"],
         status_reason=row["status_reason"],
         deadline_at=row["deadline_at"],
         stuck_since=row["stuck_since"],
@@ -172,6 +205,7 @@ def _state(row: asyncpg.Record, parts: _Parts) -> OrderState:
         shipments=parts.shipments.get(order_id, ()),
         warehouses=parts.warehouses.get(order_id, ()),
         lines=tuple(parts.units.get(order_id, ())),
+        priced_lines=parts.priced_lines.get(order_id, ()),
         allocations=parts.allocations.get(order_id, ()),
     )
 
@@ -202,6 +236,7 @@ def _step(row: asyncpg.Record) -> PaymentStep:
         amount_minor=row["amount_minor"],
         status=StepStatus(row["status"]),
         return_id=row["return_id"],
+        shipment_id=row["shipment_id"],
     )
 
 

@@ -33,7 +33,8 @@ from libs.common.decisions.storage import declare_decisions
 from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
-from services.orders.domain.order import TERMINAL, OrderStatus
+from services.orders.domain.ledger import Fact
+from services.orders.domain.order import TERMINAL, CaptureMoment, OrderStatus
 from services.orders.domain.returns import ReturnStatus
 from services.orders.domain.state import ShipmentStatus, StepKind, StepStatus, TimerKind
 from services.orders.domain.webhooks import DeliveryStatus, EndpointStatus
@@ -61,6 +62,8 @@ orders = Table(
     Column("version", BigInteger, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("sequence", Integer, nullable=False),
+    # The last word of inventory that was followed, by its own number.
+    Column("stock_version", BigInteger, nullable=False, server_default=text("0")),
     Column("status_reason", Text),
     Column("deadline_at", DateTime(timezone=True)),
     Column("stuck_since", DateTime(timezone=True)),
@@ -178,6 +181,7 @@ payments = Table(
     Column("version", BigInteger, nullable=False, server_default=text("0")),
     Column("token", Text, nullable=False),
     Column("provider", Text, nullable=False, server_default=text("'sandbox'")),
+    Column("capture_at", Text, nullable=False, server_default=text("'each-dispatch'")),
     Column("reference", Text),
     Column("currency", Text, nullable=False),
     Column("total_minor", BigInteger, nullable=False),
@@ -190,6 +194,7 @@ payments = Table(
     CheckConstraint("captured_minor >= 0 AND voided_minor >= 0", name="captured"),
     CheckConstraint("captured_minor + voided_minor <= authorised_minor", name="held"),
     CheckConstraint("authorised_minor <= total_minor", name="authorised"),
+    CheckConstraint(_one_of("capture_at", CaptureMoment), name="capture_at"),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -205,6 +210,7 @@ payment_commands = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("status", Text, nullable=False),
     Column("return_id", Uuid),
+    Column("shipment_id", Uuid),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     # When to try (again); while an executor has the command, the end of its lease.
     Column("due_at", DateTime(timezone=True), nullable=False),
@@ -217,14 +223,59 @@ payment_commands = Table(
     Index("payment_commands_order_id_idx", "order_id"),
     # Serves the claim of a provider's due commands.
     Index("payment_commands_due_idx", "provider", "due_at", postgresql_where=text("status = 'pending'")),
-    # One refund for each return, and one capture for each order, whatever the code above believes.
-    Index("payment_commands_return_id_idx", "return_id", unique=True, postgresql_where=text("return_id IS NOT NULL")),
+    # One refund for each return, and one capture for each parcel, whatever the code above believes.
+    Index(
+        "payment_commands_return_id_idx",
+        "return_id",
+        unique=True,
+        postgresql_where=text("return_id IS NOT NULL AND status IN ('waiting', 'pending', 'succeeded')"),
+    ),
     Index(
         "payment_commands_capture_idx",
         "order_id",
+        "shipment_id",
         unique=True,
+        postgresql_nulls_not_distinct=True,
         postgresql_where=text("kind = 'capture' AND status IN ('waiting', 'pending', 'succeeded')"),
     ),
+)
+
+# Each row moves an amount between two accounts, so that whatever rows there are, they sum to zero.
+ledger_transfers = Table(
+    "ledger_transfers",
+    metadata,
+    Column("order_id", Uuid, ForeignKey("payments.order_id"), primary_key=True),
+    Column("step_id", Uuid, primary_key=True),
+    # Once for each step, whoever books it.
+    Column("fact", Text, primary_key=True),
+    Column("debit", Text, nullable=False),
+    Column("credit", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("booked_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("amount_minor > 0", name="amount"),
+    CheckConstraint("debit <> credit", name="accounts"),
+    CheckConstraint(_one_of("fact", Fact), name="fact"),
+)
+
+# What people have decided about orders; rows are only ever added.
+order_actions = Table(
+    "order_actions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("order_id", Uuid, ForeignKey("orders.id"), nullable=False),
+    Column("action", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("shipment_id", Uuid),
+    Column("refund_minor", BigInteger),
+    Column("replacement_order_id", Uuid),
+    Column("status_before", Text, nullable=False),
+    Column("status_after", Text, nullable=False),
+    Column("acted_at", DateTime(timezone=True), nullable=False),
+    CheckConstraint("action IN ('retry', 'skip', 'force-compensate', 'refund-parcel', 'reship')", name="action"),
+    # Serves the list of an order's actions.
+    Index("order_actions_order_id_id_idx", "order_id", "id"),
 )
 
 # What payment providers have told on their own account, so that a repeated notice is known; kept for some days.

@@ -51,7 +51,7 @@ async def pay(shop: Shop, provider: AlipayDouble) -> AsyncIterator[Pay]:
         gateway_url=f"{provider.url}/gateway.do",
         notify_url=NOTIFY_URL,
     )
-    async with httpx.AsyncClient(timeout=0.15) as client:
+    async with httpx.AsyncClient(timeout=0.4) as client:
         payments = AlipayPayments(client, account, clock=shop.clock, calls_max=4, answer_within=timedelta(seconds=5))
         yield lambda: shop.pay(payments, provider="alipay", visible_after=timedelta(minutes=1))
 

@@ -10,11 +10,13 @@ import pytest
 
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.handlers.ports import PaymentCommand, PaymentOutcome, PaymentResult, Unit
-from tests.integration.orders.shop import LATE, TOTAL_MINOR, Shop
+from tests.integration.orders.shop import LATE, TOTAL_MINOR, Shop, shipment_id
+from tests.support.postgres import FreshDatabase
 
 LEASE = timedelta(seconds=61)
 SOON = timedelta(seconds=2)
 DONE_AT_PROVIDER = "SELECT count(*) FROM sandbox.sandbox_operations WHERE kind = $1 AND outcome = 'succeeded'"
+PARCELS_MINOR = {"leeds": 2_900, "lyon": 1_500}
 CHARGE = "SELECT authorised_minor, captured_minor, refunded_minor, voided_minor FROM sandbox.sandbox_charges"
 
 
@@ -51,6 +53,13 @@ class Unreachable:
 
     async def query(self, commands: Sequence[PaymentCommand]) -> Sequence[PaymentResult]:
         return [PaymentResult(PaymentOutcome.UNKNOWN) for _ in commands]
+
+
+async def captures(shop: Shop) -> list[int]:
+    rows = await shop.fetch(
+        "SELECT amount_minor FROM sandbox.sandbox_operations WHERE kind = 'capture' ORDER BY created_at"
+    )
+    return [row["amount_minor"] for row in rows]
 
 
 async def charge(shop: Shop) -> tuple[int, ...]:
@@ -156,14 +165,36 @@ class TestAuthorisation:
 
 
 class TestCapture:
-    async def test_follows_the_last_parcel(self, shop: Shop) -> None:
+    async def test_follows_each_parcel_and_is_exact(self, shop: Shop) -> None:
         order_id = await shop.place()
-        await shop.ship(order_id)
+        await shop.confirm(order_id)
+        await shop.plan(order_id)
+        await shop.dispatch(order_id, "lyon")
+        await shop.pay()
+        assert (await shop.order(order_id))["payment"]["captured_minor"] == PARCELS_MINOR["lyon"]
 
+        await shop.dispatch(order_id, "leeds")
         await shop.pay()
 
+        assert await captures(shop) == [PARCELS_MINOR["lyon"], PARCELS_MINOR["leeds"]]
         assert (await shop.order(order_id))["payment"]["captured_minor"] == TOTAL_MINOR
         assert (await shop.published_types())[-2:] == ["order.shipped", "payment.captured"]
+
+    @pytest.mark.parametrize(
+        ("capture_at", "amounts"), [("first-dispatch", [TOTAL_MINOR]), ("last-dispatch", [TOTAL_MINOR])]
+    )
+    async def test_can_be_made_at_once(self, database: FreshDatabase, capture_at: str, amounts: list[int]) -> None:
+        async with Shop.open(database, capture_at=capture_at) as shop:
+            order_id = await shop.place()
+            await shop.confirm(order_id)
+            await shop.dispatch(order_id, "lyon")
+            await shop.pay()
+            assert await captures(shop) == (amounts if capture_at == "first-dispatch" else [])
+
+            await shop.dispatch(order_id, "leeds")
+            await shop.pay()
+
+            assert await captures(shop) == amounts
 
     async def test_without_an_answer_happens_once(self, shop: Shop) -> None:
         order_id = await shop.place(token="tok_capture_timeout")
@@ -176,7 +207,7 @@ class TestCapture:
 
         assert (await shop.order(order_id))["payment"]["captured_minor"] == TOTAL_MINOR
         assert await charge(shop) == (TOTAL_MINOR, TOTAL_MINOR, 0, 0)
-        assert await shop.count(DONE_AT_PROVIDER, "capture") == 1
+        assert await shop.count(DONE_AT_PROVIDER, "capture") == len(PARCELS_MINOR)
 
     @pytest.mark.parametrize("crashing", [CrashingAfterTheCall, CrashingBeforeTheCall])
     async def test_survives_a_crash_on_either_side_of_the_call(
@@ -192,8 +223,8 @@ class TestCapture:
         await shop.pay()
 
         assert await charge(shop) == (TOTAL_MINOR, TOTAL_MINOR, 0, 0)
-        assert await shop.count(DONE_AT_PROVIDER, "capture") == 1
-        assert (await shop.published_types()).count("payment.captured") == 1
+        assert await shop.count(DONE_AT_PROVIDER, "capture") == len(PARCELS_MINOR)
+        assert (await shop.published_types()).count("payment.captured") == len(PARCELS_MINOR)
 
     async def test_survives_an_outage_of_the_provider(self, shop: Shop) -> None:
         order_id = await shop.place()
@@ -220,7 +251,7 @@ class TestCapture:
         await shop.pay(SlowerThanItsLease(shop.provider))
 
         assert await charge(shop) == (TOTAL_MINOR, TOTAL_MINOR, 0, 0)
-        assert (await shop.published_types()).count("payment.captured") == 1
+        assert (await shop.published_types()).count("payment.captured") == len(PARCELS_MINOR)
 
     async def test_is_made_once_by_executors_that_race(self, shop: Shop) -> None:
         orders = [await shop.place() for _ in range(10)]
@@ -231,8 +262,8 @@ class TestCapture:
 
         done = await asyncio.gather(*(shop.pay() for _ in range(5)))
 
-        assert sum(done) == 10
-        assert await shop.count(DONE_AT_PROVIDER, "capture") == 10
+        assert sum(done) == 10 * len(PARCELS_MINOR)
+        assert await shop.count(DONE_AT_PROVIDER, "capture") == 10 * len(PARCELS_MINOR)
 
 
 class TestClaim:
@@ -288,15 +319,17 @@ class TestConstraints:
         with pytest.raises(asyncpg.CheckViolationError, match=constraint):
             await shop.fetch(f"UPDATE payments SET {amounts}")  # noqa: S608 - the rows above
 
-    async def test_refuse_a_second_capture(self, shop: Shop) -> None:
+    async def test_refuse_a_second_capture_for_a_parcel(self, shop: Shop) -> None:
         order_id: UUID = await shop.place()
         await shop.ship(order_id)
 
         with pytest.raises(asyncpg.UniqueViolationError, match="payment_commands_capture_idx"):
             await shop.fetch(
-                "INSERT INTO payment_commands (id, order_id, kind, amount_minor, status, due_at, created_at)"
-                " VALUES (gen_random_uuid(), $1, 'capture', 1, 'pending', now(), now())",
+                "INSERT INTO payment_commands"
+                " (id, order_id, shipment_id, kind, amount_minor, status, due_at, created_at)"
+                " VALUES (gen_random_uuid(), $1, $2, 'capture', 1, 'pending', now(), now())",
                 order_id,
+                shipment_id(order_id, "leeds"),
             )
 
     async def test_refuse_an_open_order_without_a_deadline(self, shop: Shop) -> None:

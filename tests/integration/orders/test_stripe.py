@@ -19,8 +19,13 @@ from tests.support.postgres import FreshDatabase
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 OLD_SECRET, SECRET = "whsec_old", "whsec_new"
+SETTINGS: dict[str, Any] = {
+    "payment_methods": {"card": "stripe", "test": "sandbox"},
+    "stripe_api_key": API_KEY,
+    "stripe_webhook_secrets": (OLD_SECRET, SECRET),
+}
 SOON = timedelta(seconds=2)
-PATIENCE = timedelta(seconds=0.15)
+PATIENCE = timedelta(seconds=0.4)
 
 
 @pytest.fixture
@@ -31,12 +36,7 @@ async def provider() -> AsyncIterator[StripeDouble]:
 
 @pytest.fixture
 async def shop(database: FreshDatabase) -> AsyncIterator[Shop]:
-    settings = {
-        "payment_methods": {"card": "stripe", "test": "sandbox"},
-        "stripe_api_key": API_KEY,
-        "stripe_webhook_secrets": (OLD_SECRET, SECRET),
-    }
-    async with Shop.open(database, **settings) as shop:
+    async with Shop.open(database, **SETTINGS) as shop:
         yield shop
 
 
@@ -138,17 +138,25 @@ class TestPayments:
 
         assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "payment.method")
 
-    async def test_are_captured_in_parts_if_the_account_may(self, shop: Shop, provider: StripeDouble) -> None:
-        order_id = await shop.place(token=CARD)
-        await shop.reserve(order_id)
-        async with adapter(provider, is_multicapture=True) as payments:
+    async def test_are_captured_in_parts_if_the_account_may(
+        self, database: FreshDatabase, provider: StripeDouble
+    ) -> None:
+        async with (
+            Shop.open(database, **SETTINGS, stripe_multicapture=True) as shop,
+            adapter(provider, is_multicapture=True) as payments,
+        ):
+            order_id = await shop.place(token=CARD)
+            await shop.reserve(order_id)
             await shop.pay(payments, provider="stripe")
-            await shop.fetch("UPDATE payment_commands SET amount_minor = amount_minor")
-            await shop.dispatch(order_id)
-            await shop.pay(payments, provider="stripe")
+            provider.fail("POST capture", Fault.DONE_BUT_SILENT)
+            for place in ("lyon", "leeds"):
+                await shop.dispatch(order_id, place)
+                await shop.pay(payments, provider="stripe")
+                shop.clock.advance(SOON)
+                await shop.pay(payments, provider="stripe")
 
+        assert provider.captures == [1_500, 2_900]
         assert provider.intent["status"] == "succeeded"
-        assert sum(provider.captures) == TOTAL_MINOR
 
 
 class TestAnswersThatAreLost:

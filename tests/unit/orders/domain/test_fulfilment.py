@@ -21,6 +21,7 @@ from services.orders.domain.state import Answer, ClearTimer, CloseReturn, SetTim
 from tests.unit.orders.domain.worlds import (
     NOW,
     ORDER_ID,
+    PARCELS_MINOR,
     TOTAL_MINOR,
     Story,
     an_order,
@@ -56,6 +57,10 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
     on.ShipmentDelivered: delivered("leeds"),
     on.ShipmentFailed: on.ShipmentFailed(shipment_id("leeds"), "nobody home"),
     on.ShipmentCancelled: on.ShipmentCancelled(shipment_id("leeds")),
+    on.ParcelGivenUp: on.ParcelGivenUp(shipment_id("leeds"), 0, "the carrier lost it"),
+    on.OperatorRetried: on.OperatorRetried("try again"),
+    on.OperatorSkipped: on.OperatorSkipped("it arrived"),
+    on.OperatorCompensated: on.OperatorCompensated("give it up"),
     on.CancellationRequested: on.CancellationRequested("changed-mind"),
     on.RefundRequested: on.RefundRequested(RETURN_ID, 1_300),
     on.DeadlinePassed: on.DeadlinePassed(TimerKind.PAYMENT),
@@ -65,7 +70,7 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
 class TestTable:
     def test_answers_every_message_in_every_stage(self) -> None:
         assert set(TABLE) == {(status, message) for status in OrderStatus for message in on.MESSAGES}
-        assert len(TABLE) == 12 * 23
+        assert len(TABLE) == 12 * 27
 
     @pytest.mark.parametrize("status", OrderStatus)
     @pytest.mark.parametrize("kind", on.MESSAGES)
@@ -112,9 +117,14 @@ class TestOrder:
             "order.shipped",
             "order.delivered",
             "payment.captured",
+            "payment.captured",
             "order.settled",
         ]
-        assert story.steps_asked_for == [(StepKind.AUTHORISE, TOTAL_MINOR), (StepKind.CAPTURE, TOTAL_MINOR)]
+        assert story.steps_asked_for == [
+            (StepKind.AUTHORISE, TOTAL_MINOR),
+            (StepKind.CAPTURE, PARCELS_MINOR["leeds"]),
+            (StepKind.CAPTURE, PARCELS_MINOR["lyon"]),
+        ]
         assert story.events[-1] == OrderSettled(
             order_id=ORDER_ID, currency="GBP", captured_minor=TOTAL_MINOR, refunded_minor=0
         )

@@ -16,10 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from libs.common.events.topics import ORDERS_ORDER
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import transition
+from services.orders.domain.ledger import Account, balances
 from services.orders.domain.order import SHIPPED_OR_LATER, TERMINAL, OrderStatus
 from services.orders.domain.state import (
     STAGE_TIMER,
     Answer,
+    Book,
     CloseReturn,
     Pay,
     PaymentStep,
@@ -40,7 +42,7 @@ from tests.unit.orders.domain.worlds import (
 )
 
 # What inventory says, and how often that is tried.
-STOCK = [*["reserved"] * 6, *["backordered"] * 3, "short for ever", "rejected", "silent"]
+STOCK = [*["reserved"] * 6, *["backordered"] * 3, *["taken back"] * 3, "short for ever", "rejected", "silent"]
 STAGES = [None, None, *OrderStatus, *[OrderStatus.CONFIRMED] * 6, *[OrderStatus.CANCELLING] * 2]
 
 
@@ -90,6 +92,8 @@ class OrderLife(RuleBasedStateMachine):
                     self.asked.append(step)
                 case CloseReturn():
                     self.closed.append(command)
+                case Book():
+                    pass
 
     @rule(data=st.data(), is_repeated=st.booleans())
     @precondition(lambda self: self.mail)
@@ -147,7 +151,8 @@ class OrderLife(RuleBasedStateMachine):
         payment = self.story.state.payment
         assert 0 <= payment.refunded_minor <= payment.captured_minor
         assert payment.captured_minor + payment.voided_minor <= payment.authorised_minor <= TOTAL_MINOR
-        assert self.provider.times(StepKind.CAPTURE) <= 1
+        assert self.provider.times(StepKind.CAPTURE) <= len(WAREHOUSES)
+        assert sum(balances(self.story.transfers).values()) == 0
         assert self.provider.times(StepKind.AUTHORISE) <= 1
         assert self.provider.total_minor(StepKind.REFUND) <= self.provider.total_minor(StepKind.CAPTURE)
 
@@ -194,6 +199,9 @@ class OrderLife(RuleBasedStateMachine):
         assert payment.captured_minor == self.provider.total_minor(StepKind.CAPTURE)
         assert payment.refunded_minor == self.provider.total_minor(StepKind.REFUND) == self.returned_minor
         assert payment.held_minor == 0
+        ledger = balances(self.story.transfers)
+        assert ledger.get(Account.CLEARING, 0) == payment.captured_minor - payment.refunded_minor
+        assert ledger.get(Account.HELD, 0) == ledger.get(Account.RECEIVABLE, 0) == 0
         if state.status is OrderStatus.SETTLED:
             assert payment.captured_minor == state.facts.total_minor
             assert set(self.logistics.parcels.values()) == {"delivered"}

@@ -11,9 +11,11 @@ from libs.common.events.orders import OrderApproved, OrderCancellationRequested,
 from libs.common.events.shapes import Allocation, Destination, Shortage
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import receive, transition
+from services.orders.domain.ledger import Transfer
 from services.orders.domain.order import SHIPPED_OR_LATER, Address, NewOrder, OrderFacts, OrderLine, OrderStatus
 from services.orders.domain.state import (
     Answer,
+    Book,
     CloseReturn,
     Command,
     OrderState,
@@ -28,6 +30,7 @@ from services.orders.domain.state import (
 ORDER_ID: Final = UUID(int=1)
 NOW: Final = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TOTAL_MINOR: Final = 6_500
+PARCELS_MINOR: Final = {"leeds": 2_600, "lyon": 3_900}
 WAREHOUSES: Final = ("leeds", "lyon")
 
 
@@ -61,17 +64,18 @@ def shipment_id(warehouse: str) -> UUID:
     return UUID(int=100 + WAREHOUSES.index(warehouse))
 
 
-def stock_reserved() -> on.StockReserved:
+def stock_reserved(version: int = 0) -> on.StockReserved:
     return on.StockReserved(
         (
             Allocation(warehouse="leeds", sku="CRUNCHY-ARMCHAIR", quantity=2),
             Allocation(warehouse="lyon", sku="OMINOUS-MIRROR", quantity=3),
-        )
+        ),
+        version,
     )
 
 
-def stock_backordered() -> on.StockBackordered:
-    return on.StockBackordered((Shortage(sku="OMINOUS-MIRROR", requested=3, available=1),))
+def stock_backordered(version: int = 0) -> on.StockBackordered:
+    return on.StockBackordered((Shortage(sku="OMINOUS-MIRROR", requested=3, available=1),), version)
 
 
 def dispatched(warehouse: str) -> on.ShipmentDispatched:
@@ -104,9 +108,10 @@ class Story:
         return self
 
     def pay(self, kind: StepKind) -> "Story":
-        """Let the provider do what is asked of that kind."""
-        step = next(step for step in self.state.steps if step.kind is kind and step.status == "pending")
-        return self.tell(success(step))
+        """Let the provider do everything that is asked of that kind."""
+        pending = [step for step in self.state.steps if step.kind is kind and step.status == "pending"]
+        assert pending, f"no {kind} is asked for"
+        return self.tell(*(success(step) for step in pending))
 
     def wait(self, timer: TimerKind) -> "Story":
         """Let the stage last until its deadline."""
@@ -133,6 +138,10 @@ class Story:
     @property
     def steps_asked_for(self) -> list[tuple[StepKind, int]]:
         return [(command.step.kind, command.step.amount_minor) for command in self.commands if isinstance(command, Pay)]
+
+    @property
+    def transfers(self) -> list[Transfer]:
+        return [command.transfer for command in self.commands if isinstance(command, Book)]
 
     @property
     def closed_returns(self) -> list[CloseReturn]:
@@ -240,6 +249,7 @@ def answers_to(event: Event, stock: str, logistics: Logistics) -> list[on.Messag
                 "backordered": [stock_backordered(), stock_reserved()],
                 "short for ever": [stock_backordered()],
                 "rejected": [on.StockRejected("insufficient-stock")],
+                "taken back": [stock_reserved(1), stock_backordered(2), stock_reserved(3)],
                 "silent": [],
             }
             return replies[stock]
