@@ -107,6 +107,8 @@ _WATCH_COUNTS_SECONDS: Final = 30.0
 # How long units stay held at most after their hold has expired.
 _HOLD_EXPIRY_SECONDS: Final = 0.5
 _WATCH_SEQUENCES_SECONDS: Final = 5.0
+# How long a restock date is still shown after it has passed.
+_RESTOCK_SECONDS: Final = 1.0
 _PURGE_SECONDS: Final = 3600.0
 # The figures of stock that are metrics: how often they are measured, and over which periods.
 _FIGURES_SECONDS: Final = 60.0
@@ -224,7 +226,12 @@ def build_api(
     use_cases = use_cases_of(settings, adapters, copy)
     app = build_app(settings, use_cases, health, authenticator=authenticator)
     server = HttpServer(app, settings, resources=use_cases.coalescers, on_listening=on_listening)
-    return [server, follower]
+
+    async def pass_time() -> int:
+        copy.pass_time(adapters.clock.now())
+        return 0
+
+    return [server, follower, PeriodicJob("pass-time", pass_time, every_seconds=_RESTOCK_SECONDS)]
 
 
 def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availability) -> UseCases:

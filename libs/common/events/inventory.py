@@ -50,6 +50,20 @@ class GoodsReceived(WarehouseReport, frozen=True, kw_only=True):
     expires_on: date | None = None
 
 
+class GoodsExpected(WarehouseReport, frozen=True, kw_only=True):
+    """
+    A supplier's delivery is on its way: `quantity` units, for about `expected_at`.
+
+    `reference` names it and is required: a later report with the same reference, SKU and warehouse replaces this one,
+    with a quantity of 0 it calls it off, and goods received under the reference use it up.
+    """
+
+    type: ClassVar[str] = "goods.expected"
+
+    quantity: int
+    expected_at: datetime
+
+
 class GoodsPicked(WarehouseReport, frozen=True, kw_only=True):
     """Units left the shelf, for an order if `order_id` is given."""
 
@@ -92,13 +106,14 @@ class GoodsCounted(WarehouseReport, frozen=True, kw_only=True):
 
 
 class TransferDispatched(WarehouseReport, frozen=True, kw_only=True):
-    """Units left `warehouse` for `destination`."""
+    """Units left `warehouse` for `destination`, where they should be at `expected_at`."""
 
     type: ClassVar[str] = "transfer.dispatched"
 
     transfer_id: UUID
     destination: str
     quantity: int
+    expected_at: datetime | None = None
 
 
 class TransferReceived(WarehouseReport, frozen=True, kw_only=True):
@@ -244,14 +259,24 @@ class WarehouseLevel(msgspec.Struct, frozen=True, kw_only=True):
     withheld: int = 0
 
 
+class ExpectedArrival(msgspec.Struct, frozen=True, kw_only=True):
+    """Units that should be in a warehouse at a time; `kind` is `purchase` or `transfer`."""
+
+    warehouse: str
+    at: datetime
+    units: int
+    kind: str
+
+
 class StockLevelChanged(Event, frozen=True, kw_only=True):
-    """The level of a SKU in every warehouse that has ever had it."""
+    """The level of a SKU in every warehouse that has ever had it, and its next arrivals, the soonest first."""
 
     type: ClassVar[str] = "stock.level-changed"
     topic: ClassVar[Topic] = INVENTORY_STOCK
 
     sku: str
     levels: list[WarehouseLevel]
+    expected: list[ExpectedArrival] = msgspec.field(default_factory=list)
 
 
 class _TransferEvent(Event, frozen=True, kw_only=True):

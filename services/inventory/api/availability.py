@@ -1,5 +1,7 @@
 """What can be promised, answered from memory."""
 
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -9,11 +11,14 @@ from starlette.responses import Response
 
 from libs.common.errors import Invalid
 from libs.common.http.auth import requires
+from libs.common.http.sse import LastEventId, ServerEvent, event_stream
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import AvailabilityResponse
 from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX
+from services.inventory.handlers.availability import Availability
 
 SKUS_MAX: Final = 200
+_PACE_SECONDS: Final = 0.1
 
 _PARAMETERS: Final[list[dict[str, Any]]] = [
     {
@@ -45,11 +50,40 @@ def router_of(use_cases: UseCases) -> APIRouter:
     )
     async def show_availability(request: Request) -> Response:
         """Show what can be promised of each SKU now; of one that nobody ever stocked, that is nothing."""
-        items = b",".join([availability.encoded(sku) for sku in _skus(request)])
-        as_of = availability.as_of.isoformat().encode()
-        return Response(b'{"as_of":"%b","items":[%b]}' % (as_of, items), media_type="application/json")
+        return Response(_body(availability, _skus(request)), media_type="application/json")
+
+    @router.get(
+        "/availability/stream",
+        response_class=Response,
+        dependencies=[requires("availability:read")],
+        openapi_extra={"parameters": _PARAMETERS},
+    )
+    async def stream_availability(request: Request, last_event_id: LastEventId = None) -> Response:  # noqa: ARG001
+        """
+        Follow some SKUs as server-sent events: the state of all of them first, then of each that changes.
+
+        Only states are told, not every change between them: who reads slowly, or comes back with `Last-Event-ID`,
+        gets the latest state of each SKU.
+        """
+        return event_stream(request, _changes(availability, _skus(request)))
 
     return router
+
+
+async def _changes(availability: Availability, skus: Sequence[str]) -> AsyncIterator[ServerEvent]:
+    with availability.watch(skus) as watch:
+        while True:
+            changed = await watch.changed()
+            yield ServerEvent(
+                data=_body(availability, changed), event="availability", id=availability.as_of.isoformat()
+            )
+            # What changes a thousand times a second is told ten times.
+            await asyncio.sleep(_PACE_SECONDS)
+
+
+def _body(availability: Availability, skus: Iterable[str]) -> bytes:
+    items = b",".join([availability.encoded(sku) for sku in skus])
+    return b'{"as_of":"%b","items":[%b]}' % (availability.as_of.isoformat().encode(), items)
 
 
 def _skus(request: Request) -> list[str]:

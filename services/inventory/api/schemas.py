@@ -197,12 +197,21 @@ class WarehouseAvailabilityResponse(BaseModel):
     available: int
 
 
+class RestockResponse(BaseModel):
+    """The next arrival that is expected."""
+
+    at: datetime
+    units: int
+    kind: Literal["purchase", "transfer"]
+
+
 class SkuAvailabilityResponse(BaseModel):
     """Units of a SKU that can be promised now."""
 
     sku: str
-    available: int
+    available: int = Field(description="What can be sent: without the stores that ship no orders.")
     warehouses: list[WarehouseAvailabilityResponse]
+    restock: RestockResponse | None
 
 
 class AvailabilityResponse(BaseModel):

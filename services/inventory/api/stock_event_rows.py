@@ -42,6 +42,15 @@ class GoodsReceivedEvent(_StockEvent):
     expires_on: date | None = Field(default=None, description="The last day on which the lot may be used.")
 
 
+class GoodsExpectedEvent(_StockEvent):
+    """A delivery is on its way; said again under its reference, the later word holds, and 0 units call it off."""
+
+    type: Literal["goods.expected"]
+    reference: str = Field(description="The document under which the goods will be received.")
+    quantity: int
+    expected_at: AwareDatetime = Field(description="When they should be there.")
+
+
 class GoodsPickedEvent(_StockEvent):
     """Units left the shelf; for an order they stay on hand, packed, until its shipment leaves."""
 
@@ -82,6 +91,7 @@ class TransferDispatchedEvent(_StockEvent):
     transfer_id: UUID
     destination: str
     quantity: int
+    expected_at: AwareDatetime | None = Field(default=None, description="When it should be there.")
 
 
 class TransferReceivedEvent(_StockEvent):
@@ -94,6 +104,7 @@ class TransferReceivedEvent(_StockEvent):
 
 StockEvent = (
     GoodsReceivedEvent
+    | GoodsExpectedEvent
     | GoodsPickedEvent
     | GoodsAdjustedEvent
     | GoodsCountedEvent

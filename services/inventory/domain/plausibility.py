@@ -9,6 +9,7 @@ from libs.common.errors import Invalid
 from libs.common.events.inventory import (
     GoodsAdjusted,
     GoodsCounted,
+    GoodsExpected,
     GoodsPicked,
     GoodsReceived,
     GoodsWrittenOff,
@@ -29,6 +30,8 @@ _CURRENCY_CHARACTERS: Final = 3
 _FUTURE_MAX: Final = timedelta(days=1)
 # Nothing that expires is kept for longer, before or after.
 _EXPIRY_MAX: Final = timedelta(days=50 * 366)
+# No supplier says today what comes in six years.
+_EXPECTED_MAX: Final = timedelta(days=5 * 366)
 _DAYS_PER_YEAR: Final = 365.25
 
 
@@ -76,6 +79,8 @@ def check_report(report: WarehouseReport, plausibility: Plausibility) -> None:
     if report.sequence is not None:
         _check_range("sequence", report.sequence, 1, SEQUENCE_MAX)
     _check_optional_text("reference", report.reference)
+    if isinstance(report, GoodsExpected) and report.reference is None:
+        raise InvalidStockEvent("It names the document under which the goods will be received.", field="reference")
     _check_optional_text("lot", report.lot, CODE_CHARACTERS_MAX)
     _check_own(report, plausibility)
 
@@ -87,6 +92,9 @@ def _check_own(report: WarehouseReport, plausibility: Plausibility) -> None:
             _check_range("quantity", report.quantity, 1, UNITS_MAX)
             _check_cost(report)
             _check_expiry(report)
+        case GoodsExpected():
+            _check_range("quantity", report.quantity, 0, UNITS_MAX)
+            _check_expected(report.expected_at, plausibility)
         case GoodsWrittenOff():
             _check_range("quantity", report.quantity, 1, UNITS_MAX)
             _check_text("reason", report.reason, TEXT_CHARACTERS_MAX)
@@ -95,6 +103,7 @@ def _check_own(report: WarehouseReport, plausibility: Plausibility) -> None:
         case TransferDispatched():
             _check_range("quantity", report.quantity, 1, UNITS_MAX)
             _check_warehouse("destination", report.destination, plausibility)
+            _check_expected(report.expected_at, plausibility)
             if report.destination == report.warehouse:
                 raise InvalidStockEvent("A transfer goes to another warehouse.", field="destination")
         case GoodsAdjusted():
@@ -140,6 +149,15 @@ def _check_time(occurred_at: datetime, plausibility: Plausibility) -> None:
         raise InvalidStockEvent(f"The time is more than {plausibility.age_years_max} years ago.", field="occurred_at")
     if occurred_at > plausibility.latest:
         raise InvalidStockEvent("The time is more than a day in the future.", field="occurred_at")
+
+
+def _check_expected(expected_at: datetime | None, plausibility: Plausibility) -> None:
+    if expected_at is None:
+        return
+    if expected_at.tzinfo is None:
+        raise InvalidStockEvent("The time needs an offset from UTC.", field="expected_at")
+    if not plausibility.earliest <= expected_at <= plausibility.latest + _EXPECTED_MAX:
+        raise InvalidStockEvent("The time is years off.", field="expected_at")
 
 
 def _check_cost(report: GoodsReceived) -> None:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
+from services.inventory.domain.arrivals import Arrival, ArrivalKey
 from services.inventory.domain.stock_policy import NO_POLICY, StockPolicy
 
 
@@ -117,7 +118,8 @@ class StockItem:
     A SKU with its levels by warehouse and its policy; `version` counts the states that were published.
 
     `unserved_after` is the place (time of approval, order) behind which its queue has yet to be served, None if there
-    is no such rest.
+    is no such rest. `arrivals` are those that are expected; a SKU of which none was ever announced has none to look for
+    (`has_arrivals`).
     """
 
     sku: str
@@ -125,6 +127,8 @@ class StockItem:
     levels: dict[str, Level] = field(default_factory=dict)
     policy: StockPolicy = NO_POLICY
     unserved_after: tuple[datetime, UUID] | None = None
+    has_arrivals: bool = False
+    arrivals: dict[ArrivalKey, Arrival] = field(default_factory=dict)
 
     @property
     def available(self) -> int:
@@ -141,6 +145,7 @@ class Changes(NamedTuple):
     levels: Sequence[tuple[str, str, Level]]
     items: Sequence[StockItem]
     movements: Sequence[Movement]
+    arrivals: Sequence[tuple[str, ArrivalKey, Arrival]] = ()
 
 
 @dataclass(slots=True)
@@ -159,6 +164,7 @@ class Stock:
     _available_before: dict[str, int] = field(default_factory=dict)
     lot_skus: frozenset[str] = frozenset()
     _regrouped: set[str] = field(default_factory=set)
+    _arrivals_changed: set[tuple[str, ArrivalKey]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Note which SKUs track lots; most shops have none."""
@@ -214,6 +220,28 @@ class Stock:
         """Change what is on its way to `warehouse`."""
         self._touch(sku, warehouse).in_transit += units
 
+    def announce(self, units: int, *, sku: str, key: ArrivalKey, expected_at: datetime, cause: Cause) -> None:
+        """Expect units under `key`, or none any more; a later announcement than this one stands."""
+        arrival = self.items[sku].arrivals.setdefault(key, Arrival())
+        if arrival.announce(
+            units, expected_at=expected_at, announced_at=cause.occurred_at, announced_by=cause.event_id
+        ):
+            self._arrivals_changed.add((sku, key))
+
+    def arrive(self, units: int, *, sku: str, key: ArrivalKey) -> None:
+        """Note that units came under `key`, which uses up what is expected under it."""
+        arrival = self.items[sku].arrivals.get(key)
+        if arrival is not None:
+            arrival.received += units
+            self._arrivals_changed.add((sku, key))
+
+    def correct_arrival(self, units: int, *, sku: str, key: ArrivalKey) -> None:
+        """Expect another number of units than was announced."""
+        arrival = self.items[sku].arrivals.get(key)
+        if arrival is not None and arrival.units != units:
+            arrival.units = units
+            self._arrivals_changed.add((sku, key))
+
     def hold(self, units: int, *, sku: str, warehouse: str) -> None:
         """Hold units for an order, or let them go if `units` is negative."""
         self._touch(sku, warehouse).reserved += units
@@ -266,7 +294,15 @@ class Stock:
             levels.append((sku, warehouse, level))
             if before != _state(level):
                 changed[sku] = item
-        return Changes(levels, list(changed.values()), self.movements)
+        # Not what came under a reference that nobody has announced.
+        arrivals = [
+            (sku, key, arrival)
+            for sku, key in sorted(self._arrivals_changed)
+            if (arrival := self.items[sku].arrivals[key]).is_announced
+        ]
+        for sku, _, _ in arrivals:
+            changed[sku] = self.items[sku]
+        return Changes(levels, list(changed.values()), self.movements, arrivals)
 
     def _touch(self, sku: str, warehouse: str) -> Level:
         item = self.items[sku]

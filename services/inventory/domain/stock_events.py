@@ -9,6 +9,7 @@ from libs.common.events.base import Envelope
 from libs.common.events.inventory import (
     GoodsAdjusted,
     GoodsCounted,
+    GoodsExpected,
     GoodsPicked,
     GoodsReceived,
     GoodsWrittenOff,
@@ -16,6 +17,7 @@ from libs.common.events.inventory import (
     TransferReceived,
     WarehouseReport,
 )
+from services.inventory.domain.arrivals import BEFORE_ALL_REPORTS, ArrivalKey, ArrivalKind, arrival_of_transfer
 from services.inventory.domain.counts import CountFinding, CountLimits, UnitCost
 from services.inventory.domain.stock import Cause, MovementKind, Stock
 from services.inventory.domain.transfers import LineKey, Transfer
@@ -25,6 +27,7 @@ REPORTS: Final[tuple[type[WarehouseReport], ...]] = (
     GoodsPicked,
     GoodsAdjusted,
     GoodsCounted,
+    GoodsExpected,
     GoodsWrittenOff,
     TransferDispatched,
     TransferReceived,
@@ -56,14 +59,25 @@ def report_of(envelope: Envelope) -> WarehouseReport:
     return envelope.event
 
 
+def purchase_key(report: GoodsReceived | GoodsExpected) -> ArrivalKey:
+    """Return what a supplier's goods are expected under, and arrive under."""
+    return ArrivalKey(report.warehouse, ArrivalKind.PURCHASE, report.reference or "")
+
+
+def transfer_arrival_key(report: TransferDispatched | TransferReceived) -> ArrivalKey:
+    """Return what a transfer's goods are expected under."""
+    destination = report.destination if isinstance(report, TransferDispatched) else report.warehouse
+    return arrival_of_transfer(report.transfer_id, destination)
+
+
 def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
     """Turn one report into movements; in whatever order reports are applied, the levels end up the same."""
     report = report_of(envelope)
     sku, warehouse = report.sku, report.warehouse
     cause = _cause(report, envelope.id)
     match report:
-        case GoodsReceived(quantity=quantity):
-            stock.book(MovementKind.RECEIPT, quantity, sku=sku, warehouse=warehouse, cause=cause)
+        case GoodsReceived() | GoodsExpected():
+            _supply(stock, report, cause)
         case GoodsPicked(quantity=quantity):
             # What is picked for an order lies packed in the same building, held for it, and leaves with its
             # shipment: taking it off here as well would take it off twice.
@@ -77,6 +91,7 @@ def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
         case GoodsCounted():
             facts.findings.append(_count(stock, report, cause, facts))
         case TransferDispatched(quantity=quantity):
+            _announce_transfer(stock, report, facts.transfers[report.transfer_id], cause)
             _dispatch(stock, report, facts.transfers[report.transfer_id])
             stock.book(MovementKind.TRANSFER_OUT, -quantity, sku=sku, warehouse=warehouse, cause=cause)
         case TransferReceived(quantity=quantity):
@@ -85,6 +100,26 @@ def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
         case _:
             msg = f"{report.type} has no effect here"
             raise TypeError(msg)
+
+
+def _supply(stock: Stock, report: GoodsReceived | GoodsExpected, cause: Cause) -> None:
+    sku, key = report.sku, purchase_key(report)
+    if isinstance(report, GoodsExpected):
+        stock.announce(report.quantity, sku=sku, key=key, expected_at=report.expected_at, cause=cause)
+        return
+    stock.book(MovementKind.RECEIPT, report.quantity, sku=sku, warehouse=report.warehouse, cause=cause)
+    stock.arrive(report.quantity, sku=sku, key=key)
+
+
+def _announce_transfer(stock: Stock, report: TransferDispatched, transfer: Transfer, cause: Cause) -> None:
+    """Expect what is on its way, of which the transfer itself knows how much that is."""
+    key = transfer_arrival_key(report)
+    if report.expected_at is not None:
+        stock.announce(0, sku=report.sku, key=key, expected_at=report.expected_at, cause=cause)
+    elif transfer.expected_at is not None:
+        # What was planned gives way to what any report says, whichever comes first.
+        plan = Cause(event_id=transfer.transfer_id, occurred_at=BEFORE_ALL_REPORTS)
+        stock.announce(0, sku=report.sku, key=key, expected_at=transfer.expected_at, cause=plan)
 
 
 def _count(stock: Stock, report: GoodsCounted, cause: Cause, facts: Facts) -> CountFinding:
@@ -154,4 +189,6 @@ def _in_transit(transfer: Transfer, key: LineKey) -> int:
 
 
 def _expect(stock: Stock, transfer: Transfer, key: LineKey, before: int) -> None:
-    stock.expect(_in_transit(transfer, key) - before, sku=key.sku, warehouse=key.destination)
+    units = _in_transit(transfer, key)
+    stock.expect(units - before, sku=key.sku, warehouse=key.destination)
+    stock.correct_arrival(units, sku=key.sku, key=arrival_of_transfer(transfer.transfer_id, key.destination))

@@ -1,13 +1,23 @@
 """What can be promised of every SKU now, kept in memory from the service's own compacted topics."""
 
-from collections.abc import Sequence
+import asyncio
+import heapq
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from libs.common.events.base import Envelope
-from libs.common.events.inventory import StockLevelChanged, WarehouseChanged, WarehouseLevel, WarehouseRegistered
+from libs.common.events.inventory import (
+    ExpectedArrival,
+    StockLevelChanged,
+    WarehouseChanged,
+    WarehouseLevel,
+    WarehouseRegistered,
+)
 
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -19,12 +29,61 @@ class WarehouseAvailability(msgspec.Struct, frozen=True):
     available: int
 
 
+class Restock(msgspec.Struct, frozen=True):
+    """The next arrival that is expected; `kind` is `purchase` or `transfer`."""
+
+    at: datetime
+    units: int
+    kind: str
+
+
 class SkuAvailability(msgspec.Struct, frozen=True):
-    """Units of a SKU that can be promised, in total and by warehouse."""
+    """
+    Units of a SKU that can be promised, in total and by warehouse.
+
+    The total is what can be sent: it leaves out stores that ship no orders.
+    """
 
     sku: str
     available: int
     warehouses: tuple[WarehouseAvailability, ...] = ()
+    restock: Restock | None = None
+
+
+class _Known(NamedTuple):
+    version: int
+    levels: Sequence[WarehouseLevel]
+    expected: Sequence[ExpectedArrival]
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """
+    What has changed among some SKUs since it was asked for the last time: all of them at first.
+
+    However slowly it is asked, it never holds more than its SKUs.
+    """
+
+    skus: frozenset[str]
+    _changed: dict[str, None] = field(default_factory=dict)
+    _is_any: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Begin with everything."""
+        self.note(sorted(self.skus))
+
+    def note(self, skus: Iterable[str]) -> None:
+        """Note that SKUs have changed."""
+        self._changed.update(dict.fromkeys(skus))
+        self._is_any.set()
+
+    async def changed(self) -> list[str]:
+        """Wait until any SKU has changed; return those that have, once however often that was."""
+        await self._is_any.wait()
+        skus = list(self._changed)
+        self._changed.clear()
+        self._is_any.clear()
+        return skus
 
 
 class Availability:
@@ -37,27 +96,36 @@ class Availability:
 
     def __init__(self) -> None:
         """Start empty; a follower fills it."""
-        self._levels: dict[str, tuple[int, Sequence[WarehouseLevel]]] = {}
+        self._known: dict[str, _Known] = {}
         self._inactive: set[str] = set()
+        self._not_sending: set[str] = set()
         self._facility_versions: dict[str, int] = {}
         self._encoded: dict[str, bytes] = {}
         self._encode = msgspec.json.Encoder().encode
+        self._watches: dict[str, list[Watch]] = {}
+        # When the restock date of a SKU passes, which no event tells.
+        self._restocks: list[tuple[datetime, str]] = []
+        self._restock_at: dict[str, datetime] = {}
+        self._now = _NEVER
         self.as_of = _NEVER
 
     def apply(self, envelope: Envelope) -> None:
         """Take in one event; one that is older than what is known changes nothing."""
         version = envelope.aggregate_version or 0
         match envelope.event:
-            case StockLevelChanged(sku=sku, levels=levels):
-                if version <= self._levels.get(sku, (-1, ()))[0]:
+            case StockLevelChanged(sku=sku, levels=levels, expected=expected):
+                known = self._known.get(sku)
+                if known is not None and version <= known.version:
                     return
-                self._levels[sku] = (version, levels)
-                self._encoded.pop(sku, None)
+                self._known[sku] = _Known(version, levels, expected)
+                if expected or sku in self._restock_at:
+                    self._await(sku)
+                self._change(sku)
             case WarehouseRegistered() | WarehouseChanged() as event:
                 if version <= self._facility_versions.get(event.warehouse, -1):
                     return
                 self._facility_versions[event.warehouse] = version
-                self._set_active(event.warehouse, is_active=event.is_active)
+                self._set_facility(event)
             case _:
                 return
         self.as_of = max(self.as_of, envelope.time)
@@ -67,25 +135,92 @@ class Availability:
         encoded = self._encoded.get(sku)
         if encoded is not None:
             return encoded
-        if sku not in self._levels:
+        if sku not in self._known:
             return self._encode(SkuAvailability(sku, 0))
         encoded = self._encoded[sku] = self._encode(self._availability(sku))
         return encoded
 
-    def _set_active(self, warehouse: str, *, is_active: bool) -> None:
-        if is_active == (warehouse not in self._inactive):
+    def pass_time(self, now: datetime) -> int:
+        """Drop restock dates that have passed; return of how many SKUs."""
+        self._now = now
+        passed = set()
+        while self._restocks and self._restocks[0][0] <= now:
+            passed.add(heapq.heappop(self._restocks)[1])
+        for sku in passed:
+            self._await(sku)
+            self._change(sku)
+        return len(passed)
+
+    @property
+    def watches(self) -> int:
+        """How many readers follow anything."""
+        return len({watch for watches in self._watches.values() for watch in watches})
+
+    @contextmanager
+    def watch(self, skus: Collection[str]) -> Iterator[Watch]:
+        """Follow some SKUs for as long as the context is open."""
+        watch = Watch(frozenset(skus))
+        for sku in watch.skus:
+            self._watches.setdefault(sku, []).append(watch)
+        try:
+            yield watch
+        finally:
+            for sku in watch.skus:
+                self._watches[sku].remove(watch)
+                if not self._watches[sku]:
+                    del self._watches[sku]
+
+    def _set_facility(self, event: WarehouseRegistered | WarehouseChanged) -> None:
+        before = (event.warehouse in self._inactive, event.warehouse in self._not_sending)
+        after = (not event.is_active, not event.ships_orders)
+        if before == after:
             return
-        if is_active:
-            self._inactive.remove(warehouse)
-        else:
-            self._inactive.add(warehouse)
-        self._encoded.clear()
+        for codes, belongs in zip((self._inactive, self._not_sending), after, strict=True):
+            if belongs:
+                codes.add(event.warehouse)
+            else:
+                codes.discard(event.warehouse)
+        encoded, self._encoded = self._encoded, {}
+        for sku in self._watches:
+            self._tell(sku, encoded.get(sku))
+
+    def _change(self, sku: str) -> None:
+        # Encoded when it is read: far more changes than reads concern most SKUs.
+        before = self._encoded.pop(sku, None)
+        if sku in self._watches:
+            self._tell(sku, before)
+
+    def _tell(self, sku: str, before: bytes | None) -> None:
+        if self.encoded(sku) != before:
+            for watch in self._watches[sku]:
+                watch.note((sku,))
+
+    def _await(self, sku: str) -> None:
+        """Remember when the soonest arrival of a SKU will have passed."""
+        soonest = next((one.at for one in self._known[sku].expected if one.at > self._now), None)
+        if soonest is None:
+            self._restock_at.pop(sku, None)
+        elif soonest != self._restock_at.get(sku):
+            self._restock_at[sku] = soonest
+            heapq.heappush(self._restocks, (soonest, sku))
 
     def _availability(self, sku: str) -> SkuAvailability:
-        _, levels = self._levels[sku]
-        warehouses = tuple(
-            WarehouseAvailability(level.warehouse, max(0, level.on_hand - level.reserved - level.withheld))
-            for level in levels
-            if level.warehouse not in self._inactive
-        )
-        return SkuAvailability(sku, sum(one.available for one in warehouses), warehouses)
+        _, levels, expected = self._known[sku]
+        total = 0
+        warehouses = []
+        for level in levels:
+            if level.warehouse in self._inactive:
+                continue
+            units = max(0, level.on_hand - level.reserved - level.withheld)
+            warehouses.append(WarehouseAvailability(level.warehouse, units))
+            if level.warehouse not in self._not_sending:
+                total += units
+        restock = self._restock(expected) if expected else None
+        return SkuAvailability(sku, total, tuple(warehouses), restock)
+
+    def _restock(self, expected: Sequence[ExpectedArrival]) -> Restock | None:
+        """Return the soonest arrival, which they come in the order of, where orders are sent from."""
+        for one in expected:
+            if one.at > self._now and one.warehouse not in self._inactive and one.warehouse not in self._not_sending:
+                return Restock(one.at, one.units, one.kind)
+        return None

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from libs.common.events.base import Envelope, Event
 from libs.common.events.inventory import (
+    ExpectedArrival,
     StockCommitted,
     StockHoldExtended,
     StockLevelChanged,
@@ -23,10 +24,11 @@ from libs.common.events.inventory import (
     WarehouseLevel,
 )
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
+from services.inventory.domain.arrivals import soonest
 from services.inventory.domain.backlog import Backlog
 from services.inventory.domain.queue import FRONT, Allocator, QueuePlace, Verdict, place_of, terms_of
 from services.inventory.domain.reservations import Reservation, ReservationStatus, Terms
-from services.inventory.domain.stock import Stock, stock_of
+from services.inventory.domain.stock import Stock, StockItem, stock_of
 from services.inventory.domain.strategies import NO_DEMAND
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers import explanations
@@ -231,12 +233,18 @@ class Desk:
                 for code, level in sorted(item.levels.items())
             ]
             self.tools.outbox.add(
-                StockLevelChanged(sku=item.sku, levels=levels),
+                StockLevelChanged(sku=item.sku, levels=levels, expected=self._expected(item) if item.arrivals else []),
                 aggregate_version=item.version,
                 cause=self._sku_causes.get(item.sku),
             )
         for one in self._announcements:
             self.tools.outbox.add(one.event, aggregate_version=one.version, cause=one.cause)
+
+    def _expected(self, item: StockItem) -> list[ExpectedArrival]:
+        return [
+            ExpectedArrival(warehouse=key.warehouse, at=arrival.expected_at, units=arrival.left, kind=key.kind)
+            for key, arrival in soonest(item.arrivals.items(), self.now)
+        ]
 
     def _answer(self, verdict: Verdict, wanted: dict[str, int]) -> None:
         reservation = verdict.reservation

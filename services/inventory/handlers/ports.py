@@ -11,6 +11,7 @@ from libs.common.clock import Clock
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.arrivals import Arrival, ArrivalKey
 from services.inventory.domain.count_lists import Candidate, ChosenLine, CountList, CountListStatus
 from services.inventory.domain.counts import CountFinding, CountLimits, HeldCount, UnitCost
 from services.inventory.domain.lots import Lot, LotLine
@@ -72,6 +73,10 @@ class StockStore(Protocol):
 
     async def recorded(self, event_ids: Collection[UUID]) -> set[UUID]:
         """Return those of the events that are in the ledger."""
+        ...
+
+    async def arrivals(self, keys: Collection[tuple[str, ArrivalKey]]) -> Sequence[tuple[str, ArrivalKey, Arrival]]:
+        """Return what is known of expected arrivals of locked SKUs; of one never announced, what was received."""
         ...
 
     async def units_since(self, counts: Sequence[CountTaken]) -> Mapping[UUID, int]:

@@ -7,10 +7,18 @@ from typing import Literal
 from uuid import UUID
 
 from libs.common.events.base import Envelope
-from libs.common.events.inventory import GoodsCounted, GoodsPicked, TransferDispatched, TransferReceived
+from libs.common.events.inventory import GoodsCounted, GoodsExpected, GoodsPicked, TransferDispatched, TransferReceived
+from services.inventory.domain.arrivals import ArrivalKey
 from services.inventory.domain.lots import LotMissing, check_lot
 from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, check_report
-from services.inventory.domain.stock_events import Facts, apply_report, report_of
+from services.inventory.domain.stock import StockItem
+from services.inventory.domain.stock_events import (
+    Facts,
+    apply_report,
+    purchase_key,
+    report_of,
+    transfer_arrival_key,
+)
 from services.inventory.domain.transfers import Transfer
 from services.inventory.handlers.counts import record_findings
 from services.inventory.handlers.desk import Desk, work_on_stock
@@ -60,6 +68,7 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
         if desk.stock.lot_skus:
             _set_aside_without_lot(desk.stock.lot_skus, fresh, refusals)
         facts = await _facts(list(fresh.values()), tools)
+        await _find_arrivals(desk, fresh, facts, tools)
         for envelope in fresh.values():
             apply_report(desk.stock, envelope, facts)
             desk.caused_by(envelope, skus=[report_of(envelope).sku])
@@ -115,6 +124,37 @@ async def _not_recorded(batch: Sequence[Envelope], tools: Tools) -> dict[UUID, E
         if envelope.id not in recorded:
             fresh.setdefault(envelope.id, envelope)
     return fresh
+
+
+async def _find_arrivals(desk: Desk, fresh: dict[UUID, Envelope], facts: Facts, tools: Tools) -> None:
+    """Load what reports change of expected arrivals; announcements that hold already are not fresh."""
+    items = desk.stock.items
+    keys: set[tuple[str, ArrivalKey]] = set()
+    announcements: dict[UUID, tuple[str, ArrivalKey]] = {}
+    for envelope in fresh.values():
+        report = report_of(envelope)
+        match report:
+            case GoodsExpected():
+                announcements[envelope.id] = report.sku, purchase_key(report)
+            case TransferDispatched() | TransferReceived() if _may_have_arrival(
+                report, items[report.sku], facts.transfers[report.transfer_id]
+            ):
+                keys.add((report.sku, transfer_arrival_key(report)))
+            case _:
+                pass
+    keys.update(announcements.values())
+    if not keys:
+        return
+    for sku, key, arrival in await tools.stock.arrivals(keys):
+        items[sku].arrivals[key] = arrival
+    for event_id, (sku, key) in announcements.items():
+        if items[sku].arrivals[key].announced_by == event_id:
+            del fresh[event_id]
+
+
+def _may_have_arrival(report: TransferDispatched | TransferReceived, item: StockItem, transfer: Transfer) -> bool:
+    says_when = isinstance(report, TransferDispatched) and (report.expected_at or transfer.expected_at) is not None
+    return item.has_arrivals or says_when
 
 
 async def _facts(batch: Sequence[Envelope], tools: Tools) -> Facts:

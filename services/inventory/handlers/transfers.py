@@ -19,6 +19,7 @@ from libs.common.events.inventory import (
 )
 from libs.common.events.shapes import SkuQuantity
 from libs.common.ids import new_id
+from services.inventory.domain.arrivals import arrival_of_transfer
 from services.inventory.domain.plausibility import UNITS_MAX, InvalidStockEvent
 from services.inventory.domain.stock import Cause, MovementKind
 from services.inventory.domain.transfers import (
@@ -160,6 +161,8 @@ async def close_transfer(request: Request, *, reason: str, missing: Missing, too
             key = one.key
             units = transfer.lines[key].in_transit - before[key]
             desk.stock.expect(units, sku=key.sku, warehouse=key.destination)
+            arrival = arrival_of_transfer(transfer.transfer_id, key.destination)
+            desk.stock.correct_arrival(transfer.lines[key].in_transit, sku=key.sku, key=arrival)
         transfer.decided_by, transfer.reason = request.by, reason
         return [_closed(transfer, settled, missing, reason)]
 

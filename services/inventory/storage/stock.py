@@ -11,10 +11,12 @@ import msgspec
 
 from libs.common.db import Transaction
 from libs.common.errors import Unavailable
+from services.inventory.domain.arrivals import Arrival, ArrivalKey
 from services.inventory.domain.stock import Changes, Level, Movement, StockItem
 from services.inventory.domain.stock_policy import NO_POLICY, StockPolicy
 from services.inventory.domain.strategies import DailyDemand
 from services.inventory.handlers.ports import CountTaken, MoreSkusNeeded
+from services.inventory.storage.arrivals import find_arrivals, open_arrivals, save_arrivals
 from services.inventory.storage.demand import demand_of
 
 # Held in shared mode by whoever works on stock and exclusively by whoever changes a warehouse, so that no order is
@@ -32,7 +34,7 @@ _ADD_ITEMS: Final = "INSERT INTO stock_items (sku) SELECT unnest($1::text[]) ON 
 # Two statements: only a snapshot taken after the locks shows what their former holders wrote.
 _LOCK_ITEMS: Final = """
 SELECT sku, version, safety_stock_units, safety_stock_by_warehouse, backorder_units_max,
-       tracks_lots, shelf_life_days_min
+       tracks_lots, shelf_life_days_min, has_arrivals
 FROM stock_items WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE
 """
 # With each level the place behind which the SKU's queue has yet to be served; there hardly ever is one.
@@ -133,6 +135,9 @@ class PostgresStock:
             level.safety_stock = item.policy.safety_stock_in(warehouse)
             if after_order_id is not None:
                 item.unserved_after = (after_approved_at, after_order_id)
+        if awaited := [item.sku for item in items.values() if item.has_arrivals]:
+            for sku, key, arrival in await open_arrivals(self._transaction, awaited):
+                items[sku].arrivals[key] = arrival
         try:
             yield list(items.values())
         except MoreSkusNeeded:
@@ -151,6 +156,10 @@ class PostgresStock:
         """Return those of the events that are in the ledger."""
         driver = await self._transaction.driver()
         return {row["event_id"] for row in await driver.fetch(_RECORDED, list(event_ids))}
+
+    async def arrivals(self, keys: Collection[tuple[str, ArrivalKey]]) -> Sequence[tuple[str, ArrivalKey, Arrival]]:
+        """Return what is known of expected arrivals."""
+        return await find_arrivals(self._transaction, keys)
 
     async def units_since(self, counts: Sequence[CountTaken]) -> Mapping[UUID, int]:
         """Return the units that moved after each count; those after which nothing moved are left out."""
@@ -198,6 +207,8 @@ class PostgresStock:
         if changes.items:
             versions = [(item.sku, item.version) for item in changes.items]
             await driver.execute(_SAVE_VERSIONS, *_columns(versions, 2))
+        if changes.arrivals:
+            await save_arrivals(self._transaction, changes.arrivals)
         if changes.movements:
             try:
                 await self._add_movements(driver, changes.movements, recorded_at)
@@ -238,8 +249,8 @@ class PostgresStock:
 
 
 def _item(row: asyncpg.Record) -> StockItem:
-    sku, version, *policy = row
-    return StockItem(sku, version, policy=policy_of(*policy))
+    sku, version, *policy, has_arrivals = row
+    return StockItem(sku, version, policy=policy_of(*policy), has_arrivals=has_arrivals)
 
 
 def policy_of(

@@ -30,6 +30,7 @@ from libs.common.decisions.storage import declare_decisions
 from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
+from services.inventory.domain.arrivals import ArrivalKind
 from services.inventory.domain.classes import AbcClass, XyzClass
 from services.inventory.domain.count_lists import CountListStatus
 from services.inventory.domain.counts import CountStatus
@@ -79,6 +80,8 @@ stock_items = Table(
     metadata,
     Column("sku", _CODE, primary_key=True),
     Column("version", BigInteger, nullable=False, server_default=text("0")),
+    # Whether arrivals of it were ever announced: only then they are looked for.
+    Column("has_arrivals", Boolean, nullable=False, server_default=text("false")),
     Column("tracks_lots", Boolean, nullable=False, server_default=text("false")),
     Column("shelf_life_days_min", Integer, nullable=False, server_default=text("0")),
     CheckConstraint("shelf_life_days_min >= 0", name="shelf_life_days_min"),
@@ -251,6 +254,26 @@ audit_rounds = Table(
     Column("reservation_units", BigInteger),
     CheckConstraint(_one_of("look", Look), name="look"),
     Index("audit_rounds_under_way_idx", "look", unique=True, postgresql_where=text("finished_at IS NULL")),
+)
+
+# Goods that are on their way: what was said last of each reference, and how much of it came.
+expected_arrivals = Table(
+    "expected_arrivals",
+    metadata,
+    Column("sku", _CODE, ForeignKey("stock_items.sku"), nullable=False),
+    Column("warehouse", _CODE, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("units", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("expected_at", _TIME, nullable=False),
+    Column("announced_at", _TIME, nullable=False),
+    Column("announced_by", Uuid, nullable=False),
+    PrimaryKeyConstraint("sku", "warehouse", "kind", "reference"),
+    CheckConstraint(_one_of("kind", ArrivalKind), name="kind"),
+    CheckConstraint("units >= 0 AND received >= 0", name="units"),
+    # Those that have yet to come; closed ones pile up beside them.
+    Index("expected_arrivals_open_idx", "sku", postgresql_where=text("received < units")),
 )
 
 # A transfer: what was planned, and what its lines add up to.

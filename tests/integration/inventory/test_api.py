@@ -45,6 +45,7 @@ class TestStockEvents:
         rows = [
             an_event(unit_cost_minor=499, currency="GBP", lot="L-1", expires_on="2024-12-31"),
             an_event(type="goods.written-off", quantity=1, reason="damaged", lot="L-1"),
+            an_event(type="goods.expected", quantity=48, reference="PO-1", expected_at="2024-06-10T08:00:00Z"),
             an_event(type="goods.picked", quantity=1),
             an_event(type="goods.adjusted", quantity=None, delta=-1, reason="breakage"),
             an_event(type="transfer.dispatched", quantity=3, destination="GLA", **transfer),
@@ -54,7 +55,7 @@ class TestStockEvents:
 
         answer = await upload(client, *rows)
 
-        assert answer.json() == {"accepted": 7, "duplicates": 0, "rejected": 0, "errors": []}
+        assert answer.json() == {"accepted": 8, "duplicates": 0, "rejected": 0, "errors": []}
         assert {pair[1]: level for pair, level in (await shop.levels()).items()} == {
             "LON": (4, 0, 0, 0),
             "GLA": (2, 0, 1, 0),

@@ -4,7 +4,14 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
 from libs.common.events.base import Envelope, Event
-from libs.common.events.inventory import GoodsAdjusted, GoodsCounted, GoodsPicked, GoodsReceived, GoodsWrittenOff
+from libs.common.events.inventory import (
+    GoodsAdjusted,
+    GoodsCounted,
+    GoodsExpected,
+    GoodsPicked,
+    GoodsReceived,
+    GoodsWrittenOff,
+)
 from libs.common.events.logistics import ShipmentDispatched
 from libs.common.events.orders import OrderApproved, OrderCancelled, OrderRefused, ReturnReceived
 from libs.common.events.shapes import Destination, SkuQuantity
@@ -60,6 +67,21 @@ def written_off(
     quantity: int, sku: str = ARMCHAIR, *, at: str = "LON", when: datetime = NOON, lot: str | None = None
 ) -> GoodsWrittenOff:
     return GoodsWrittenOff(sku=sku, warehouse=at, occurred_at=when, quantity=quantity, lot=lot, reason="expired")
+
+
+def expected(
+    quantity: int,
+    sku: str = ARMCHAIR,
+    *,
+    at: str = "LON",
+    arrives: datetime,
+    reference: str = "PO-1",
+    when: datetime = NOON,
+) -> GoodsExpected:
+    """Return the announcement of goods that arrive in `at` at `arrives`."""
+    return GoodsExpected(
+        sku=sku, warehouse=at, occurred_at=when, quantity=quantity, expected_at=arrives, reference=reference
+    )
 
 
 def picked(
