@@ -303,10 +303,8 @@ async def _report(  # noqa: PLR0917 - both ways of moving, told apart by the fir
     tools: Tools,
     age_years_max: int,
 ) -> StockEventsApplied | None:
-    skus = await tools.transfers.skus_of(request.transfer_id)
     # These locks stay until the transaction ends, so that what is decided here still holds when it is applied.
-    async with tools.stock.locked(skus) as items:
-        transfer = await _locked(request.transfer_id, {item.sku: item for item in items}, tools)
+    transfer = await _lock(request.transfer_id, tools)
     _check_version(transfer, request)
     if not transfer.ask(command):
         return None
@@ -323,6 +321,17 @@ async def _report(  # noqa: PLR0917 - both ways of moving, told apart by the fir
             # All or nothing: whoever asked is told, and what was applied is undone with this transaction.
             raise result
     return applied
+
+
+async def _lock(transfer_id: UUID, tools: Tools) -> Transfer:
+    skus = await tools.transfers.skus_of(transfer_id)
+    while True:
+        try:
+            async with tools.stock.locked(skus) as items:
+                return await _locked(transfer_id, {item.sku: item for item in items}, tools)
+        except MoreSkusNeeded as needed:
+            # A report has brought the transfer another SKU meanwhile.
+            skus |= needed.skus
 
 
 async def _locked(transfer_id: UUID, locked_skus: Mapping[str, object], tools: Tools) -> Transfer:
