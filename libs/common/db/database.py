@@ -52,6 +52,12 @@ class Transaction:
         """Run `callback` once the transaction has committed; never if it rolls back."""
         self._after_commit.append(callback)
 
+    def _let_go(self) -> None:
+        # Whoever writes at the end refers to the transaction, which refers to it: such a circle keeps everything that
+        # a batch read until the garbage collector comes by, which is seldom.
+        self._before_commit.clear()
+        self._after_commit.clear()
+
 
 class Database:
     """A service's own database."""
@@ -89,11 +95,15 @@ class Database:
         """
         async with self.engine.connect() as connection:
             transaction = Transaction(connection)
-            async with connection.begin():
-                yield transaction
-                for flush in transaction._before_commit:  # noqa: SLF001 - same module
-                    await flush()
-        for callback in transaction._after_commit:  # noqa: SLF001 - same module
+            try:
+                async with connection.begin():
+                    yield transaction
+                    for flush in transaction._before_commit:  # noqa: SLF001 - same module
+                        await flush()
+                callbacks = list(transaction._after_commit)  # noqa: SLF001 - same module
+            finally:
+                transaction._let_go()  # noqa: SLF001 - same module
+        for callback in callbacks:
             callback()
 
     async def run(self, work: Callable[[Transaction], Awaitable[Result]]) -> Result:

@@ -20,7 +20,8 @@ from services.inventory.domain.plausibility import InvalidStockEvent
 
 # Rows applied in one transaction while the rest of an upload is still being read.
 _ROWS_PER_TRANSACTION: Final = 1_000
-_UPLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
+_UPLOAD_BYTES_MAX: Final = 512 * 1024 * 1024
+_UPLOAD_ROWS_MAX: Final = 1_000_000
 _NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
 
@@ -48,7 +49,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         content_type = content_type_of(request)
         if content_type in _NDJSON:
             tally = _Upload(intake)
-            async for number, row in read_ndjson(request.stream()):
+            async for number, row in read_ndjson(request.stream(), lines_max=_UPLOAD_ROWS_MAX):
                 await tally.add(number, row if isinstance(row, RowError) else read_row(number, row, clock=clock))
             return _json(HTTPStatus.OK, await tally.finish())
         if content_type != "application/json":

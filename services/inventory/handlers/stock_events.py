@@ -56,10 +56,12 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
     An event that cannot be true is left out and its refusal returned; the others are applied. Orders that wait
     for what arrived are served in the same transaction.
     """
-    refusals = await _refusals(batch, tools, age_years_max)
-    plausible = [envelope for envelope in batch if envelope.id not in refusals]
+    # By place and not by id: of two events of one id, one may be true.
+    implausible = await _implausible(batch, tools, age_years_max)
+    plausible = [envelope for place, envelope in enumerate(batch) if place not in implausible]
     if not plausible:
-        return StockEventsApplied(results=[refusals[envelope.id] for envelope in batch])
+        return StockEventsApplied(results=list(implausible.values()))
+    refusals: dict[UUID, InvalidStockEvent] = {}
     fresh: dict[UUID, Envelope] = {}
 
     async def work(desk: Desk) -> None:
@@ -82,7 +84,7 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
 
     desk = await work_on_stock(tools, {report_of(envelope).sku for envelope in plausible}, work)
     return StockEventsApplied(
-        results=_results(batch, refusals, set(fresh)),
+        results=_results(batch, implausible, refusals, set(fresh)),
         outcomes=desk.outcomes,
         sold_out=desk.sold_out,
     )
@@ -101,19 +103,20 @@ def _set_aside_without_lot(
                 del fresh[envelope.id]
 
 
-async def _refusals(batch: Sequence[Envelope], tools: Tools, age_years_max: int) -> dict[UUID, InvalidStockEvent]:
+async def _implausible(batch: Sequence[Envelope], tools: Tools, age_years_max: int) -> dict[int, InvalidStockEvent]:
+    """Return why events cannot be true, by their place in the batch."""
     plausibility = Plausibility.at(
         tools.clock.now(),
         warehouses={warehouse.code for warehouse in await tools.warehouses.all()},
         age_years_max=age_years_max,
     )
-    refusals = {}
-    for envelope in batch:
+    implausible = {}
+    for place, envelope in enumerate(batch):
         try:
             check_report(report_of(envelope), plausibility)
         except InvalidStockEvent as refusal:
-            refusals[envelope.id] = refusal
-    return refusals
+            implausible[place] = refusal
+    return implausible
 
 
 async def _not_recorded(batch: Sequence[Envelope], tools: Tools) -> dict[UUID, Envelope]:
@@ -190,11 +193,16 @@ async def _transfers(transfer_ids: Collection[UUID], tools: Tools) -> Mapping[UU
 
 
 def _results(
-    batch: Sequence[Envelope], refusals: Mapping[UUID, InvalidStockEvent], fresh: set[UUID]
+    batch: Sequence[Envelope],
+    implausible: Mapping[int, InvalidStockEvent],
+    refusals: Mapping[UUID, InvalidStockEvent],
+    fresh: set[UUID],
 ) -> list[Outcome | InvalidStockEvent]:
     results: list[Outcome | InvalidStockEvent] = []
-    for envelope in batch:
-        if envelope.id in refusals:
+    for place, envelope in enumerate(batch):
+        if place in implausible:
+            results.append(implausible[place])
+        elif envelope.id in refusals:
             results.append(refusals[envelope.id])
         elif envelope.id in fresh:
             # Only its first appearance in the batch had the effect.
