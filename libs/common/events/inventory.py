@@ -269,7 +269,11 @@ class ExpectedArrival(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StockLevelChanged(Event, frozen=True, kw_only=True):
-    """The level of a SKU in every warehouse that has ever had it, and its next arrivals, the soonest first."""
+    """
+    The level of a SKU in every warehouse that has ever had it, and its next arrivals, the soonest first.
+
+    A bundle is made of `components`: how many of it can be promised depends on their levels, not on its own.
+    """
 
     type: ClassVar[str] = "stock.level-changed"
     topic: ClassVar[Topic] = INVENTORY_STOCK
@@ -277,6 +281,7 @@ class StockLevelChanged(Event, frozen=True, kw_only=True):
     sku: str
     levels: list[WarehouseLevel]
     expected: list[ExpectedArrival] = msgspec.field(default_factory=list)
+    components: list[SkuQuantity] = msgspec.field(default_factory=list)
 
 
 class _TransferEvent(Event, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Holding units before there is an order, over HTTP."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 from uuid import UUID
@@ -103,7 +103,7 @@ def _destination(body: PlaceHoldRequest) -> Destination:
     )
 
 
-def _short(short: HoldShort, lines: Iterable[HoldLineRequest], request: Request) -> Response:
+def _short(short: HoldShort, lines: Sequence[HoldLineRequest], request: Request) -> Response:
     missing = {one.sku: one for one in short.shortages}
     errors = [
         ProblemError(
@@ -113,6 +113,17 @@ def _short(short: HoldShort, lines: Iterable[HoldLineRequest], request: Request)
         )
         for index, line in enumerate(lines)
         if line.sku in missing
+    ]
+    # Components of bundles stand in no line.
+    named = {line.sku for line in lines}
+    errors += [
+        ProblemError(
+            pointer="/lines",
+            field="lines",
+            reason=f"{one.requested} units of {one.sku} are wanted, {one.available} there.",
+        )
+        for sku, one in missing.items()
+        if sku not in named
     ]
     return problem_response(
         status=HTTPStatus.CONFLICT, code=short.code, detail=short.detail, instance=request.url.path, errors=errors

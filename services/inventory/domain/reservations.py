@@ -9,6 +9,7 @@ from uuid import UUID
 
 from libs.common.errors import NotFound
 from libs.common.events.shapes import Allocation, Destination
+from services.inventory.domain.bundles import Compositions
 
 
 class ReservationStatus(StrEnum):
@@ -88,8 +89,8 @@ class Reservation:
     """
     The reservation of one order, or a hold; `version` counts its published events.
 
-    `lines` are by (SKU, warehouse); `wanted` is what it waits for, by SKU. Whoever changes a reservation has locked
-    the stock of all its SKUs.
+    `lines` are by (SKU, warehouse); `wanted` is what it waits for, by SKU; `bundles` say what was made of which
+    SKUs when it was asked for. Whoever changes a reservation has locked the stock of all its SKUs.
     """
 
     order_id: UUID
@@ -98,6 +99,7 @@ class Reservation:
     terms: Terms | None = None
     lines: dict[tuple[str, str], ReservedLine] = field(default_factory=dict)
     wanted: dict[str, int] = field(default_factory=dict)
+    bundles: Compositions = field(default_factory=dict)
     is_new: bool = False
     has_new_terms: bool = False
     changed_lines: set[tuple[str, str]] = field(default_factory=set)

@@ -119,7 +119,7 @@ class StockItem:
 
     `unserved_after` is the place (time of approval, order) behind which its queue has yet to be served, None if there
     is no such rest. `arrivals` are those that are expected; a SKU of which none was ever announced has none to look for
-    (`has_arrivals`).
+    (`has_arrivals`). `components` are what a bundle is made of, in units by SKU.
     """
 
     sku: str
@@ -129,6 +129,7 @@ class StockItem:
     unserved_after: tuple[datetime, UUID] | None = None
     has_arrivals: bool = False
     arrivals: dict[ArrivalKey, Arrival] = field(default_factory=dict)
+    components: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def available(self) -> int:
@@ -162,6 +163,7 @@ class Stock:
     _recent: dict[tuple[str, str], list[tuple[datetime, int]]] = field(default_factory=dict)
     _before: dict[tuple[str, str], LevelState | None] = field(default_factory=dict)
     _available_before: dict[str, int] = field(default_factory=dict)
+    _recomposed: set[str] = field(default_factory=set)
     lot_skus: frozenset[str] = frozenset()
     _regrouped: set[str] = field(default_factory=set)
     _arrivals_changed: set[tuple[str, ArrivalKey]] = field(default_factory=set)
@@ -246,6 +248,11 @@ class Stock:
         """Hold units for an order, or let them go if `units` is negative."""
         self._touch(sku, warehouse).reserved += units
 
+    def compose(self, sku: str, components: Mapping[str, int]) -> None:
+        """Make a SKU a bundle of units by SKU, or none if there are no components."""
+        self.items[sku].components = components
+        self._recomposed.add(sku)
+
     def set_policy(self, sku: str, policy: StockPolicy) -> None:
         """Keep back other safety stock from now on; what is promised already stays promised."""
         item = self.items[sku]
@@ -301,6 +308,8 @@ class Stock:
             if (arrival := self.items[sku].arrivals[key]).is_announced
         ]
         for sku, _, _ in arrivals:
+            changed[sku] = self.items[sku]
+        for sku in sorted(self._recomposed):
             changed[sku] = self.items[sku]
         return Changes(levels, list(changed.values()), self.movements, arrivals)
 

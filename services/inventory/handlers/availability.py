@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +18,8 @@ from libs.common.events.inventory import (
     WarehouseLevel,
     WarehouseRegistered,
 )
+from libs.common.events.shapes import SkuQuantity
+from services.inventory.domain.bundles import obtainable_bundles
 
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -97,6 +99,8 @@ class Availability:
     def __init__(self) -> None:
         """Start empty; a follower fills it."""
         self._known: dict[str, _Known] = {}
+        self._components: dict[str, Mapping[str, int]] = {}
+        self._bundles_of: dict[str, set[str]] = {}
         self._inactive: set[str] = set()
         self._not_sending: set[str] = set()
         self._facility_versions: dict[str, int] = {}
@@ -113,14 +117,17 @@ class Availability:
         """Take in one event; one that is older than what is known changes nothing."""
         version = envelope.aggregate_version or 0
         match envelope.event:
-            case StockLevelChanged(sku=sku, levels=levels, expected=expected):
+            case StockLevelChanged(sku=sku, levels=levels, expected=expected, components=components):
                 known = self._known.get(sku)
                 if known is not None and version <= known.version:
                     return
                 self._known[sku] = _Known(version, levels, expected)
                 if expected or sku in self._restock_at:
                     self._await(sku)
+                self._compose(sku, components)
                 self._change(sku)
+                for bundle in self._bundles_of.get(sku, ()):
+                    self._change(bundle)
             case WarehouseRegistered() | WarehouseChanged() as event:
                 if version <= self._facility_versions.get(event.warehouse, -1):
                     return
@@ -204,19 +211,47 @@ class Availability:
             self._restock_at[sku] = soonest
             heapq.heappush(self._restocks, (soonest, sku))
 
+    def _compose(self, sku: str, components: Iterable[SkuQuantity]) -> None:
+        for part in self._components.pop(sku, ()):
+            self._bundles_of[part].discard(sku)
+        made_of = {one.sku: one.quantity for one in components}
+        for part in made_of:
+            self._bundles_of.setdefault(part, set()).add(sku)
+        if made_of:
+            self._components[sku] = made_of
+
     def _availability(self, sku: str) -> SkuAvailability:
-        _, levels, expected = self._known[sku]
-        total = 0
-        warehouses = []
-        for level in levels:
-            if level.warehouse in self._inactive:
-                continue
-            units = max(0, level.on_hand - level.reserved - level.withheld)
-            warehouses.append(WarehouseAvailability(level.warehouse, units))
-            if level.warehouse not in self._not_sending:
-                total += units
-        restock = self._restock(expected) if expected else None
-        return SkuAvailability(sku, total, tuple(warehouses), restock)
+        if sku in self._components:
+            return self._bundle_availability(sku, self._components[sku])
+        expected = self._known[sku].expected
+        free = self._free(sku)
+        warehouses = tuple(WarehouseAvailability(code, units) for code, units in free.items())
+        return SkuAvailability(sku, self._sendable(free), warehouses, self._restock(expected) if expected else None)
+
+    def _bundle_availability(self, sku: str, components: Mapping[str, int]) -> SkuAvailability:
+        # A bundle's parts may come from several warehouses, so there can be more of it than each has complete.
+        parts = {part: self._free(part) for part in components}
+        total = obtainable_bundles(components, {part: self._sendable(free) for part, free in parts.items()})
+        complete = {
+            code: obtainable_bundles(components, {part: free.get(code, 0) for part, free in parts.items()})
+            for code in sorted({code for free in parts.values() for code in free})
+        }
+        return SkuAvailability(
+            sku, total, tuple(WarehouseAvailability(code, units) for code, units in complete.items() if units)
+        )
+
+    def _free(self, sku: str) -> dict[str, int]:
+        """Return the units that can be promised, by active warehouse."""
+        known = self._known.get(sku)
+        return {
+            level.warehouse: max(0, level.on_hand - level.reserved - level.withheld)
+            for level in (known.levels if known is not None else ())
+            if level.warehouse not in self._inactive
+        }
+
+    def _sendable(self, free: Mapping[str, int]) -> int:
+        """Add up what is in warehouses that send orders."""
+        return sum(units for code, units in free.items() if code not in self._not_sending)
 
     def _restock(self, expected: Sequence[ExpectedArrival]) -> Restock | None:
         """Return the soonest arrival, which they come in the order of, where orders are sent from."""

@@ -26,6 +26,7 @@ from libs.common.events.inventory import (
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from services.inventory.domain.arrivals import soonest
 from services.inventory.domain.backlog import Backlog
+from services.inventory.domain.bundles import Compositions, unpack
 from services.inventory.domain.queue import FRONT, Allocator, QueuePlace, Verdict, place_of, terms_of
 from services.inventory.domain.reservations import Reservation, ReservationStatus, Terms
 from services.inventory.domain.stock import Stock, StockItem, stock_of
@@ -101,6 +102,21 @@ class Desk:
         if order_id is not None:
             self._order_causes[order_id] = envelope
 
+    def unpack(self, wanted: Mapping[str, int]) -> tuple[Mapping[str, int], Compositions]:
+        """
+        Return the units by SKU that reserve what is wanted, and what the bundles among it are made of.
+
+        :raises MoreSkusNeeded: if components are not locked.
+        """
+        items = self.stock.items
+        bundles = {sku: items[sku].components for sku in wanted if items[sku].components}
+        if not bundles:
+            return wanted, bundles
+        parts = unpack(wanted, bundles)
+        if unlocked := {sku for sku in parts if sku not in items}:
+            raise MoreSkusNeeded(unlocked)
+        return parts, bundles
+
     def ask(self, reservation: Reservation) -> None:
         """Put a new reservation in line; it is served when the desk settles."""
         self._reservations[reservation.order_id] = reservation
@@ -135,11 +151,12 @@ class Desk:
             self.release(hold.order_id, "adopted")
             self.outcomes["adopted"] += 1
 
-    def become_order(self, hold: Reservation, terms: Terms, wanted: Mapping[str, int]) -> None:
+    def become_order(self, hold: Reservation, terms: Terms, wanted: Mapping[str, int], bundles: Compositions) -> None:
         """Let an order go on with the hold of its own id; what it does not want of it becomes free."""
         if hold.is_live:
             self.outcomes["adopted"] += 1
         self._let_go(hold.become_order(terms, wanted))
+        hold.bundles = bundles
         self.ask(hold)
 
     def extend(self, hold: Reservation, expires_at: datetime) -> None:
@@ -233,7 +250,12 @@ class Desk:
                 for code, level in sorted(item.levels.items())
             ]
             self.tools.outbox.add(
-                StockLevelChanged(sku=item.sku, levels=levels, expected=self._expected(item) if item.arrivals else []),
+                StockLevelChanged(
+                    sku=item.sku,
+                    levels=levels,
+                    expected=self._expected(item) if item.arrivals else [],
+                    components=quantities(item.components),
+                ),
                 aggregate_version=item.version,
                 cause=self._sku_causes.get(item.sku),
             )
@@ -408,3 +430,8 @@ async def work_on_stock(tools: Tools, skus: Iterable[str], work: Callable[[Desk]
         except MoreSkusNeeded as needed:
             locked |= needed.skus
     raise AssertionError  # count() does not end
+
+
+def quantities(units: Mapping[str, int]) -> list[SkuQuantity]:
+    """Return units by SKU as events have them."""
+    return [SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in units.items()]

@@ -9,6 +9,7 @@ from uuid import UUID
 from libs.common.errors import DomainError
 from libs.common.events.shapes import Allocation, Destination, Shortage, SkuQuantity
 from libs.common.ids import new_id
+from services.inventory.domain.bundles import unpack
 from services.inventory.domain.holds import (
     ON_SHORTAGE,
     CommitExceedsHold,
@@ -164,6 +165,7 @@ def _place(desk: Desk, command: PlaceHold, policies: HoldPolicies) -> None:
         raise ReservationExists("There is a reservation of this id.", field="/reservation_id")
     policy = policies.of(command.channel)
     policy.check(command.wanted, command.mode)
+    wanted, bundles = desk.unpack(command.wanted)
     desk.ask(
         Reservation(
             order_id=command.reservation_id,
@@ -176,7 +178,8 @@ def _place(desk: Desk, command: PlaceHold, policies: HoldPolicies) -> None:
                 channel=command.channel,
                 expires_at=desk.now + policy.ttl(command.ttl_seconds),
             ),
-            wanted=dict(command.wanted),
+            wanted=dict(wanted),
+            bundles=bundles,
             is_new=True,
         )
     )
@@ -213,18 +216,19 @@ def _leaving(hold: Reservation, lines: Sequence[CommitLine]) -> list[Allocation]
     left = {key: line.held for key, line in hold.lines.items()}
     leaving: dict[tuple[str, str], int] = {}
     for index, line in enumerate(lines):
-        missing = line.quantity
-        for (sku, warehouse), held in left.items():
-            taken = min(missing, held) if sku == line.sku and line.warehouse in {None, warehouse} else 0
-            if taken:
-                left[sku, warehouse] -= taken
-                leaving[sku, warehouse] = leaving.get((sku, warehouse), 0) + taken
-                missing -= taken
-        if missing:
-            raise CommitExceedsHold(
-                f"{line.quantity - missing} units of it are held there, not {line.quantity}.",
-                field=f"/lines/{index}/quantity",
-            )
+        for part, units in unpack({line.sku: line.quantity}, hold.bundles).items():
+            missing = units
+            for (sku, warehouse), held in left.items():
+                taken = min(missing, held) if sku == part and line.warehouse in {None, warehouse} else 0
+                if taken:
+                    left[sku, warehouse] -= taken
+                    leaving[sku, warehouse] = leaving.get((sku, warehouse), 0) + taken
+                    missing -= taken
+            if missing:
+                raise CommitExceedsHold(
+                    f"{units - missing} units of {part} are held there, not {units}.",
+                    field=f"/lines/{index}/quantity",
+                )
     return [Allocation(warehouse=warehouse, sku=sku, quantity=units) for (sku, warehouse), units in leaving.items()]
 
 

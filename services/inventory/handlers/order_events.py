@@ -9,10 +9,11 @@ from libs.common.events.base import Envelope
 from libs.common.events.logistics import ShipmentDispatched
 from libs.common.events.orders import OrderApproved, OrderCancelled, OrderRefused, ReturnReceived
 from libs.common.events.shapes import SkuQuantity
+from services.inventory.domain.bundles import unpack
 from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX, UNITS_MAX
 from services.inventory.domain.reservations import OnShortage, Reservation, ReservationStatus, Terms
 from services.inventory.domain.stock import Cause, MovementKind
-from services.inventory.handlers.desk import Desk, work_on_stock
+from services.inventory.handlers.desk import Desk, quantities, work_on_stock
 from services.inventory.handlers.ports import Tools
 
 _ON_SHORTAGE: Final[Mapping[str, OnShortage]] = {"refuse": "refuse", "partial": "partial"}
@@ -44,7 +45,8 @@ async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk
             case ShipmentDispatched(order_id=order_id, lines=lines):
                 order_ids.add(order_id)
                 skus.update(line.sku for line in lines)
-            case ReturnReceived(restocked=lines):
+            case ReturnReceived(order_id=order_id, restocked=lines):
+                order_ids.add(order_id)
                 skus.update(line.sku for line in lines)
             case _:
                 pass
@@ -81,7 +83,7 @@ def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
     # Reserved before, or released before it could be: either way there is nothing more to do.
     if known is not None and not known.is_hold:
         return
-    wanted = _wanted(event.lines)
+    wanted, bundles = desk.unpack(_wanted(event.lines))
     desk.caused_by(envelope, order_id=event.order_id, skus=wanted)
     terms = Terms(
         approved_at=envelope.time,
@@ -92,10 +94,15 @@ def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
         collect_at=event.collect_at,
     )
     if known is not None:
-        desk.become_order(known, terms, wanted)
+        desk.become_order(known, terms, wanted, bundles)
         return
     reservation = Reservation(
-        order_id=event.order_id, status=ReservationStatus.WAITING, terms=terms, wanted=wanted, is_new=True
+        order_id=event.order_id,
+        status=ReservationStatus.WAITING,
+        terms=terms,
+        wanted=dict(wanted),
+        bundles=bundles,
+        is_new=True,
     )
     hold = desk.reservation(event.hold_id) if event.hold_id is not None else None
     if hold is not None:
@@ -129,7 +136,10 @@ def _ship(desk: Desk, envelope: Envelope, event: ShipmentDispatched) -> None:
 
 
 def _restock(desk: Desk, envelope: Envelope, event: ReturnReceived) -> None:
-    lines = [line for line in event.restocked if line.quantity > 0]
+    units = {line.sku: line.quantity for line in event.restocked if line.quantity > 0}
+    reservation = desk.reservation(event.order_id)
+    # What comes back is what was reserved, whatever a bundle is made of by now.
+    lines = quantities(unpack(units, reservation.bundles) if reservation is not None else desk.unpack(units)[0])
     desk.caused_by(envelope, skus=[line.sku for line in lines])
     cause = Cause(
         event_id=envelope.id,

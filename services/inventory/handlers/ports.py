@@ -87,6 +87,14 @@ class StockStore(Protocol):
         """Write what changed, and add its movements to the ledger."""
         ...
 
+    async def bundles_of(self, sku: str) -> list[str]:
+        """Return the bundles of which a SKU is a component."""
+        ...
+
+    async def save_components(self, sku: str, components: Mapping[str, int]) -> None:
+        """Write what a locked SKU is made of."""
+        ...
+
     async def save_policy(self, sku: str, policy: StockPolicy) -> None:
         """Write the policy of a locked SKU."""
         ...

@@ -1,6 +1,6 @@
 """What can be read, as it is read: rows, not aggregates."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -90,6 +90,10 @@ class InventoryViews(Protocol):
 
     async def stock(self, sku: str) -> StockView | None:
         """Return the levels of a SKU, None if it never had any."""
+        ...
+
+    async def components(self, sku: str) -> Mapping[str, int]:
+        """Return what a bundle is made of, nothing if it is none."""
         ...
 
     async def policy(self, sku: str) -> StockPolicy | None:

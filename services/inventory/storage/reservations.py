@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from libs.common.db import Transaction
 from libs.common.events.shapes import Destination
@@ -21,7 +22,7 @@ SELECT sku FROM backorder_lines WHERE order_id = ANY($1::uuid[])
 """
 _LOAD: Final = """
 SELECT order_id, status, version, approved_at, on_shortage, is_split_allowed, country, latitude, longitude, channel,
-       collect_at, expires_at
+       collect_at, expires_at, bundles
 FROM reservations WHERE order_id = ANY($1::uuid[])
 """
 _LOAD_LINES: Final = """
@@ -70,12 +71,14 @@ UPDATE reservations SET
     longitude = saved.longitude,
     channel = saved.channel,
     collect_at = saved.collect_at,
-    expires_at = saved.expires_at
+    expires_at = saved.expires_at,
+    bundles = saved.bundles::jsonb
 FROM unnest(
     $1::uuid[], $2::timestamptz[], $3::text[], $4::boolean[], $5::text[], $6::float[], $7::float[], $8::text[],
-    $9::text[], $10::timestamptz[]
+    $9::text[], $10::timestamptz[], $11::text[]
 ) AS saved (
-    order_id, approved_at, on_shortage, is_split_allowed, country, latitude, longitude, channel, collect_at, expires_at
+    order_id, approved_at, on_shortage, is_split_allowed, country, latitude, longitude, channel, collect_at, expires_at,
+    bundles
 )
 WHERE reservations.order_id = saved.order_id
 """
@@ -125,6 +128,7 @@ _HEAD_COLUMNS: Final = (
     "channel",
     "collect_at",
     "expires_at",
+    "bundles",
     "changed_at",
 )
 _LINE_COLUMNS: Final = ("order_id", "sku", "warehouse", "quantity", "committed_quantity")
@@ -260,7 +264,7 @@ async def _change(driver: asyncpg.Connection, changed: list[Reservation], change
         [one.version for one in changed],
         changed_at,
     )
-    if renewed := [(one.order_id, *_terms(one.terms)) for one in changed if one.has_new_terms]:
+    if renewed := [(one.order_id, *_terms(one.terms), _bundles(one)) for one in changed if one.has_new_terms]:
         await driver.execute(_CHANGE_TERMS, *(list(column) for column in zip(*renewed, strict=True)))
     kept: list[tuple[UUID, str, str, int, int]] = []
     gone: list[tuple[UUID, str, str]] = []
@@ -290,7 +294,11 @@ async def _add_wanted(driver: asyncpg.Connection, changed: list[Reservation]) ->
 
 
 def _head(one: Reservation, changed_at: datetime) -> tuple[object, ...]:
-    return (one.order_id, one.status, one.version, *_terms(one.terms), changed_at)
+    return (one.order_id, one.status, one.version, *_terms(one.terms), _bundles(one), changed_at)
+
+
+def _bundles(one: Reservation) -> str | None:
+    return msgspec.json.encode(one.bundles).decode() if one.bundles else None
 
 
 def _terms(terms: Terms | None) -> tuple[object, ...]:
@@ -327,6 +335,7 @@ def _reservation(row: asyncpg.Record) -> Reservation:
         status=ReservationStatus(row["status"]),
         version=row["version"],
         terms=terms,
+        bundles=row["bundles"] or {},
     )
 
 

@@ -34,7 +34,7 @@ _ADD_ITEMS: Final = "INSERT INTO stock_items (sku) SELECT unnest($1::text[]) ON 
 # Two statements: only a snapshot taken after the locks shows what their former holders wrote.
 _LOCK_ITEMS: Final = """
 SELECT sku, version, safety_stock_units, safety_stock_by_warehouse, backorder_units_max,
-       tracks_lots, shelf_life_days_min, has_arrivals
+       tracks_lots, shelf_life_days_min, has_arrivals, components
 FROM stock_items WHERE sku = ANY($1::text[]) ORDER BY sku FOR UPDATE
 """
 # With each level the place behind which the SKU's queue has yet to be served; there hardly ever is one.
@@ -74,6 +74,8 @@ _SAVE_VERSIONS: Final = """
 UPDATE stock_items SET version = saved.version
 FROM unnest($1::text[], $2::bigint[]) AS saved (sku, version) WHERE stock_items.sku = saved.sku
 """
+_BUNDLES_OF: Final = "SELECT sku FROM stock_items WHERE components IS NOT NULL AND components ? $1"
+_SAVE_COMPONENTS: Final = "UPDATE stock_items SET components = $2::jsonb WHERE sku = $1"
 _SAVE_POLICY: Final = """
 UPDATE stock_items SET safety_stock_units = $2, safety_stock_by_warehouse = $3::jsonb, backorder_units_max = $4,
     tracks_lots = $5, shelf_life_days_min = $6
@@ -167,6 +169,16 @@ class PostgresStock:
         rows = await driver.fetch(_UNITS_SINCE, *_columns(counts, 4))
         return {row["event_id"]: row["units"] for row in rows}
 
+    async def bundles_of(self, sku: str) -> list[str]:
+        """Return the bundles of which a SKU is a component."""
+        driver = await self._transaction.driver()
+        return [row["sku"] for row in await driver.fetch(_BUNDLES_OF, sku)]
+
+    async def save_components(self, sku: str, components: Mapping[str, int]) -> None:
+        """Write what a locked SKU is made of."""
+        driver = await self._transaction.driver()
+        await driver.execute(_SAVE_COMPONENTS, sku, msgspec.json.encode(components).decode() if components else None)
+
     async def save_policy(self, sku: str, policy: StockPolicy) -> None:
         """Write the policy of a locked SKU."""
         driver = await self._transaction.driver()
@@ -249,8 +261,8 @@ class PostgresStock:
 
 
 def _item(row: asyncpg.Record) -> StockItem:
-    sku, version, *policy, has_arrivals = row
-    return StockItem(sku, version, policy=policy_of(*policy), has_arrivals=has_arrivals)
+    sku, version, *policy, has_arrivals, components = row
+    return StockItem(sku, version, policy=policy_of(*policy), has_arrivals=has_arrivals, components=components or {})
 
 
 def policy_of(

@@ -88,9 +88,13 @@ stock_items = Table(
     # Kept back in each warehouse, or in each as the object from warehouse to units says.
     Column("safety_stock_units", BigInteger, nullable=False, server_default=text("0")),
     Column("safety_stock_by_warehouse", JSONB),
+    # What a bundle is made of: an object from SKU to units; NULL for all others.
+    Column("components", JSONB),
     # Orders may wait for that many units together; NULL for any number.
     Column("backorder_units_max", BigInteger),
     CheckConstraint("safety_stock_units >= 0 AND backorder_units_max >= 0", name="policy"),
+    # Finds bundles; there are few.
+    Index("stock_items_bundles_idx", "sku", postgresql_where=text("components IS NOT NULL")),
 )
 
 stock_levels = Table(
@@ -362,6 +366,8 @@ reservations = Table(
     Column("channel", Text),
     # The store where the customer collects the order.
     Column("collect_at", _CODE),
+    # What the bundles among what was asked for were made of then: an object from SKU to its components.
+    Column("bundles", JSONB),
     # Of a hold, until an order takes it over.
     Column("expires_at", _TIME),
     Column("changed_at", _TIME, nullable=False),

@@ -1,5 +1,6 @@
 """The reads of inventory."""
 
+from collections.abc import Mapping
 from typing import Final
 from uuid import UUID
 
@@ -31,6 +32,7 @@ _POLICY: Final = """
 SELECT safety_stock_units, safety_stock_by_warehouse, backorder_units_max, tracks_lots, shelf_life_days_min
 FROM stock_items WHERE sku = $1
 """
+_COMPONENTS: Final = "SELECT components FROM stock_items WHERE sku = $1"
 _MOVEMENTS: Final = """
 SELECT id, event_id, leg, kind, sku, warehouse, delta_on_hand, occurred_at, recorded_at,
        reference, reason, order_id, transfer_id, unit_cost_minor, currency, lot
@@ -70,6 +72,11 @@ class PostgresInventoryViews:
             return None
         levels = [LevelView(**{name: row[name] for name in row if name != "version"}) for row in rows]
         return StockView(sku=sku, version=rows[0]["version"], levels=levels)
+
+    async def components(self, sku: str) -> Mapping[str, int]:
+        """Return what a bundle is made of, nothing if it is none."""
+        driver = await self._transaction.driver()
+        return await driver.fetchval(_COMPONENTS, sku) or {}
 
     async def policy(self, sku: str) -> StockPolicy | None:
         """Return the policy of a SKU, None if it was never heard of."""

@@ -9,6 +9,7 @@ from hypothesis.stateful import invariant, rule
 
 from services.inventory.domain.holds import ANYWHERE, HoldPolicies, Mode
 from services.inventory.domain.stock_policy import StockPolicy
+from services.inventory.handlers.bundles import put_bundle
 from services.inventory.handlers.holds import (
     CommitHold,
     CommitLine,
@@ -21,7 +22,7 @@ from services.inventory.handlers.holds import (
 )
 from services.inventory.handlers.stock_policies import put_stock_policy
 from tests.integration.inventory.interleaving import SKUS, Frame, baskets, order_numbers, skus, units
-from tests.unit.inventory.builders import approved, envelope, minutes
+from tests.unit.inventory.builders import ARMCHAIR, MIRROR, approved, envelope, minutes, returned
 
 # Some of their ids are those of orders.
 hold_numbers = st.integers(6, 12)
@@ -76,6 +77,18 @@ class HoldRules(Frame):
         order = approved(*basket.items(), order_id=UUID(int=number), hold_id=UUID(int=hold), on_shortage=on_shortage)
         self.happen(envelope(order, at=minutes(number)))
 
+    @rule(number=order_numbers, chairs=st.integers(1, 2), mirrors=st.integers(1, 2), basket=baskets)
+    def a_bundle_is_ordered_beside_its_components(
+        self, number: int, chairs: int, mirrors: int, basket: dict[str, int]
+    ) -> None:
+        self.run(self._put_bundle({ARMCHAIR: chairs, MIRROR: mirrors}))
+        self.happen(envelope(approved(("SET", 1), *basket.items(), order_id=UUID(int=number)), at=minutes(number)))
+
+    @rule(number=order_numbers)
+    def a_bundle_comes_back(self, number: int) -> None:
+        self.run(self._put_bundle({ARMCHAIR: 1, MIRROR: 1}))
+        self.happen(envelope(returned(UUID(int=number), ("SET", 1))))
+
     @rule(seconds=st.integers(1, 1800))
     def time_passes(self, seconds: int) -> None:
         self.shop.clock.advance(timedelta(seconds=seconds))
@@ -106,6 +119,10 @@ class HoldRules(Frame):
     async def _expire(self) -> None:
         async with self.database.transaction() as transaction:
             await expire_holds(self.shop.adapters.tools_of(transaction))
+
+    async def _put_bundle(self, components: dict[str, int]) -> None:
+        async with self.database.transaction() as transaction:
+            await put_bundle("SET", components, tools=self.shop.adapters.tools_of(transaction))
 
     async def _put_policy(self, sku: str, policy: StockPolicy) -> None:
         assert sku in SKUS
