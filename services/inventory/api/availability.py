@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -87,7 +86,8 @@ def _body(availability: Availability, skus: Iterable[str]) -> bytes:
 
 
 def _skus(request: Request) -> list[str]:
-    skus = [value for name, value in parse_qsl(request.url.query, keep_blank_values=True) if name == "sku"]
+    # The framework has parsed the query already, for the dependencies.
+    skus = request.query_params.getlist("sku")
     if not skus:
         raise Invalid("Name at least one SKU: ?sku=…", field="sku")
     if len(skus) > SKUS_MAX:
