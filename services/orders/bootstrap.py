@@ -28,6 +28,7 @@ from services.orders.api import (
     delay_routes,
     order_routes,
     payment_webhook_routes,
+    reminder_routes,
     return_routes,
     timeline_routes,
     webhook_routes,
@@ -39,6 +40,7 @@ from services.orders.clients import alipay_payments, stripe_payments
 from services.orders.clients.alipay_notices import ALIPAY, AlipayNotices
 from services.orders.clients.alipay_payments import AlipayAccount, AlipayPayments
 from services.orders.clients.alipay_signatures import Signer, Verifier
+from services.orders.clients.email_notifier import EmailNotifier
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.clients.stripe_payments import StripePayments
 from services.orders.clients.stripe_webhooks import STRIPE, StripeNotices
@@ -58,6 +60,14 @@ from services.orders.consumers import (
 from services.orders.domain.delays import WorkCalendar
 from services.orders.domain.durations import counted
 from services.orders.domain.order import SANDBOX_PROVIDER, CaptureMoment, PaymentTerms
+from services.orders.domain.reminders import (
+    REMINDER_TYPE,
+    Audience,
+    Channel,
+    Condition,
+    QuietHours,
+    ReminderRule,
+)
 from services.orders.domain.review import review_rules
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
@@ -66,11 +76,13 @@ from services.orders.handlers.insights import Following, ModelHolder, PromisePol
 from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.payments import PaymentExecutor
 from services.orders.handlers.ports import PaymentGateway
+from services.orders.handlers.reminders import LogNotifier, Notifier, Outcome, ReminderSender, ReminderWatch
 from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings
 from services.orders.storage import insights as insight_storage
 from services.orders.storage.journeys import PostgresJourneys
 from services.orders.storage.notices import purge_notices
+from services.orders.storage.reminders import PostgresReminders, PostgresReminderUnits
 from services.orders.storage.timers import count_open_commands, count_open_orders, count_stuck_orders
 from services.orders.storage.unit import PostgresUnits
 from services.orders.storage.webhooks import (
@@ -170,7 +182,7 @@ def build_webhook_desk(settings: OrdersSettings, database: Database, *, clock: C
         database=database,
         bind=PostgresWebhooks,
         check_url=AddressGuard(is_insecure_allowed=settings.webhook_insecure_allowed).check,
-        known_types=[event.type for event in TOLD],
+        known_types=[*(event.type for event in TOLD), REMINDER_TYPE],
         secret_overlap=settings.webhook_secret_overlap,
         clock=clock,
     )
@@ -198,6 +210,7 @@ def build_app(
             payment_webhook_routes.router,
             delay_routes.router,
             analytics_routes.router,
+            reminder_routes.router,
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,
@@ -205,6 +218,9 @@ def build_app(
     )
     app.state.backend = backend
     app.state.webhooks = webhooks
+    app.state.reminders = reminder_routes.ReminderDesk(
+        database=backend.database, bind=PostgresReminders, clock=backend.clock
+    )
     app.state.insights = InsightDesk(
         database=backend.database,
         bind=insight_storage.PostgresInsights,
@@ -255,6 +271,46 @@ def build_consumer(
     )
 
 
+def reminder_rules(settings: OrdersSettings) -> list[ReminderRule]:
+    """Return whom to remind of what."""
+    return [
+        ReminderRule(
+            name=rule.name,
+            condition=Condition(rule.condition),
+            audience=Audience(rule.audience),
+            after=timedelta(hours=rule.after_hours),
+            channels=tuple(Channel(channel) for channel in dict.fromkeys(rule.channels)),
+            heeds_quiet_hours=rule.heeds_quiet_hours,
+        )
+        for rule in settings.reminder_rules
+    ]
+
+
+def quiet_hours(settings: OrdersSettings) -> QuietHours:
+    """Return when nobody is disturbed."""
+    return QuietHours(
+        time_zone=ZoneInfo(settings.shop_time_zone),
+        start=settings.quiet_hours_start,
+        end=settings.quiet_hours_end,
+    )
+
+
+def build_notifiers(settings: OrdersSettings) -> dict[Channel, Notifier]:
+    """Build the ways to remind somebody; webhooks are queued and need none."""
+    notifiers: dict[Channel, Notifier] = {Channel.LOG: LogNotifier(), Channel.EMAIL: LogNotifier(Outcome.NO_RECIPIENT)}
+    if settings.smtp_host is not None:
+        password = settings.smtp_password
+        notifiers[Channel.EMAIL] = EmailNotifier(
+            host=settings.smtp_host,
+            port=settings.smtp_port,
+            security=settings.smtp_security,
+            sender=settings.smtp_sender,
+            username=settings.smtp_username,
+            password=None if password is None else password.get_secret_value(),
+        )
+    return notifiers
+
+
 def _add_notifications(process: Process, *, settings: OrdersSettings, database: Database, clock: Clock) -> None:
     """Add what tells others of orders, on events of its own consumer group: nothing that an order waits for."""
     consumer = Consumer(
@@ -275,6 +331,12 @@ def _add_notifications(process: Process, *, settings: OrdersSettings, database: 
         is_transient=is_transient,
     )
 
+    reminder_units = PostgresReminderUnits(database)
+    watch = ReminderWatch(reminder_units, reminder_rules(settings), quiet_hours=quiet_hours(settings), clock=clock)
+    sender = ReminderSender(
+        reminder_units, build_notifiers(settings), operators=settings.reminder_operators, clock=clock
+    )
+
     async def purge() -> int:
         return await database.run(
             lambda transaction: purge_deliveries(transaction, now=clock.now(), older_than=settings.webhook_log_age_max)
@@ -292,6 +354,8 @@ def _add_notifications(process: Process, *, settings: OrdersSettings, database: 
         [
             consumer,
             dispatcher,
+            PeriodicJob("remind", watch.work, every_seconds=settings.reminder_poll_seconds),
+            PeriodicJob("send-reminders", sender.work, every_seconds=settings.reminder_poll_seconds),
             PeriodicJob("purge-webhooks", purge, every_seconds=_PURGE_INBOX_SECONDS),
             PeriodicJob("measure-webhooks", measure, every_seconds=_MEASURE_WEBHOOKS_SECONDS),
         ]

@@ -73,3 +73,12 @@ orders_stage_seconds = Gauge(
     "How long orders placed in the last 7 days took for each stage: the median and the 90th percentile.",
     ["stage", "quantile"],
 )
+
+orders_reminders_total = Counter(
+    "orders_reminders_total", "Reminders that were decided, one for each rule and order.", ["condition", "audience"]
+)
+orders_notifications_total = Counter(
+    "orders_notifications_total",
+    "Notifications: sent, nobody to send to, unavailable (tried again), or withdrawn because their reason was gone.",
+    ["channel", "outcome"],
+)

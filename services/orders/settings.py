@@ -4,7 +4,7 @@ from datetime import time, timedelta
 from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from libs.common.money import MINOR_MAX
@@ -14,7 +14,46 @@ from services.orders.domain.order import CaptureMoment
 _URL: Final = r"^https?://[\x21-\x7e]+$"
 
 PaymentMethod = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+_EMAIL: Final = r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$"
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class ReminderRuleSetting(BaseModel):
+    """One reminder; the hours count from when the stage began, before ship-by, or after the promise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")
+    condition: Literal["payment-pending", "review-waiting", "ship-by-near", "late", "return-not-sent"]
+    audience: Literal["operator", "customer"]
+    after_hours: float = Field(ge=0, le=24 * 365)
+    channels: tuple[Literal["email", "webhook", "log"], ...] = Field(default=("email", "webhook"), min_length=1)
+    heeds_quiet_hours: bool = True
+
+
+_REMINDER_RULES: Final = (
+    ReminderRuleSetting(name="payment-pending", condition="payment-pending", audience="customer", after_hours=0.1),
+    ReminderRuleSetting(
+        name="review-waiting",
+        condition="review-waiting",
+        audience="operator",
+        after_hours=4,
+        channels=("email", "webhook", "log"),
+    ),
+    ReminderRuleSetting(
+        name="ship-by-near",
+        condition="ship-by-near",
+        audience="operator",
+        after_hours=6,
+        channels=("email", "webhook", "log"),
+        heeds_quiet_hours=False,
+    ),
+    ReminderRuleSetting(
+        name="late", condition="late", audience="operator", after_hours=0, channels=("email", "webhook", "log")
+    ),
+    ReminderRuleSetting(name="late-customer", condition="late", audience="customer", after_hours=12),
+    ReminderRuleSetting(name="return-not-sent", condition="return-not-sent", audience="customer", after_hours=7 * 24),
+)
 
 
 class OrdersSettings(ServiceSettings):
@@ -108,6 +147,31 @@ class OrdersSettings(ServiceSettings):
     late_risk_step: float = Field(default=0.15, ge=0.01, le=1)
     # How far back promises learn from.
     promise_learning_days: int = Field(default=120, ge=7, le=3650)
+
+    # Rules as a JSON list; nobody is disturbed between these times of the shop's time zone.
+    reminder_rules: tuple[ReminderRuleSetting, ...] = Field(default=_REMINDER_RULES, max_length=50)
+    reminder_operators: tuple[Annotated[str, Field(pattern=_EMAIL, max_length=254)], ...] = Field(
+        default=(), max_length=20
+    )
+    reminder_poll_seconds: float = Field(default=30, gt=0, le=3600)
+    quiet_hours_start: time = time(21)
+    quiet_hours_end: time = time(8)
+
+    # Without a host nothing is sent by e-mail; what would have been is written into the log.
+    smtp_host: str | None = Field(default=None, min_length=1, max_length=255)
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_username: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_sender: str = Field(default="orders@localhost", pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=254)
+
+    @field_validator("reminder_rules")
+    @classmethod
+    def _have_names_of_their_own(cls, value: tuple[ReminderRuleSetting, ...]) -> tuple[ReminderRuleSetting, ...]:
+        if len({rule.name for rule in value}) < len(value):
+            message = "two rules have one name"
+            raise ValueError(message)
+        return value
 
     @field_validator("shop_time_zone")
     @classmethod

@@ -14,6 +14,7 @@ from services.orders.domain.order import (
     OrderTooExpensive,
     PaymentMethodNotOffered,
 )
+from services.orders.domain.reminders import ContactNotFound
 from services.orders.domain.returns import (
     OrderNotShipped,
     ReceiptExceedsReturn,
@@ -50,6 +51,7 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     SkuNotInOrder: HTTPStatus.UNPROCESSABLE_ENTITY,
     ReceiptExceedsReturn: HTTPStatus.UNPROCESSABLE_ENTITY,
     WebhookNotFound: HTTPStatus.NOT_FOUND,
+    ContactNotFound: HTTPStatus.NOT_FOUND,
     DeliveryNotFound: HTTPStatus.NOT_FOUND,
     DeliveryPending: HTTPStatus.CONFLICT,
     TooManyWebhooks: HTTPStatus.CONFLICT,

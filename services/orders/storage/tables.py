@@ -35,6 +35,7 @@ from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import TERMINAL, CaptureMoment, OrderStatus
+from services.orders.domain.reminders import Audience, Channel, NotificationStatus
 from services.orders.domain.returns import ReturnStatus
 from services.orders.domain.state import ShipmentStatus, StepKind, StepStatus, TimerKind
 from services.orders.domain.webhooks import DeliveryStatus, EndpointStatus
@@ -309,6 +310,8 @@ returns = Table(
     CheckConstraint("(status = 'requested') = (received_at IS NULL)", name="received"),
     CheckConstraint("(status = 'closed') = (closed_at IS NOT NULL)", name="closed"),
     Index("returns_order_id_idx", "order_id"),
+    # Serves reminders of what was not sent.
+    Index("returns_requested_at_idx", "requested_at", postgresql_where=text("status = 'requested'")),
 )
 
 return_lines = Table(
@@ -471,6 +474,9 @@ order_journeys = Table(
     Index("order_journeys_queue_idx", "ship_by", "order_id", postgresql_where=text("is_at_risk")),
     # Serves the search for orders whose risk is to be looked at again.
     Index("order_journeys_rescore_at_idx", "rescore_at", postgresql_where=text("rescore_at IS NOT NULL")),
+    # Serve reminders.
+    Index("order_journeys_open_ship_by_idx", "ship_by", postgresql_where=text("rescore_at IS NOT NULL")),
+    Index("order_journeys_open_promised_by_idx", "promised_by", postgresql_where=text("rescore_at IS NOT NULL")),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -588,3 +594,49 @@ cohort_summaries = Table(
 )
 
 cohort_marks = Table("cohort_marks", metadata, Column("month", Date, primary_key=True))
+
+# A reminder is decided once for each rule and order or return, whatever becomes of its notifications.
+reminders = Table(
+    "reminders",
+    metadata,
+    Column("rule", Text, primary_key=True),
+    Column("subject_id", Uuid, primary_key=True),
+    Column("order_id", Uuid, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("condition", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("order_id", Uuid, nullable=False),
+    Column("subject_id", Uuid, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # When to try (again), or the end of a lease.
+    Column("due_at", DateTime(timezone=True)),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("sent_at", DateTime(timezone=True)),
+    Column("last_outcome", Text),
+    CheckConstraint(_one_of("status", NotificationStatus), name="status"),
+    CheckConstraint(_one_of("audience", Audience), name="audience"),
+    CheckConstraint(_one_of("channel", Channel), name="channel"),
+    CheckConstraint("(status = 'pending') = (due_at IS NOT NULL)", name="due"),
+    # Serves the claim of due notifications.
+    Index("notifications_due_at_idx", "due_at", postgresql_where=text("status = 'pending'")),
+    # Serves GET /orders/{id}/reminders.
+    Index("notifications_order_id_idx", "order_id"),
+)
+
+# Personal data: apart from everything, so that it can be erased at once and is in no event and no log.
+customer_contacts = Table(
+    "customer_contacts",
+    metadata,
+    Column("customer_id", Text, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
+)
