@@ -126,7 +126,8 @@ class Frame(RuleBasedStateMachine):
             driver = await transaction.driver()
             rows = await driver.fetch("SELECT order_id FROM reservations WHERE status IN ('waiting', 'partly-held')")
             waiting = await PostgresReservations(transaction).load([row["order_id"] for row in rows])
-            async with PostgresStock(transaction).locked(SKUS) as items:
+            wanted = {sku for one in waiting for sku in one.skus}
+            async with PostgresStock(transaction).locked(wanted) as items:
                 verdicts = Allocator(stock_of(items), WAREHOUSES).serve(waiting)
             return [one.reservation.order_id for one in verdicts if one.choice.allocations is not None]
 

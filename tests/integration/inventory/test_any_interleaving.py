@@ -3,12 +3,13 @@
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.integration.inventory.count_rules import CountRules
 from tests.integration.inventory.hold_rules import HoldRules
 from tests.integration.inventory.interleaving import OrderRules, WarehouseRules
 from tests.integration.inventory.transfer_rules import TransferRules
 
 
-class Trading(WarehouseRules, OrderRules, TransferRules, HoldRules):
+class Trading(WarehouseRules, OrderRules, TransferRules, HoldRules, CountRules):
     """Everything at once: each group of rules is a base class."""
 
 
