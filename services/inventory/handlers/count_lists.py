@@ -79,10 +79,12 @@ async def _choose(
     warehouse: str, *, size: int, abc_class: AbcClass | None, only_due: bool, schedule: Schedule, tools: Tools
 ) -> list[ChosenLine]:
     now = tools.clock.now()
-    consumption = await tools.count_lists.consumption(warehouse, since=now - _CONSUMPTION)
+    classes = await tools.count_lists.classes()
+    if not classes:
+        classes = abc_classes(await tools.count_lists.consumption(warehouse, since=now - _CONSUMPTION))
     return choose_lines(
         await tools.count_lists.candidates(warehouse),
-        abc_classes(consumption),
+        classes,
         now=now,
         schedule=schedule,
         size=size,

@@ -12,6 +12,7 @@ from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.arrivals import Arrival, ArrivalKey
+from services.inventory.domain.classes import AbcClass
 from services.inventory.domain.count_lists import Candidate, ChosenLine, CountList, CountListStatus
 from services.inventory.domain.counts import CountFinding, CountLimits, HeldCount, UnitCost
 from services.inventory.domain.lots import Lot, LotLine
@@ -270,6 +271,10 @@ class CountListStore(Protocol):
 
     async def candidates(self, warehouse: str) -> Sequence[Candidate]:
         """Return what is there, or missing, and on no list that is still to be counted."""
+        ...
+
+    async def classes(self) -> Mapping[str, AbcClass]:
+        """Return the classes of SKUs as they were last reported; none before the first report."""
         ...
 
     async def consumption(self, warehouse: str, *, since: datetime) -> Mapping[str, float]:

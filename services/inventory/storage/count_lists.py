@@ -26,6 +26,7 @@ WHERE levels.warehouse = $1 AND (levels.on_hand > 0 OR levels.shortfall > 0) AND
         AND lists.warehouse = $1 AND lists.status IN ('open', 'counting')
 )
 """
+_CLASSES: Final = "SELECT sku, abc FROM stock_classes"
 # A SKU whose cost nobody told costs what the others do on average, which where nobody tells any leaves the units.
 _CONSUMPTION: Final = """
 WITH used AS (
@@ -116,6 +117,11 @@ class PostgresCountLists:
         driver = await self._transaction.driver()
         await driver.execute(_ALONE, warehouse)
         return [Candidate(*row) for row in await driver.fetch(_CANDIDATES, warehouse)]
+
+    async def classes(self) -> Mapping[str, AbcClass]:
+        """Return the classes of SKUs as they were last reported; none before the first report."""
+        driver = await self._transaction.driver()
+        return {row["sku"]: AbcClass(row["abc"]) for row in await driver.fetch(_CLASSES)}
 
     async def consumption(self, warehouse: str, *, since: datetime) -> Mapping[str, float]:
         """Return the value of what was sold of each SKU."""

@@ -258,3 +258,18 @@ class TestExport:
 
         assert found == [1, 0, 0]
         assert (await client.get("/v1/count-lists", params={"status": "lost"})).status_code == 422
+
+
+class TestClasses:
+    async def test_are_those_of_the_report_once_there_is_one(self, shop: Shop, client: httpx.AsyncClient) -> None:
+        await shop.reports(received(10), received(10, MIRROR), picked(1, MIRROR))
+        await shop.rows(
+            "INSERT INTO stock_classes (sku, abc, xyz, currency, consumption_minor, consumption_units, classed_at)"
+            " VALUES ($1, 'A', 'X', 'GBP', 1, 1, $2)",
+            ARMCHAIR,
+            NOON,
+        )
+
+        made = await make(client, abc_class="A")
+
+        assert [one["sku"] for one in made.json()["lines"]] == [ARMCHAIR]
