@@ -171,6 +171,8 @@ def _dispatch(stock: Stock, report: TransferDispatched, transfer: Transfer) -> N
     sku, source, destination = report.sku, report.warehouse, report.destination
     before = _in_transit(transfer, LineKey(sku, destination))
     freed = transfer.dispatch(sku, report.quantity, source=source, destination=destination, at=report.occurred_at)
+    if transfer.plan is None and report.expected_at is not None:
+        transfer.expected_at = max(transfer.expected_at or report.expected_at, report.expected_at)
     if freed:
         stock.hold(-freed, sku=sku, warehouse=source)
     _expect(stock, transfer, LineKey(sku, destination), before)

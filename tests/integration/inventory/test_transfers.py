@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
@@ -261,6 +262,15 @@ class TestReports:
 
         assert (found["status"], found["source"], found["destination"]) == ("partially-received", "LON", "MAN")
         assert (found["is_planned"], found["lines"][0]["in_transit"]) == (False, 1)
+
+    async def test_say_when_what_nobody_planned_should_arrive(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        transfer_id = uuid4()
+        for hours in (9, 5):
+            report = sent(transfer_id, 1).event
+            await shop.reports(envelope(msgspec.structs.replace(report, expected_at=minutes(60 * hours))))
+
+        shown = (await client.get(f"/v1/transfers/{transfer_id}")).json()
+        assert datetime.fromisoformat(shown["expected_at"]) == minutes(540)
 
     async def test_are_facts_even_where_nobody_approved(self, client: httpx.AsyncClient, shop: Shop) -> None:
         transfer = await propose(client)
