@@ -1,9 +1,10 @@
 """Puts the orders service together: the only place that knows which adapter stands behind which port."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -26,6 +27,7 @@ from services.orders import metrics
 from services.orders.api import (
     analytics_routes,
     delay_routes,
+    money_routes,
     order_routes,
     payment_webhook_routes,
     reminder_routes,
@@ -41,6 +43,7 @@ from services.orders.clients.alipay_notices import ALIPAY, AlipayNotices
 from services.orders.clients.alipay_payments import AlipayAccount, AlipayPayments
 from services.orders.clients.alipay_signatures import Signer, Verifier
 from services.orders.clients.email_notifier import EmailNotifier
+from services.orders.clients.sandbox_books import SandboxBooks
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.clients.stripe_payments import StripePayments
 from services.orders.clients.stripe_webhooks import STRIPE, StripeNotices
@@ -77,6 +80,7 @@ from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.payments import PaymentExecutor
 from services.orders.handlers.ports import PaymentGateway
 from services.orders.handlers.reminders import LogNotifier, Notifier, Outcome, ReminderSender, ReminderWatch
+from services.orders.handlers.settlement import MoneyAudit, OrderMoney, ProviderBooks
 from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings
 from services.orders.storage import insights as insight_storage
@@ -98,6 +102,8 @@ _PURGE_KEYS_SECONDS = 60.0
 # The inbox is kept for weeks and read in full to be purged.
 _PURGE_INBOX_SECONDS = 3600.0
 _MEASURE_SECONDS = 5.0
+# Orders that are compared again and again with the ledger and with their provider.
+_MONEY_AUDITED = timedelta(days=2)
 # Longer than any provider's notice is accepted after it was signed.
 _NOTICES_KEPT = timedelta(days=7)
 _DEADLINE_POLL_SECONDS = 0.5
@@ -137,7 +143,14 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
     if "insights" in roles:
         _add_insights(process, settings=settings, database=database, clock=clock)
     if "api" in roles:
-        backend = build_backend(settings, database, units, policy=policy, clock=clock)
+        backend = build_backend(
+            settings,
+            database,
+            units,
+            policy=policy,
+            clock=clock,
+            provider_books=_provider_books(process, settings, database),
+        )
         app = build_app(settings, backend, process.health, webhooks=build_webhook_desk(settings, database, clock=clock))
         process.components.extend([HttpServer(app, settings, resources=(backend,)), backend.follower])
     return process
@@ -158,7 +171,13 @@ def deadlines_of(settings: OrdersSettings) -> Deadlines:
 
 
 def build_backend(
-    settings: OrdersSettings, database: Database, units: PostgresUnits, *, policy: Policy, clock: Clock
+    settings: OrdersSettings,
+    database: Database,
+    units: PostgresUnits,
+    *,
+    policy: Policy,
+    clock: Clock,
+    provider_books: Mapping[str, ProviderBooks],
 ) -> Backend:
     """Build what the routes work with."""
     return Backend(
@@ -173,6 +192,7 @@ def build_backend(
         event_age_max=settings.event_age_max,
         payment_methods=_payment_terms(settings),
         notice_readers=_notice_readers(settings),
+        provider_books=provider_books,
     )
 
 
@@ -208,6 +228,7 @@ def build_app(
             return_routes.router,
             webhook_routes.router,
             payment_webhook_routes.router,
+            money_routes.router,
             delay_routes.router,
             analytics_routes.router,
             reminder_routes.router,
@@ -499,6 +520,11 @@ def _add_jobs(
         [
             PeriodicJob("purge-keys", purge_keys, every_seconds=_PURGE_KEYS_SECONDS),
             PeriodicJob("purge-inbox", purge_inbox, every_seconds=_PURGE_INBOX_SECONDS),
+            PeriodicJob(
+                "audit-money",
+                _money_audit(_provider_books(process, settings, database), units, clock),
+                every_seconds=settings.money_audit_interval_seconds,
+            ),
             PeriodicJob("purge-payment-notices", purge_old_notices, every_seconds=_PURGE_INBOX_SECONDS),
             PeriodicJob("measure", lambda: measure(database), every_seconds=_MEASURE_SECONDS),
         ]
@@ -522,16 +548,7 @@ def _providers(process: Process, settings: OrdersSettings, clock: Clock) -> list
     sandbox = SandboxPayments(provider_database, clock=clock, late_answer_after=settings.late_answer_after)
     found = [_Provider(name=SANDBOX_PROVIDER, gateway=sandbox)]
     answer_within = timedelta(seconds=settings.payment_batch_timeout_seconds)
-    if settings.stripe_api_key is not None:
-        stripe = StripePayments(
-            settings.stripe_api_key.get_secret_value(),
-            base_url=settings.stripe_base_url,
-            call_timeout=timedelta(seconds=settings.payment_call_timeout_seconds),
-            calls_max=settings.payment_calls_max,
-            answer_within=answer_within,
-            is_multicapture=settings.stripe_multicapture,
-        )
-        process.closers.append(stripe.close)
+    if (stripe := _stripe(process, settings)) is not None:
         found.append(_Provider(name=STRIPE, gateway=stripe, visible_after=stripe_payments.VISIBLE_AFTER))
     if settings.alipay_app_id is not None and settings.alipay_private_key is not None:
         client = httpx.AsyncClient(timeout=settings.payment_call_timeout_seconds)
@@ -550,14 +567,58 @@ def _providers(process: Process, settings: OrdersSettings, clock: Clock) -> list
     return found
 
 
+def _stripe(process: Process, settings: OrdersSettings) -> StripePayments | None:
+    if settings.stripe_api_key is None:
+        return None
+    stripe = StripePayments(
+        settings.stripe_api_key.get_secret_value(),
+        base_url=settings.stripe_base_url,
+        call_timeout=timedelta(seconds=settings.payment_call_timeout_seconds),
+        calls_max=settings.payment_calls_max,
+        answer_within=timedelta(seconds=settings.payment_batch_timeout_seconds),
+        is_multicapture=settings.stripe_multicapture,
+    )
+    process.closers.append(stripe.close)
+    return stripe
+
+
+def _provider_books(process: Process, settings: OrdersSettings, database: Database) -> dict[str, ProviderBooks]:
+    """Return the providers whose own books can be read; Alipay has bills to download instead."""
+    books: dict[str, ProviderBooks] = {SANDBOX_PROVIDER: SandboxBooks(database)}
+    if (stripe := _stripe(process, settings)) is not None:
+        books[STRIPE] = stripe.books
+    return books
+
+
 def _payment_terms(settings: OrdersSettings) -> dict[str, PaymentTerms]:
     in_parts = {SANDBOX_PROVIDER: True, STRIPE: settings.stripe_multicapture, ALIPAY: False}
     terms = {}
     for method, provider in settings.payment_methods.items():
-        is_possible = in_parts[provider] or settings.capture_at is not CaptureMoment.EACH_DISPATCH
-        capture_at = settings.capture_at if is_possible else CaptureMoment.LAST_DISPATCH
+        wanted = CaptureMoment(settings.capture_at)
+        is_possible = in_parts[provider] or wanted is not CaptureMoment.EACH_DISPATCH
+        capture_at = wanted if is_possible else CaptureMoment.LAST_DISPATCH
         terms[method] = PaymentTerms(provider=provider, capture_at=capture_at)
     return terms
+
+
+def _money_audit(
+    books: Mapping[str, ProviderBooks], units: PostgresUnits, clock: Clock
+) -> Callable[[], Awaitable[int]]:
+    audit = MoneyAudit()
+
+    async def read(after: UUID, before: UUID, limit: int) -> Sequence[OrderMoney]:
+        return await units.run(lambda unit: unit.ledger.page(after=after, before=before, limit=limit))
+
+    async def work() -> int:
+        now = clock.now()
+        goes_on = await audit.next_page(since=now - _MONEY_AUDITED, until=now, read=read, books=books)
+        for (currency, kind), drift in audit.drift_minor().items():
+            metrics.orders_money_drift_minor.labels(currency, kind).set(drift)
+        if not goes_on:
+            metrics.orders_money_audit_rounds_total.inc()
+        return 0
+
+    return work
 
 
 def _notice_readers(settings: OrdersSettings) -> dict[str, NoticeReader]:

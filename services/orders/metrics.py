@@ -34,6 +34,14 @@ orders_payment_notices_total = Counter(
 orders_deadlines_passed_total = Counter(
     "orders_deadlines_passed_total", "Timers that fired while their stage lasted.", ["timer"]
 )
+orders_money_drift_minor = Gauge(
+    "orders_money_drift_minor",
+    "Money of the last two days' orders that differs from the ledger or the provider's books, in minor units.",
+    ["currency", "books"],
+)
+orders_money_audit_rounds_total = Counter(
+    "orders_money_audit_rounds_total", "How often the money of all orders of the last two days was compared."
+)
 orders_refunded_minor_total = Counter("orders_refunded_minor_total", "Money refunded, in minor units.", ["currency"])
 orders_captured_minor_total = Counter("orders_captured_minor_total", "Money captured, in minor units.", ["currency"])
 

@@ -9,7 +9,6 @@ from pydantic_settings import SettingsConfigDict
 
 from libs.common.money import MINOR_MAX
 from libs.common.settings import ServiceSettings
-from services.orders.domain.order import CaptureMoment
 
 _URL: Final = r"^https?://[\x21-\x7e]+$"
 
@@ -83,12 +82,15 @@ class OrdersSettings(ServiceSettings):
         default={"card": "sandbox"}, min_length=1
     )
     # When a customer is charged; a provider that captures only once captures with the last parcel instead of each.
-    capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
+    capture_at: Literal["each-dispatch", "first-dispatch", "last-dispatch"] = "each-dispatch"
     # A call without an answer after that long is one whose outcome is unknown; so is what waits for longer than the
     # budget of its whole batch, two of which (a query, then the call) end before the lease of the commands does.
     payment_call_timeout_seconds: float = Field(default=10, gt=0, le=25)
     payment_batch_timeout_seconds: float = Field(default=25, gt=0, le=28)
     payment_calls_max: int = Field(default=16, ge=1, le=256)
+
+    # How often the next two hundred orders of the last two days are compared with the ledger and their provider.
+    money_audit_interval_seconds: float = Field(default=5, gt=0, le=3600)
 
     stripe_api_key: SecretStr | None = None
     # Two while one is rolled.

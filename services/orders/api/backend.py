@@ -32,6 +32,7 @@ from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.placement import place_orders
 from services.orders.handlers.ports import Unit
+from services.orders.handlers.settlement import ProviderBooks
 
 Result = TypeVar("Result")
 
@@ -58,6 +59,7 @@ class Backend:
     # The methods of payment that the shop takes, and how each is carried out.
     payment_methods: Mapping[str, PaymentTerms]
     notice_readers: Mapping[str, NoticeReader]
+    provider_books: Mapping[str, ProviderBooks]
     placements: Coalescer[Placement, StoredResponse] = field(init=False)
     follower: OrderFollower = field(init=False)
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)

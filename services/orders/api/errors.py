@@ -31,6 +31,7 @@ from services.orders.domain.webhooks import (
     UrlRefused,
     WebhookNotFound,
 )
+from services.orders.handlers.actions import ActionNotPossible, ParcelNotNamed
 from services.orders.handlers.notices import NoticeNotVerified, NoticeUnreadable, ProviderNotConfigured
 
 STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
@@ -48,6 +49,8 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     ProviderNotConfigured: HTTPStatus.NOT_FOUND,
     NoticeNotVerified: HTTPStatus.BAD_REQUEST,
     NoticeUnreadable: HTTPStatus.BAD_REQUEST,
+    ActionNotPossible: HTTPStatus.CONFLICT,
+    ParcelNotNamed: HTTPStatus.UNPROCESSABLE_ENTITY,
     SkuNotInOrder: HTTPStatus.UNPROCESSABLE_ENTITY,
     ReceiptExceedsReturn: HTTPStatus.UNPROCESSABLE_ENTITY,
     WebhookNotFound: HTTPStatus.NOT_FOUND,

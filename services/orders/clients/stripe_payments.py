@@ -17,6 +17,7 @@ import msgspec
 import stripe
 
 from libs.common.telemetry.logs import get_logger
+from services.orders.clients.stripe_books import StripeBooks
 from services.orders.clients.stripe_objects import (
     COMMAND_ID,
     ORDER_ID,
@@ -67,6 +68,7 @@ class StripePayments:
             max_network_retries=0,
             http_client=self._http,
         )
+        self.books = StripeBooks(client)
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
         self._slots = asyncio.Semaphore(calls_max)

@@ -9,10 +9,12 @@ from uuid import UUID
 
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
+from libs.common.events.shapes import Allocation
 from services.orders.domain.ledger import Transfer
-from services.orders.domain.order import NewOrder, OrderLine, OrderStatus
+from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStatus
 from services.orders.domain.returns import Return
 from services.orders.domain.state import OrderState, StageEntered, StepKind, TimerKind
+from services.orders.handlers.ledger import Ledger
 from services.orders.handlers.queries import OrderViews
 
 Result = TypeVar("Result")
@@ -68,6 +70,14 @@ class Orders(Protocol):
 
     async def lines_of(self, order_id: UUID) -> Sequence[OrderLine]:
         """Return the lines of a locked order."""
+        ...
+
+    async def allocations_of(self, order_id: UUID) -> Sequence[Allocation]:
+        """Return what warehouses hold, or held, for a locked order."""
+        ...
+
+    async def address_of(self, order_id: UUID) -> Address:
+        """Return where a locked order goes; an empty address once it was erased."""
         ...
 
     async def add_returned(self, order_id: UUID, quantities: Mapping[int, int]) -> None:
@@ -225,6 +235,35 @@ class PaymentNotices(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderAction:
+    """What a person decided about an order, kept for good."""
+
+    id: UUID
+    order_id: UUID
+    action: str
+    reason: str
+    principal: str
+    shipment_id: UUID | None
+    refund_minor: int | None
+    replacement_order_id: UUID | None
+    status_before: OrderStatus
+    status_after: OrderStatus
+    acted_at: datetime
+
+
+class OrderActions(Protocol):
+    """What people have decided; nothing is ever changed or removed."""
+
+    async def add(self, action: OrderAction) -> None:
+        """Keep an action."""
+        ...
+
+    async def of_order(self, order_id: UUID) -> Sequence[OrderAction]:
+        """Return an order's actions, oldest first."""
+        ...
+
+
 class Unit(Protocol):
     """One transaction: everything reached through it commits together or not at all."""
 
@@ -246,6 +285,16 @@ class Unit(Protocol):
     @property
     def payments(self) -> PaymentCommands:
         """Their payment steps."""
+        ...
+
+    @property
+    def actions(self) -> OrderActions:
+        """What people have decided about orders."""
+        ...
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is booked of their money."""
         ...
 
     @property

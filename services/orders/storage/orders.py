@@ -11,7 +11,7 @@ import msgspec
 
 from libs.common.db import Transaction
 from libs.common.events.shapes import Allocation, Destination, SkuQuantity
-from services.orders.domain.order import CaptureMoment, NewOrder, OrderFacts, OrderLine, OrderStatus
+from services.orders.domain.order import Address, CaptureMoment, NewOrder, OrderFacts, OrderLine, OrderStatus
 from services.orders.domain.state import (
     OrderState,
     Payment,
@@ -75,6 +75,7 @@ _UNDER_REVIEW = frozenset({OrderStatus.RECEIVED, OrderStatus.HELD})
 _BEFORE_STOCK = _UNDER_REVIEW | {OrderStatus.APPROVED}
 # Parcels may leave one by one, each charged for what is in it.
 _LEAVING = frozenset({OrderStatus.BACKORDERED, OrderStatus.CONFIRMED, OrderStatus.CANCELLING})
+_decode_address = msgspec.json.Decoder(Address).decode
 _decode_allocations = msgspec.json.Decoder(tuple[Allocation, ...]).decode
 
 
@@ -105,6 +106,18 @@ class PostgresOrders:
         """Return the lines of a locked order."""
         driver = await self._transaction.driver()
         return [OrderLine(**row) for row in await driver.fetch(_LINES, order_id)]
+
+    async def allocations_of(self, order_id: UUID) -> Sequence[Allocation]:
+        """Return what warehouses hold, or held, for a locked order."""
+        driver = await self._transaction.driver()
+        found = await driver.fetchval("SELECT allocations::text FROM order_allocations WHERE order_id = $1", order_id)
+        return () if found is None else _decode_allocations(found)
+
+    async def address_of(self, order_id: UUID) -> Address:
+        """Return where a locked order goes (see `Orders.address_of`)."""
+        driver = await self._transaction.driver()
+        found = await driver.fetchval("SELECT address::text FROM order_addresses WHERE order_id = $1", order_id)
+        return Address() if found is None else _decode_address(found)
 
     async def add_returned(self, order_id: UUID, quantities: Mapping[int, int]) -> None:
         """Add to the returned quantities of lines (see `Orders.add_returned`)."""

@@ -8,6 +8,8 @@ from libs.common.db import Database, Transaction
 from libs.common.decisions.storage import PostgresDecisionLog
 from libs.common.outbox import OutboxWriter
 from services.orders.handlers.ports import Unit
+from services.orders.storage.actions import PostgresOrderActions
+from services.orders.storage.ledger import PostgresLedger
 from services.orders.storage.notices import PostgresPaymentNotices
 from services.orders.storage.orders import PostgresOrders
 from services.orders.storage.payments import PostgresPaymentCommands
@@ -29,6 +31,8 @@ class PostgresUnit:
         self.timers = PostgresTimers(transaction)
         self.returns = PostgresReturns(transaction)
         self.payments = PostgresPaymentCommands(transaction)
+        self.actions = PostgresOrderActions(transaction)
+        self.ledger = PostgresLedger(transaction)
         self.notices = PostgresPaymentNotices(transaction)
         self.views = PostgresOrderViews(transaction)
         self.outbox = OutboxWriter(transaction, source=_SOURCE, clock=clock, wake_relay=wake_relay)

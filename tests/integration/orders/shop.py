@@ -24,6 +24,7 @@ from libs.common.ids import new_id
 from libs.common.outbox.writer import decode_headers
 from services.orders.api.backend import Backend
 from services.orders.bootstrap import build_app, build_backend, build_webhook_desk, deadlines_of
+from services.orders.clients.sandbox_books import SandboxBooks
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.consumers import SagaHandler
 from services.orders.handlers.deadlines import DeadlineWatch
@@ -90,7 +91,8 @@ class Shop:
         chosen = OrdersSettings(database_url=SecretStr(database.url), follow_poll_seconds=0.01, **settings)
         units = PostgresUnits(database, clock=clock)
         policy = Policy(deadlines_of(chosen))
-        backend = build_backend(chosen, database, units, policy=policy, clock=clock)
+        books = {"sandbox": SandboxBooks(database)}
+        backend = build_backend(chosen, database, units, policy=policy, clock=clock, provider_books=books)
         provider_database = Database(database.url, application_name="sandbox", pool_size=4)
         provider = SandboxPayments(provider_database, clock=clock, late_answer_after=LATE)
         desk = build_webhook_desk(chosen, database, clock=clock)
