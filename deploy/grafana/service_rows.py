@@ -242,6 +242,50 @@ _ORDERS: Final = (
         ),
     ),
     Row(
+        "Promises and notifications",
+        (
+            Panel(
+                title="Late and at risk",
+                description="Open orders past their promise, or that will probably miss it. See GET /v1/delays/queue.",
+                queries=(measured("orders_at_risk", "state"),),
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Late: predicted and observed",
+                description="Of promises due in the last 30 days. Far apart: a warehouse or carrier has changed.",
+                queries=(
+                    Query("max by (point) (orders_late_predicted_ratio)", "predicted at {{point}}"),
+                    Query("max by (point) (orders_late_observed_ratio)", "observed of {{point}}"),
+                ),
+            ),
+            Panel(
+                title="Median of each stage",
+                description="Of orders placed in the last 7 days. A stage that grows is where orders lie.",
+                queries=(Query('max by (stage) (orders_stage_seconds{quantile="0.5"})', "{{stage}}"),),
+                unit=Unit.SECONDS,
+            ),
+            Panel(
+                title="Attempts to deliver webhooks",
+                description="What is not delivered is tried again. One endpoint that fails does not hold up others.",
+                queries=(per_second("orders_webhook_attempts_total", "outcome"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Oldest webhook that waits",
+                description="Hours: a receiver is away. See GET /v1/webhooks and the deliveries of each.",
+                queries=(Query("max(orders_webhook_oldest_open_seconds)"),),
+                unit=Unit.SECONDS,
+            ),
+            Panel(
+                title="Notifications",
+                description="Reminders by channel. unavailable: the mail server does not answer; it is tried again.",
+                queries=(per_second("orders_notifications_total", "channel", "outcome"),),
+                unit=Unit.PER_SECOND,
+            ),
+        ),
+    ),
+    Row(
         "Payments",
         (
             Panel(

@@ -10,13 +10,18 @@ from pydantic import SecretStr
 
 from libs.common.events.logistics import ShipmentDelivered, ShipmentDispatched, ShipmentPlanned, ShipmentScanned
 from libs.common.events.orders import OrderLateRiskChanged
+from libs.common.events.topics import LOGISTICS_SHIPMENT
 from libs.common.ids import new_id
+from services.orders.bootstrap import SERVICE, build
 from services.orders.domain.delays import CAUSES, Stage
 from services.orders.domain.durations import BUCKET_SQL, bucket_of
 from services.orders.settings import OrdersSettings
 from tests.integration.orders.observer import Observer
 from tests.integration.orders.shop import NOW, Shop, key, shipment_id
-from tests.support.kafka import envelope_of
+from tests.support.eventually import eventually
+from tests.support.infrastructure import Infrastructure
+from tests.support.kafka import TestBus, envelope_of
+from tests.support.postgres import FreshDatabase
 
 HOUR = timedelta(hours=1)
 
@@ -374,3 +379,34 @@ class TestRoutes:
 
     async def test_know_only_orders_that_there_are(self, shop: Shop) -> None:
         assert (await shop.get(f"/orders/{UUID(int=1)}/delay")).status_code == 404
+
+
+async def test_the_role_follows_what_the_service_publishes(
+    infrastructure: Infrastructure, database: FreshDatabase, shop: Shop
+) -> None:
+    async with TestBus.open(infrastructure, topics=(*SERVICE.topics, LOGISTICS_SHIPMENT), groups=SERVICE.groups) as bus:
+        settings = OrdersSettings(
+            database_url=SecretStr(database.url),
+            kafka_bootstrap_servers=bus.bootstrap_servers,
+            kafka_topic_prefix=bus.topic_prefix,
+        )
+        process = build(settings, frozenset({"insights"}))
+        order_id = await shop.place()
+        await shop.confirm(order_id)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for component in process.components:
+                group.create_task(component.run(stop))
+            for envelope in await shop.published():
+                await bus.publish(envelope.event, event_id=envelope.id)
+
+            async def promised() -> int:
+                return await shop.count("SELECT count(*) FROM order_journeys WHERE promised_by IS NOT NULL")
+
+            await eventually(promised, lambda orders: orders == 1, timeout_seconds=20)
+            stop.set()
+        for close in reversed(process.closers):
+            await close()
+
+    assert (await shop.get(f"/orders/{order_id}/delay")).json()["state"] in {"open", "at-risk", "late"}
+    assert await shop.count("SELECT count(*) FROM inbox_events") == 0
