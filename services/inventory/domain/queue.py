@@ -69,18 +69,20 @@ class Allocator:
 
     def serve(self, waiting: Iterable[Reservation]) -> list[Verdict]:
         """Hold stock for each of the `waiting` that can be served whole, first approved first."""
-        return [self._serve(reservation) for reservation in sorted(waiting, key=place_of)]
+        # What is free changes meanwhile only by what is held here.
+        free: dict[str, dict[str, int]] = {}
+        return [self._serve(reservation, free) for reservation in sorted(waiting, key=place_of)]
 
     def shortages_of(self, reservation: Reservation) -> tuple[Shortage, ...]:
         """Return what a reservation waits for and the stock does not have now."""
         wanted = reservation.wanted
-        return shortages(wanted, self._free(wanted), self._ranking_for(reservation))
+        return shortages(wanted, {sku: self._free_of(sku) for sku in wanted}, self._ranking_for(reservation))
 
-    def _serve(self, reservation: Reservation) -> Verdict:
+    def _serve(self, reservation: Reservation, free: dict[str, dict[str, int]]) -> Verdict:
         wanted = reservation.wanted
         terms = terms_of(reservation)
         ranking = self._ranking_for(reservation)
-        free = self._free(wanted)
+        self._fill(free, wanted)
         choice = self._choose(wanted, free, ranking, terms)
         missing = self.backlog.missing(wanted, place_of(reservation), self.stock)
         if missing:
@@ -103,6 +105,7 @@ class Allocator:
         if choice.allocations is not None:
             for one in choice.allocations:
                 self.stock.hold(one.quantity, sku=one.sku, warehouse=one.warehouse)
+                free[one.sku][one.warehouse] -= one.quantity
             reservation.hold(choice.allocations)
         return verdict
 
@@ -150,8 +153,13 @@ class Allocator:
         codes = {one.warehouse for one in reservation.held()}
         return [one for one in ranking if one.code in codes] if codes else ranking
 
-    def _free(self, wanted: Mapping[str, int]) -> Free:
-        return {sku: {code: level.available for code, level in self.stock.items[sku].levels.items()} for sku in wanted}
+    def _fill(self, free: dict[str, dict[str, int]], wanted: Iterable[str]) -> None:
+        for sku in wanted:
+            if sku not in free:
+                free[sku] = self._free_of(sku)
+
+    def _free_of(self, sku: str) -> dict[str, int]:
+        return {code: level.available for code, level in self.stock.items[sku].levels.items()}
 
     def _ranking(self, terms: Terms) -> Sequence[RankedWarehouse]:
         destination = terms.destination

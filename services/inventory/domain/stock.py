@@ -104,7 +104,8 @@ class Level:
     @property
     def available(self) -> int:
         """Units that can be promised; never negative, whatever is about to be un-reserved."""
-        return max(0, self.on_hand - self.reserved - self.blocked - self.safety_stock)
+        units = self.on_hand - self.reserved - self.blocked - self.safety_stock
+        return units if units > 0 else 0  # noqa: FURB136 - half the time of max(), for every level of every order
 
     @property
     def overdrawn(self) -> int:

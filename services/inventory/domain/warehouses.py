@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from libs.common.errors import NotFound
@@ -13,6 +14,8 @@ PRIORITY_DEFAULT: Final = 100
 # What a parcel to another country counts where it is not known how far it goes.
 ABROAD_KM: Final = 1_000.0
 _EARTH_RADIUS_KM: Final = 6371.0
+
+_Direction = tuple[float, float, float]
 
 
 class WarehouseNotFound(NotFound):
@@ -75,14 +78,16 @@ def rank(warehouses: Iterable[Warehouse], destination: Destination) -> Sequence[
     `priority` decides, then the code, so that the same input always gives the same order.
     """
     latitude, longitude = destination.latitude, destination.longitude
+    place = _direction(latitude, longitude) if latitude is not None and longitude is not None else None
     ranked: list[tuple[tuple[float, int, str], RankedWarehouse]] = []
     for warehouse in warehouses:
         if not (warehouse.is_active and warehouse.ships_orders):
             continue
-        if latitude is None or longitude is None:
-            distance = None
-        else:
-            distance = round(distance_km(latitude, longitude, warehouse.latitude, warehouse.longitude), 1)
+        distance = (
+            None
+            if place is None
+            else round(_distance_km(place, _known_direction(warehouse.latitude, warehouse.longitude)), 1)
+        )
         is_abroad = warehouse.country != destination.country
         one = RankedWarehouse(warehouse.code, distance, warehouse.priority, is_abroad)
         ranked.append(((one.remoteness_km, warehouse.priority, warehouse.code), one))
@@ -105,10 +110,21 @@ def is_collection_point(warehouses: Iterable[Warehouse], code: str) -> bool:
 
 
 def distance_km(latitude: float, longitude: float, other_latitude: float, other_longitude: float) -> float:
-    """Return the great-circle distance of two places (haversine)."""
-    phi, other_phi = math.radians(latitude), math.radians(other_latitude)
-    half_chord = (
-        math.sin((other_phi - phi) / 2) ** 2
-        + math.cos(phi) * math.cos(other_phi) * math.sin(math.radians(other_longitude - longitude) / 2) ** 2
-    )
-    return 2 * _EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, half_chord)))
+    """Return the great-circle distance of two places."""
+    return _distance_km(_direction(latitude, longitude), _direction(other_latitude, other_longitude))
+
+
+def _direction(latitude: float, longitude: float) -> _Direction:
+    """Return where a place lies as seen from the middle of the earth, as a vector of length 1."""
+    phi, theta = math.radians(latitude), math.radians(longitude)
+    across = math.cos(phi)
+    return across * math.cos(theta), across * math.sin(theta), math.sin(phi)
+
+
+# Of the places of warehouses, which are asked for with every order.
+_known_direction = lru_cache(maxsize=4096)(_direction)
+
+
+def _distance_km(one: _Direction, other: _Direction) -> float:
+    """Return the length of the arc over the straight line between two places, exact for near and far ones."""
+    return 2 * _EARTH_RADIUS_KM * math.asin(min(1.0, math.dist(one, other) / 2))

@@ -38,8 +38,10 @@ async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk
     for envelope in batch:
         match envelope.event:
             case OrderApproved(order_id=order_id, lines=lines, hold_id=hold_id):
-                order_ids.update(one for one in (order_id, hold_id) if one is not None)
-                skus.update(_wanted(lines))
+                order_ids.add(order_id)
+                if hold_id is not None:
+                    order_ids.add(hold_id)
+                skus.update([line.sku for line in lines])
             case OrderCancelled(order_id=order_id) | OrderRefused(order_id=order_id):
                 order_ids.add(order_id)
             case ShipmentDispatched(order_id=order_id, lines=lines):
