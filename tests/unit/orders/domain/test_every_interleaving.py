@@ -1,0 +1,246 @@
+"""
+Every order of events, exhaustively: a search through all that can happen to one order in a small world.
+
+The world answers the order as inventory, logistics and a payment provider do. Each step delivers any message that is
+under way (also once more), carries out any payment step (its answer comes whenever it likes, so that a timeout and a
+crash are its late answers), moves a parcel, lets the customer call the order off, or lets a deadline pass.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+from services.orders.domain import messages as on
+from services.orders.domain.fulfilment import transition
+from services.orders.domain.ledger import Account, balances
+from services.orders.domain.order import TERMINAL, OrderStatus
+from services.orders.domain.state import (
+    STAGE_TIMER,
+    Book,
+    OrderState,
+    Pay,
+    PaymentStep,
+    Publish,
+    StepKind,
+)
+from tests.unit.orders.domain.worlds import (
+    NOW,
+    TOTAL_MINOR,
+    WAREHOUSES,
+    Logistics,
+    Story,
+    answers_to,
+    success,
+)
+
+STATES_MAX = 60_000
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that decides what can happen next."""
+
+    order: OrderState
+    mail: frozenset[tuple[on.Message, int]] = frozenset()
+    asked: frozenset[PaymentStep] = frozenset()
+    done: frozenset[PaymentStep] = frozenset()
+    parcels: tuple[tuple[str, str], ...] = ()
+    ledger: tuple[tuple[Account, int], ...] = ()
+    cancellations: int = 0
+    deadlines: int = 0
+    repetitions: int = 0
+
+    def at_provider(self, kind: StepKind) -> int:
+        return sum(step.amount_minor for step in self.done if step.kind is kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    stock: str = "reserved"
+    cancellations: int = 0
+    deadlines: int = 0
+    repetitions: int = 0
+    is_declined: bool = False
+
+
+def key(world: World) -> tuple[object, ...]:
+    """Return what makes a difference to what can happen: not what only counts or dates."""
+    order = world.order
+    return (
+        order.status,
+        order.status_reason,
+        order.stuck_since is None,
+        order.stock_version,
+        order.warehouses,
+        order.shipments,
+        order.steps,
+        replace(order.payment, version=0),
+        world.mail,
+        world.asked,
+        world.done,
+        world.parcels,
+        world.cancellations,
+        world.deadlines,
+        world.repetitions,
+    )
+
+
+def put(mail: frozenset[tuple[on.Message, int]], *messages: on.Message) -> frozenset[tuple[on.Message, int]]:
+    counted = dict(mail)
+    for message in messages:
+        counted[message] = counted.get(message, 0) + 1
+    return frozenset(counted.items())
+
+
+def taken(mail: frozenset[tuple[on.Message, int]], message: on.Message) -> frozenset[tuple[on.Message, int]]:
+    counted = dict(mail)
+    counted[message] -= 1
+    return frozenset((one, count) for one, count in counted.items() if count)
+
+
+def told(world: World, message: on.Message, scenario: Scenario) -> World:
+    """Tell the order something, and let the world hear what it says to that."""
+    now = NOW
+    if isinstance(message, on.DeadlinePassed) and world.order.deadline_at is not None:
+        now = world.order.deadline_at + timedelta(seconds=1)
+    outcome = transition(world.order, message, now)
+    logistics = Logistics(dict(world.parcels))
+    ledger = dict(world.ledger)
+    mail, asked = world.mail, set(world.asked)
+    for command in outcome.commands:
+        match command:
+            case Publish(event):
+                mail = put(mail, *answers_to(event, scenario.stock, logistics))
+            case Pay(step):
+                asked.add(step)
+            case Book(transfer):
+                for account, balance in balances([transfer]).items():
+                    ledger[account] = ledger.get(account, 0) + balance
+            case _:
+                pass
+    return replace(
+        world,
+        order=outcome.state,
+        mail=mail,
+        asked=frozenset(asked),
+        parcels=tuple(sorted(logistics.parcels.items())),
+        ledger=tuple(sorted(ledger.items())),
+    )
+
+
+def next_worlds(world: World, scenario: Scenario) -> Iterator[World]:
+    for message, _ in world.mail:
+        yield told(replace(world, mail=taken(world.mail, message)), message, scenario)
+        if world.repetitions < scenario.repetitions:
+            yield told(replace(world, repetitions=world.repetitions + 1), message, scenario)
+    for step in world.asked:
+        if scenario.is_declined and step.kind is StepKind.AUTHORISE:
+            done, answer = world.done, on.AuthorisationDeclined(step.id, "card-declined")
+        else:
+            done, answer = world.done | {step}, success(step)  # type: ignore[assignment]
+        yield replace(world, asked=world.asked - {step}, done=done, mail=put(world.mail, answer))
+    for warehouse in WAREHOUSES:
+        logistics = Logistics(dict(world.parcels))
+        if moved := logistics.move(warehouse):
+            parcels = tuple(sorted(logistics.parcels.items()))
+            yield replace(world, parcels=parcels, mail=put(world.mail, *moved))
+    if world.order.status in TERMINAL:
+        return
+    if world.cancellations < scenario.cancellations:
+        cancelled = replace(world, cancellations=world.cancellations + 1)
+        yield told(cancelled, on.CancellationRequested("changed-mind"), scenario)
+    if world.deadlines < scenario.deadlines:
+        late = replace(world, deadlines=world.deadlines + 1)
+        yield told(late, on.DeadlinePassed(STAGE_TIMER[world.order.status]), scenario)
+
+
+def check(world: World) -> None:
+    """Check what must hold at every moment."""
+    order, payment = world.order, world.order.payment
+    assert 0 <= payment.refunded_minor <= payment.captured_minor
+    assert payment.captured_minor + payment.voided_minor <= payment.authorised_minor <= TOTAL_MINOR
+    assert world.at_provider(StepKind.AUTHORISE) <= TOTAL_MINOR, "authorised twice"
+    moved = world.at_provider(StepKind.CAPTURE) + world.at_provider(StepKind.VOID)
+    assert moved <= world.at_provider(StepKind.AUTHORISE), "more was moved than was held"
+    assert world.at_provider(StepKind.REFUND) <= world.at_provider(StepKind.CAPTURE)
+    assert (order.deadline_at is None) == (order.status in TERMINAL), "nothing waits for ever unseen"
+    ledger = dict(world.ledger)
+    assert sum(ledger.values()) == 0
+    assert ledger.get(Account.CLEARING, 0) == payment.captured_minor - payment.refunded_minor
+    assert ledger.get(Account.HELD, 0) == payment.held_minor
+    if order.status is OrderStatus.CONFIRMED:
+        assert payment.authorised_minor == TOTAL_MINOR, "confirmed without money"
+        assert order.warehouses, "confirmed without goods"
+
+
+def check_end(world: World) -> None:
+    """Check what must hold once everything that was under way has arrived."""
+    order, payment = world.order, world.order.payment
+    assert payment.authorised_minor == world.at_provider(StepKind.AUTHORISE)
+    assert payment.captured_minor == world.at_provider(StepKind.CAPTURE)
+    assert payment.voided_minor == world.at_provider(StepKind.VOID)
+    assert payment.refunded_minor == world.at_provider(StepKind.REFUND)
+    left = {state for _, state in world.parcels} & {"dispatched", "delivered"}
+    if order.status in {OrderStatus.CANCELLED, OrderStatus.REFUSED}:
+        assert payment.held_minor == 0, "money is still held"
+        assert payment.captured_minor == payment.refunded_minor, "money was kept"
+        assert not left, "goods left for nothing"
+    if order.status is OrderStatus.SETTLED:
+        assert payment.captured_minor == TOTAL_MINOR
+        assert {state for _, state in world.parcels} == {"delivered"}
+
+
+def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
+    """Visit every world that can be reached; return how many there are, and the stages in which they come to rest."""
+    story = Story.received()
+    first = told(World(story.state), on.ReviewPassed(), scenario)
+    waiting, seen, ends = [first], {key(first)}, set[OrderStatus]()
+    while waiting:
+        world = waiting.pop()
+        check(world)
+        if not world.mail and not world.asked:
+            check_end(world)
+            ends.add(world.order.status)
+        for following in next_worlds(world, scenario):
+            known = key(following)
+            if known not in seen:
+                seen.add(known)
+                waiting.append(following)
+        assert len(seen) < STATES_MAX, "the world is larger than is worth a test"
+    return len(seen), ends
+
+
+@pytest.mark.parametrize(
+    ("scenario", "ends"),
+    [
+        pytest.param(Scenario(), {OrderStatus.SETTLED}, id="nothing goes wrong"),
+        pytest.param(Scenario(is_declined=True, repetitions=2), {OrderStatus.REFUSED}, id="declined"),
+        pytest.param(Scenario(stock="rejected", repetitions=2), {OrderStatus.REFUSED}, id="no stock"),
+        pytest.param(
+            Scenario(cancellations=1), {OrderStatus.SETTLED, OrderStatus.CANCELLED}, id="called off at any time"
+        ),
+        pytest.param(Scenario(deadlines=1), {OrderStatus.SETTLED, OrderStatus.REFUSED}, id="late at any time"),
+        pytest.param(
+            Scenario(stock="backordered", cancellations=1),
+            {OrderStatus.SETTLED, OrderStatus.CANCELLED},
+            id="waits for goods",
+        ),
+        pytest.param(Scenario(stock="taken back"), {OrderStatus.SETTLED}, id="stock is taken back"),
+    ],
+)
+def test_no_interleaving_loses_a_penny_or_a_parcel(scenario: Scenario, ends: set[OrderStatus]) -> None:
+    worlds, found = explore(scenario)
+
+    assert worlds > len(ends)
+    assert ends <= found
+
+
+def test_the_search_finds_what_is_wrong() -> None:
+    story = Story.received()
+    world = told(World(story.state), on.ReviewPassed(), Scenario())
+    twice = PaymentStep(id=story.state.id, kind=StepKind.AUTHORISE, amount_minor=TOTAL_MINOR + 1)
+
+    with pytest.raises(AssertionError, match="authorised twice"):
+        check(replace(world, done=frozenset({twice})))
