@@ -73,6 +73,7 @@ class DelayModel:
         self._strength = strength
         self._known: dict[tuple[Stage, str, str], Distribution] = {}
         self._quantiles: dict[tuple[tuple[str, ...], str, float], float] = {}
+        self._typical: dict[tuple[str, str, str], Mapping[Stage, float]] = {}
         pooled: dict[tuple[Stage, str, str], dict[int, int]] = {}
         for (stage, place, country), buckets in counts.items():
             levels = {(stage, "", ""), (stage, "", country), (stage, place, country)}
@@ -106,12 +107,16 @@ class DelayModel:
         """Return how many orders the figures of a stage come from."""
         return sum(self._pooled.get((stage, "", ""), {}).values())
 
-    def typical_seconds(self, *, warehouse: str, carrier: str, country: str) -> dict[Stage, float]:
+    def typical_seconds(self, *, warehouse: str, carrier: str, country: str) -> Mapping[Stage, float]:
         """Return the median of every stage."""
-        return {
-            stage: self.of(stage, warehouse if stage in _AT_WAREHOUSE else carrier, country).quantile(0.5)
-            for stage in STAGES
-        }
+        key = (warehouse, carrier, country)
+        found = self._typical.get(key)
+        if found is None:
+            found = self._typical[key] = {
+                stage: self.of(stage, warehouse if stage in _AT_WAREHOUSE else carrier, country).quantile(0.5)
+                for stage in STAGES
+            }
+        return found
 
     def from_pick_to_door_seconds(self, warehouses: Iterable[str], country: str, share: float) -> float:
         """Return within how many seconds the parcels of all `warehouses` arrive with probability `share`."""

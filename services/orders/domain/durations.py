@@ -85,11 +85,13 @@ class Distribution:
             # Longer than anything seen: all that can be said is that it is not over.
             yield seconds, 1.0
             return
-        for bucket in range(max(0, bisect_right(EDGES_SECONDS, max(0.0, seconds)) - 1), BUCKETS):
-            low, high = max(seconds, EDGES_SECONDS[bucket]), EDGES_SECONDS[bucket + 1]
-            share = self._cumulative[bucket + 1] - self.below(low)
-            if share > 0:
-                yield (low + high) / 2, share / above
+        first = max(0, bisect_right(EDGES_SECONDS, max(0.0, seconds)) - 1)
+        low, passed = max(0.0, seconds), 1.0 - above
+        for bucket in range(first, BUCKETS):
+            high, reached = EDGES_SECONDS[bucket + 1], self._cumulative[bucket + 1]
+            if reached > passed:
+                yield (low + high) / 2, (reached - passed) / above
+            low, passed = high, reached
 
     def sum_below(self, other: "Distribution", seconds: float, *, elapsed_seconds: float = 0.0) -> float:
         """
@@ -98,7 +100,12 @@ class Distribution:
         The sum is taken over the buckets of this one, which already lasts for `elapsed_seconds`; the two are taken as
         independent.
         """
-        return sum(share * other.below(seconds - first) for first, share in self.beyond(elapsed_seconds))
+        likely = 0.0
+        for first, share in self.beyond(elapsed_seconds):
+            if first >= seconds:
+                break
+            likely += share * other.below(seconds - first)
+        return likely
 
     def below_given(self, seconds: float, *, elapsed_seconds: float) -> float:
         """Return the probability of at most `seconds`, given that it took longer than `elapsed_seconds`."""

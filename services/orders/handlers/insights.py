@@ -236,15 +236,18 @@ def journey_row(
     is_open = promise is not None and source.status not in TERMINAL and journey.delivered_at is None
     is_at_risk, rescore_at = False, None
     if promise is not None and is_open and journey.handling_start is not None:
-        parcels = source.parcels or tuple(Parcel(warehouse=one) for one in source.warehouses or ("",))
-        probability = probability_late(
-            parcels,
-            promised_by=promise.promised_by,
-            handling_start=journey.handling_start,
-            country=source.country,
-            now=business_now,
-            model=model,
-        )
+        if source.promise is None and not source.parcels:
+            # It was worked out a moment ago.
+            probability = promise.probability_late
+        else:
+            probability = probability_late(
+                source.parcels or tuple(Parcel(warehouse=one) for one in source.warehouses or ("",)),
+                promised_by=promise.promised_by,
+                handling_start=journey.handling_start,
+                country=source.country,
+                now=business_now,
+                model=model,
+            )
         promise = _scored(promise, probability, is_dispatched=journey.dispatched_at is not None, policy=policy)
         is_at_risk = probability >= policy.risk_min
         rescore_at = now + _until_next_look(promise, business_now)
