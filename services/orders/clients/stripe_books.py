@@ -10,7 +10,8 @@ import stripe
 
 from libs.common.telemetry.logs import get_logger
 from services.orders.clients.stripe_objects import Intent, from_stripe_amount
-from services.orders.handlers.settlement import Charge
+from services.orders.clients.stripe_webhooks import STRIPE
+from services.orders.handlers.settlement import BooksUnreadable, Charge
 
 _PAGE: Final = 100
 _EXPAND: Final = "latest_charge"
@@ -62,11 +63,15 @@ class StripeBooks:
             "expand": [f"data.{_EXPAND}"],
         }
         while True:
-            page = await self._intents.list_async(asked)
-            if not page.data:
-                return
-            yield [_charge(one) for one in page.data]
-            if not page.has_more:
+            try:
+                page = await self._intents.list_async(asked)
+                charges = [_charge(one) for one in page.data]
+            except (stripe.StripeError, msgspec.ValidationError) as error:
+                log.warning("stripe.books_unread", error=type(error).__name__)
+                raise BooksUnreadable(STRIPE) from None
+            if charges:
+                yield charges
+            if not page.has_more or not charges:
                 return
             asked["starting_after"] = page.data[-1].id
 

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 from uuid import UUID
+
+from libs.common.errors import Unavailable
 
 _PAGE_ORDERS: Final = 200
 # An id begins with its time in milliseconds (RFC 9562, version 7).
@@ -57,6 +59,16 @@ class Charge:
     refunded_minor: int
 
 
+class BooksUnreadable(Unavailable):
+    """A payment provider does not show its books now; the same report may succeed later."""
+
+    code: ClassVar[str] = "provider-books-unreadable"
+
+    def __init__(self, provider: str) -> None:
+        """Name the provider."""
+        super().__init__(f"The books of {provider} cannot be read now.")
+
+
 class ProviderBooks(Protocol):
     """A payment provider's own view."""
 
@@ -65,7 +77,11 @@ class ProviderBooks(Protocol):
         ...
 
     def statement(self, *, since: datetime, until: datetime) -> AsyncIterator[Sequence[Charge]]:
-        """Yield everything that was authorised in a period, a page at a time."""
+        """
+        Yield everything that was authorised in a period, a page at a time.
+
+        :raises BooksUnreadable: if the provider does not answer.
+        """
         ...
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -70,6 +70,12 @@ async def shipped(shop: Shop, pay: Pay) -> UUID:
     await shop.plan(order_id)
     await shop.dispatch(order_id)
     return order_id
+
+
+def period() -> dict[str, str]:
+    """Return the last hour: ids, by which orders are found, are of the machine's time."""
+    now = datetime.now(UTC)  # noqa: TID251 - see above
+    return {"since": (now - timedelta(hours=1)).isoformat(), "until": (now + timedelta(minutes=1)).isoformat()}
 
 
 async def notify(shop: Shop, body: str, *, secret: str = SECRET, age: timedelta = timedelta(0)) -> httpx.Response:
@@ -263,6 +269,37 @@ class TestAnswersThatAreLost:
 
         assert await shop.status(order_id) == "reserved"
         assert provider.intents == {}
+
+
+class TestBooks:
+    async def test_are_compared_with_orders(self, shop: Shop, provider: StripeDouble, pay: Pay) -> None:
+        await shipped(shop, pay)
+        await pay()
+        async with adapter(provider) as payments:
+            shop.backend.provider_books = {"stripe": payments.books}
+            agreed = (await shop.get("/settlement-report", **period())).json()
+            provider.intents["pi_stray"] = provider.intent | {"id": "pi_stray", "metadata": {}}
+            provider.intents["pi_1"]["amount_received"] -= 1
+            differing = (await shop.get("/settlement-report", **period())).json()
+
+        assert agreed["states"] == {"matched": 1}
+        assert [(line["state"], line["drift_minor"]) for line in differing["lines"]] == [
+            ("differs", 1),
+            ("unknown-to-us", TOTAL_MINOR),
+        ]
+
+    async def test_that_cannot_be_read_are_said_to_be_so(self, shop: Shop, provider: StripeDouble, pay: Pay) -> None:
+        await shipped(shop, pay)
+        await pay()
+        provider.fail("GET one", Fault.FAILS)
+        async with adapter(provider) as payments:
+            shop.backend.provider_books = {"stripe": payments.books}
+            silent = (await shop.get("/settlement-report", **period())).json()
+            provider.fail("GET payment_intents", Fault.FAILS)
+            failing = await shop.get("/settlement-report", **period())
+
+        assert silent["states"] == {"not-compared": 1}
+        assert (failing.status_code, failing.json()["code"]) == (503, "provider-books-unreadable")
 
 
 class TestWebhook:

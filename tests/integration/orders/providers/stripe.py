@@ -89,10 +89,11 @@ class StripeDouble(Double):
                 known = self.intents.values() if self.is_searchable else ()
                 return _list([one for one in known if one["metadata"]["command_id"] == wanted])
             case "GET", ["payment_intents"]:
-                since, until = int(asked["created"]["gte"]), int(asked["created"]["lt"])
-                return _list([one for one in self.intents.values() if since <= one["created"] < until])
+                assert {"gte", "lt"} <= asked["created"].keys()
+                return _list([self._expanded(one) for one in self.intents.values()])
             case "GET", ["payment_intents", name]:
-                return self._find(name)
+                found = self._find(name)
+                return self._expanded(found) if "expand" in asked else found
             case "POST", ["payment_intents", name, "capture"]:
                 return self._capture(self._find(name), asked)
             case "POST", ["payment_intents", name, "cancel"]:
@@ -129,6 +130,10 @@ class StripeDouble(Double):
         }
         self.intents[str(intent["id"])] = intent
         return intent
+
+    def _expanded(self, intent: dict[str, Any]) -> dict[str, Any]:
+        refunded = sum(one["amount"] for one in self.refunds.values() if one["payment_intent"] == intent["id"])
+        return intent | {"latest_charge": {"id": "ch_1", "object": "charge", "amount_refunded": refunded}}
 
     def _find(self, name: str) -> dict[str, Any]:
         if name not in self.intents:
