@@ -38,7 +38,11 @@ WITH bought AS (
            authorised_minor - captured_minor - voided_minor AS held_minor,
            captured_minor - refunded_minor + coalesce(under_way.minor, 0) AS kept_minor,
            CASE WHEN orders.status IN ('shipped', 'delivered', 'settled')
-                THEN coalesce(bought.minor, 0) - coalesce(brought_back.minor, 0) ELSE 0 END AS owed_minor,
+                THEN coalesce(bought.minor, 0) - coalesce(brought_back.minor, 0)
+                -- Some of its parcels may have left, each paid for as it did; never for more than was bought.
+                WHEN orders.status = 'confirmed'
+                THEN least(captured_minor - refunded_minor + coalesce(under_way.minor, 0), coalesce(bought.minor, 0))
+                ELSE 0 END AS owed_minor,
            orders.total_minor <> coalesce(bought.minor, 0) AS is_total_wrong
     FROM orders
     JOIN payments ON payments.order_id = orders.id
@@ -55,9 +59,9 @@ FROM accounts
 _WITHOUT_PAYMENT = "SELECT count(*) FROM orders WHERE NOT EXISTS (SELECT FROM payments WHERE order_id = orders.id)"
 _PAID_TWICE = """
 SELECT count(*) FROM (
-    SELECT order_id, kind, return_id FROM payment_commands
+    SELECT order_id, kind, return_id, shipment_id FROM payment_commands
     WHERE status = 'succeeded' AND kind IN ('capture', 'refund')
-    GROUP BY order_id, kind, return_id HAVING count(*) > 1
+    GROUP BY order_id, kind, return_id, shipment_id HAVING count(*) > 1
 ) AS twice
 """
 
