@@ -12,7 +12,7 @@ class InsightReads(Protocol):
     """The read side of journeys."""
 
     async def journey(self, order_id: UUID) -> Row | None:
-        """Return what is kept of an order's journey, `placed_at`, and `shift`, which leads to its own time."""
+        """Return an order's `placed_at`, `shift`, which leads to its own time, and what is kept of its journey."""
         ...
 
     async def queue(

@@ -121,8 +121,8 @@ SELECT count(*) FILTER (WHERE promised_by < $1::timestamptz + (placed_at - recei
 FROM order_journeys JOIN orders ON orders.id = order_id WHERE is_at_risk
 """
 _JOURNEY = """
-SELECT journeys.*, placed_at, placed_at - received_at AS shift
-FROM order_journeys journeys JOIN orders ON orders.id = order_id WHERE order_id = $1
+SELECT journeys.*, orders.id AS order_id, orders.status AS status, placed_at, placed_at - received_at AS shift
+FROM orders LEFT JOIN order_journeys journeys ON journeys.order_id = orders.id WHERE orders.id = $1
 """
 _LATE_GROUPS: Final[Mapping[str, str]] = {
     "warehouse": "warehouse",

@@ -302,9 +302,8 @@ class TestContacts:
         assert (await desk.shop.client.delete("/v1/customers/customer-7/contact")).status_code == 204
         assert (await desk.shop.get("/customers/customer-7/contact")).status_code == 404
 
-    @pytest.mark.parametrize(
-        "email",
-        [
+    async def test_must_be_one_plain_address(self, desk: Desk) -> None:
+        wrong: tuple[Any, ...] = (
             "",
             "nobody",
             "a@b",
@@ -312,13 +311,12 @@ class TestContacts:
             "a b@c.de",
             "a@b.cd,e@f.gh",
             "a\x00@b.cd",
-            "ä@b.cd",
+            "\u00e4@b.cd",
             "a" * 250 + "@b.cd",
             7,
-        ],
-    )
-    async def test_must_be_one_plain_address(self, desk: Desk, email: Any) -> None:
-        refused = await desk.shop.client.put("/v1/customers/customer-7/contact", json={"email": email})
+        )
+        for email in wrong:
+            refused = await desk.shop.client.put("/v1/customers/customer-7/contact", json={"email": email})
 
-        assert refused.status_code == 422
-        assert "email" in refused.text or "NUL" in refused.text
+            assert refused.status_code == 422, email
+            assert "email" in refused.text or "NUL" in refused.text
