@@ -22,7 +22,7 @@ from libs.common.ids import new_id
 from libs.common.outbox.writer import encode_headers
 
 # What the service takes into one transaction at most.
-_BATCH: Final = 1_000
+_BATCH: Final = 4_000
 _GROUP: Final = "inventory.intake"
 _UPLOAD_ROWS: Final = 5_000
 _UPLOAD_CONNECTIONS: Final = 2

@@ -67,18 +67,27 @@ def warehouse_reports(count: int, *, sku_count: int, seed: int) -> Iterator[Enve
     """Yield what warehouses report in a busy hour: half arrivals, nearly half picks, some corrections."""
     random = Random(seed)  # noqa: S311 - a draw of data, the same in every run
     names = skus(sku_count)
+    # Each warehouse counts on from where it was in the repetition before.
+    sequences = dict.fromkeys(WAREHOUSES, seed * count)
     for number in range(count):
         occurred_at = _BEGINNING + timedelta(milliseconds=number)
+        warehouse = random.choice(WAREHOUSES)
+        sequences[warehouse] += 1
         yield Envelope(
             id=new_id(),
-            event=_report(random, sku=random.choice(names), occurred_at=occurred_at, sequence=number + 1),
+            event=_report(
+                random,
+                sku=random.choice(names),
+                warehouse=warehouse,
+                occurred_at=occurred_at,
+                sequence=sequences[warehouse],
+            ),
             time=occurred_at,
             source=_SOURCE,
         )
 
 
-def _report(random: Random, *, sku: str, occurred_at: datetime, sequence: int) -> WarehouseReport:
-    warehouse = random.choice(WAREHOUSES)
+def _report(random: Random, *, sku: str, warehouse: str, occurred_at: datetime, sequence: int) -> WarehouseReport:
     draw = random.random()
     if draw < 0.5:  # noqa: PLR2004 - the shares are said above
         return GoodsReceived(

@@ -1,7 +1,7 @@
 """
 The limit of applying warehouse events: hand-written SQL in sets, one process, one connection, one commit a batch.
 
-For each batch it writes the rows that the service writes: an inbox row and a ledger movement for each event, the new
+For each batch it writes the rows that the service writes: a ledger movement for each event, the new
 level of each SKU and warehouse, the next version of each SKU, and an outbox row with all levels of each SKU. It does
 not read from the bus, decide, validate, or look for orders that wait. Batches have the size of the service's: larger
 ones would write fewer outbox rows, which is less work and not the same.
@@ -16,10 +16,6 @@ import asyncpg
 from bench.speed.limits.timing import Stopwatch, Timed
 from bench.speed.stock_world import Movement, as_movements, warehouse_reports
 
-_CLAIM: Final = """
-INSERT INTO inbox_events (consumer_group, event_id) SELECT 'limit', unnest($1::uuid[])
-ON CONFLICT DO NOTHING RETURNING event_id
-"""
 _MOVEMENT_COLUMNS: Final = (
     "event_id",
     "leg",
@@ -75,7 +71,6 @@ async def _apply(
     connection: asyncpg.Connection, event_ids: Sequence[UUID], movements: Sequence[Movement], headers: bytes
 ) -> None:
     async with connection.transaction():
-        await connection.fetch(_CLAIM, event_ids)
         recorded_at = movements[-1][4]
         await connection.copy_records_to_table(
             "stock_movements",

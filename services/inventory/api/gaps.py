@@ -79,7 +79,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
             if await use_cases.views_of(transaction).warehouse(warehouse) is None:
                 raise WarehouseNotFound("No warehouse is registered under this code.")
             sequences = sequences_of(transaction)
-            await sequences.catch_up(use_cases.clock.now())
+            await sequences.catch_up(use_cases.clock.now(), is_fresh=True)
             return await sequences.state(warehouse, after=after, limit=limit + 1)
 
         return _gaps(warehouse, await database.run(work), limit)
@@ -94,7 +94,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
             if await use_cases.views_of(transaction).warehouse(warehouse) is None:
                 raise WarehouseNotFound("No warehouse is registered under this code.")
             sequences, now = sequences_of(transaction), use_cases.clock.now()
-            await sequences.catch_up(now)
+            await sequences.catch_up(now, is_fresh=True)
             await sequences.accept(
                 warehouse,
                 first=body.first,

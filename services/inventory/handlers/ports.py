@@ -186,8 +186,12 @@ class WarehouseStore(Protocol):
 class SequenceStore(Protocol):
     """The numbers that warehouses give their reports, in one transaction."""
 
-    async def catch_up(self, now: datetime) -> bool:
-        """Take in the numbers of what was booked since the last time; return whether there is more."""
+    async def catch_up(self, now: datetime, *, is_fresh: bool = False) -> bool:
+        """
+        Take in the numbers of what was booked since the last time; return whether there is more.
+
+        What other transactions may still come before is taken in only if it has to be `is_fresh`.
+        """
         ...
 
     async def accept(

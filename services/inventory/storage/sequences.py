@@ -25,9 +25,9 @@ _CONFLICTS_SHOWN_MAX: Final = 50
 _CONFLICTING_EVENTS_SHOWN_MAX: Final = 20
 
 # Below the highest number, whatever was not received is missing; a number that was there before, or twice among these,
-# may be a conflict.
+# may be a conflict. Sets of numbers are compared as sets: looked up one by one, each would unpack all of a warehouse's.
 _RECEIVE: Final = """
-WITH events AS (
+WITH events AS MATERIALIZED (
     SELECT warehouse, sequence FROM stock_movements
     WHERE id > $1 AND id <= $2 AND leg = 0 AND sequence IS NOT NULL
 ),
@@ -39,11 +39,15 @@ saved AS (
     SELECT warehouse, numbers FROM reported ORDER BY warehouse
     ON CONFLICT (warehouse) DO UPDATE SET received = known.received + excluded.received
     RETURNING warehouse, old.received AS before
+),
+repeated AS (
+    SELECT warehouse, sequence FROM events WHERE $3 GROUP BY warehouse, sequence HAVING count(*) > 1
+    UNION
+    SELECT warehouse, generate_series(lower(again), upper(again) - 1)
+    FROM saved JOIN reported USING (warehouse), unnest(numbers * before) AS again WHERE $3
 )
-SELECT warehouse, array_remove(array_agg(number), NULL) AS repeated FROM (
-    SELECT warehouse, CASE WHEN count(*) > 1 OR sequence <@ before THEN sequence END AS number
-    FROM events JOIN saved USING (warehouse) GROUP BY warehouse, sequence, before
-) AS numbers GROUP BY warehouse
+SELECT warehouse, array_remove(array_agg(sequence), NULL) AS repeated
+FROM saved LEFT JOIN repeated USING (warehouse) GROUP BY warehouse
 """
 # The numbers below those of the newest gaps count as received.
 _GIVE_UP: Final = """
@@ -157,25 +161,27 @@ class PostgresSequences:
         self._transaction = transaction
         self._ledger = ledger
 
-    async def catch_up(self, now: datetime) -> bool:
+    async def catch_up(self, now: datetime, *, is_fresh: bool = False) -> bool:
         """
-        Take in the numbers of what was booked since the last time; return whether there is more.
+        Take in the numbers of what was booked and is settled in the ledger since the last time.
 
-        What is not settled in the ledger yet is taken in now and again the next time, which changes nothing: a
-        number that was received once is received.
+        To be `is_fresh`, what is not settled yet is taken in as well, and once more when it is: a number that was
+        received is received. Return whether more is settled.
         """
         driver = await self._transaction.driver()
         position = await locked_position(driver, FOLLOWER)
         settled_id = await self._ledger.advance(driver)
-        until_id = min(position + _MOVEMENTS_MAX, self._ledger.last_id)
-        rows = await driver.fetch(_RECEIVE, position, until_id)
-        if not rows and until_id == position:
-            return False
-        if repeated := [(row["warehouse"], number) for row in rows for number in row["repeated"]]:
-            await driver.execute(_SAVE_CONFLICTS, [code for code, _ in repeated], [one for _, one in repeated], now)
-        await _save_gaps(driver, [row["warehouse"] for row in rows], now)
-        await move_position(driver, FOLLOWER, max(position, min(until_id, settled_id)))
-        return until_id < self._ledger.last_id
+        until_id = min(position + _MOVEMENTS_MAX, settled_id)
+        if until_id > position:
+            rows = await driver.fetch(_RECEIVE, position, until_id, True)  # noqa: FBT003 - a column of the statement
+            if repeated := [(row["warehouse"], number) for row in rows for number in row["repeated"]]:
+                await driver.execute(_SAVE_CONFLICTS, [code for code, _ in repeated], [one for _, one in repeated], now)
+            await _save_gaps(driver, [row["warehouse"] for row in rows], now)
+            await move_position(driver, FOLLOWER, until_id)
+        if is_fresh and self._ledger.last_id > max(position, until_id):
+            rows = await driver.fetch(_RECEIVE, max(position, until_id), self._ledger.last_id, False)  # noqa: FBT003
+            await _save_gaps(driver, [row["warehouse"] for row in rows], now)
+        return until_id < settled_id
 
     async def accept(
         self, warehouse: str, *, first: int, last: int, reason: str, accepted_by: str, accepted_at: datetime
