@@ -151,6 +151,8 @@ def _replacement(state: OrderState, goods: Sequence[OrderLine], address: Address
         channel=_REPLACEMENT_CHANNEL,
         reference=str(state.id),
         total_minor=0,
+        # What was held before the first order was placed went with it.
+        hold_id=None,
         placed_at=state.facts.business_time(now),
         received_at=now,
     )
