@@ -39,6 +39,8 @@ def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[
         for method, operation in item.items():
             if method in METHODS:
                 yield path, method, operation
+
+
 # What comes from somebody who has no key of ours, and proves itself by a signature over the body.
 SIGNED_BY_THE_SENDER = {"post /v1/payment-webhooks/{provider}"}
 

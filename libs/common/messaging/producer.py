@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -15,10 +14,10 @@ from aiokafka.errors import (
     RecordTooLargeError,
     TopicAuthorizationFailedError,
 )
-from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from libs.common.events.base import WireRecord
+from libs.common.messaging.partitioning import hash_of
 from libs.common.telemetry.logs import get_logger
 
 # aiokafka's idempotent producer never gives up on a batch by itself, nor does stop(): every wait is bounded here.
@@ -113,7 +112,7 @@ class BusProducer:
                 outcomes.refuse(indexes, repr(refusal))
                 continue
             for index in indexes:
-                number = numbers[_hash(records[index].key) % len(numbers)]
+                number = numbers[hash_of(records[index].key) % len(numbers)]
                 unsent.setdefault((self._topic_prefix + topic, number), deque()).append(index)
         while unsent:
             sent: list[tuple[list[int], asyncio.Future[object]]] = []
@@ -196,12 +195,6 @@ def _fill(batch: BatchBuilder, records: Sequence[WireRecord], waiting: deque[int
     # An open batch would linger for more.
     batch.close()
     return included
-
-
-@lru_cache(maxsize=65_536)
-def _hash(key: bytes) -> int:
-    """Hash a key as all of Kafka's clients do, so that whoever else produces an aggregate's events agrees."""
-    return int(murmur2(key)) & 0x7FFF_FFFF
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

@@ -19,7 +19,7 @@ from services.inventory.api.stock_event_rows import STOCK_EVENT, problems_of, re
 from services.inventory.domain.plausibility import InvalidStockEvent
 
 # Rows applied in one transaction while the rest of an upload is still being read.
-_ROWS_PER_TRANSACTION: Final = 1_000
+_ROWS_PER_TRANSACTION: Final = 4_000
 _UPLOAD_BYTES_MAX: Final = 512 * 1024 * 1024
 _UPLOAD_ROWS_MAX: Final = 1_000_000
 _NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})

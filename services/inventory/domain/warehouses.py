@@ -79,20 +79,21 @@ def rank(warehouses: Iterable[Warehouse], destination: Destination) -> Sequence[
     """
     latitude, longitude = destination.latitude, destination.longitude
     place = _direction(latitude, longitude) if latitude is not None and longitude is not None else None
-    ranked: list[tuple[tuple[float, int, str], RankedWarehouse]] = []
+    # What comes first in these decides: it is how they are sorted, and codes are all different.
+    ranked: list[tuple[float, int, str, float | None, bool]] = []
     for warehouse in warehouses:
         if not (warehouse.is_active and warehouse.ships_orders):
             continue
-        distance = (
-            None
-            if place is None
-            else round(_distance_km(place, _known_direction(warehouse.latitude, warehouse.longitude)), 1)
-        )
         is_abroad = warehouse.country != destination.country
-        one = RankedWarehouse(warehouse.code, distance, warehouse.priority, is_abroad)
-        ranked.append(((one.remoteness_km, warehouse.priority, warehouse.code), one))
-    ranked.sort(key=lambda pair: pair[0])
-    return tuple(one for _, one in ranked)
+        if place is None:
+            distance = None
+            remoteness = ABROAD_KM if is_abroad else 0.0
+        else:
+            there = _known_direction(warehouse.latitude, warehouse.longitude)
+            distance = remoteness = round(_distance_km(place, there), 1)
+        ranked.append((remoteness, warehouse.priority, warehouse.code, distance, is_abroad))
+    ranked.sort()
+    return tuple([RankedWarehouse(code, distance, priority, abroad) for _, priority, code, distance, abroad in ranked])
 
 
 def only_at(warehouses: Iterable[Warehouse], code: str) -> Sequence[RankedWarehouse]:

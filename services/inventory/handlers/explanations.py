@@ -14,7 +14,7 @@ from libs.common.events.inventory import (
     StockReleased,
     StockReserved,
 )
-from libs.common.events.shapes import Shortage
+from libs.common.events.shapes import Allocation, Shortage
 from services.inventory.domain.queue import Verdict, terms_of
 from services.inventory.domain.reservations import Reservation, ReservationStatus
 from services.inventory.domain.strategies import REASONS, Option
@@ -60,7 +60,7 @@ def announcement(verdict: Verdict, decision: Decision) -> tuple[str, Event]:
         return _announcement_of_hold(verdict, decision)
     match reservation.status:
         case ReservationStatus.HELD:
-            held = StockReserved(order_id=order_id, allocations=reservation.held(), decision_id=decision.id)
+            held = StockReserved(order_id=order_id, allocations=_held(verdict), decision_id=decision.id)
             return "reserved", held
         case ReservationStatus.REJECTED:
             return "rejected", StockRejected(
@@ -94,6 +94,15 @@ def _announcement_of_hold(verdict: Verdict, decision: Decision) -> tuple[str, Ev
     )
 
 
+def _held(verdict: Verdict) -> list[Allocation]:
+    """Return what a reservation holds: just what was chosen now, unless it took over some from a hold."""
+    chosen, reservation = verdict.choice.allocations or (), verdict.reservation
+    units = sum([line.quantity for line in reservation.lines.values()])
+    if len(chosen) == len(reservation.lines) and sum([one.quantity for one in chosen]) == units:
+        return list(chosen)
+    return reservation.held()
+
+
 def _why_rejected(verdict: Verdict) -> str:
     if verdict.is_over_limit:
         return "backorder-limit"
@@ -104,7 +113,7 @@ def _why_rejected(verdict: Verdict) -> str:
 
 def _chosen(verdict: Verdict) -> str:
     if verdict.choice.allocations is not None:
-        return "+".join(dict.fromkeys(one.warehouse for one in verdict.reservation.held()))
+        return "+".join(dict.fromkeys([one.warehouse for one in _held(verdict)]))
     if verdict.reservation.is_hold or verdict.reservation.status is ReservationStatus.REJECTED:
         return "refuse"
     return "backorder"
