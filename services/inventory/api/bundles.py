@@ -49,7 +49,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
     database, tools_of, views_of = use_cases.database, use_cases.tools_of, use_cases.views_of
 
     @router.put("/bundles/{sku}", dependencies=[requires("stock:write")])
-    async def put(sku: Sku, body: BundleBody) -> BundleBody:
+    async def define(sku: Sku, body: BundleBody) -> BundleBody:
         """Make a SKU a bundle, or change what it is made of; saying the same again changes nothing."""
         components = {one.sku: one.quantity for one in body.components}
 
@@ -60,7 +60,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         return body
 
     @router.get("/bundles/{sku}", dependencies=[requires("stock:read")])
-    async def show(sku: Sku) -> BundleBody:
+    async def show_bundle(sku: Sku) -> BundleBody:
         """Show what a bundle is made of."""
 
         async def work(transaction: Transaction) -> Mapping[str, int]:
@@ -74,7 +74,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         )
 
     @router.delete("/bundles/{sku}", dependencies=[requires("stock:write")], status_code=HTTPStatus.NO_CONTENT)
-    async def remove(sku: Sku) -> None:
+    async def dissolve(sku: Sku) -> None:
         """Make a bundle a SKU like any other; what is reserved already stays as it was."""
 
         async def work(transaction: Transaction) -> None:
