@@ -65,7 +65,7 @@ class TestParcelValues:
         values = value_by_warehouse(lines, allocations)
 
         assert sum(values.values()) == sum(quantity * price for quantity, price in prices)
-        assert values == value_by_warehouse(reversed(lines), reversed(allocations))
+        assert values == value_by_warehouse(reversed(lines), allocations[::-1])
 
 
 class TestCapture:
