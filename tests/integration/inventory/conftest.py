@@ -3,15 +3,11 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from pydantic import SecretStr
 
 from libs.common.http.auth import FixedKeys, Principal
-from libs.common.http.health import Health
-from services.inventory.bootstrap import SERVICE, build_app, use_cases_of
-from services.inventory.handlers.availability import Availability
-from services.inventory.settings import InventorySettings
+from services.inventory.bootstrap import SERVICE
 from services.inventory.storage.tables import metadata
-from tests.integration.inventory.shop import Shop
+from tests.integration.inventory.shop import Shop, open_api
 from tests.support.infrastructure import Infrastructure
 from tests.support.postgres import FreshDatabase, fresh_database
 
@@ -53,17 +49,8 @@ async def shop(database: FreshDatabase) -> Shop:
 
 
 @pytest.fixture
-async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    settings = InventorySettings(database_url=SecretStr(database.url))
-    use_cases = use_cases_of(settings, shop.adapters, Availability())
-    app = build_app(settings, use_cases, Health(), authenticator=KEYS)
-    transport = httpx.ASGITransport(app=app)
-    headers = {"Authorization": "Bearer warehouse"}
-    async with (
-        use_cases.intake.coalescer,
-        use_cases.holds.coalescer,
-        httpx.AsyncClient(transport=transport, base_url="http://inventory", headers=headers) as client,
-    ):
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_api(shop, KEYS, caller="warehouse") as client:
         yield client
 
 

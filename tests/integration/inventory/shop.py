@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -20,6 +21,7 @@ from libs.common.http.health import Health
 from libs.common.messaging.consumer import Refusals, Subscription
 from libs.common.messaging.inbox import claim_new
 from libs.common.outbox.writer import decode_headers
+from services.inventory.api.dependencies import UseCases
 from services.inventory.bootstrap import Adapters, build_app, use_cases_of
 from services.inventory.consumers import intake_subscription, reservations_subscription
 from services.inventory.domain.allocation import DEFAULT_POLICY
@@ -35,12 +37,16 @@ from services.inventory.settings import InventorySettings
 from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.views import PostgresInventoryViews
-from tests.support.postgres import FreshDatabase
+from tests.support.standin import StandIn
 from tests.unit.inventory.builders import NOON, WAREHOUSES, envelope
 
 AnyEvent = TypeVar("AnyEvent", bound=Event)
 
+# The database is that of the test; nothing connects to this one.
+SETTINGS = InventorySettings(database_url=SecretStr("postgresql://nobody@127.0.0.1/none"))
+
 _reader = EventReader(EVENTS.values())
+_idle_apis: list["Api"] = []
 
 
 @dataclass
@@ -162,17 +168,47 @@ class Shop:
             return await driver.fetch(statement, *arguments)
 
 
+class Api:
+    """The routes of the service, which take longer to make than most tests; behind them is the shop of one test."""
+
+    def __init__(self, use_cases: UseCases) -> None:
+        self._use_cases = use_cases
+        of_a_test = ("database", "tools_of", "sequences_of", "intake", "holds", "availability", "clock")
+        stand_ins: dict[str, Any] = {name: StandIn(partial(self._current, name)) for name in of_a_test}
+        self._app = build_app(SETTINGS, replace(use_cases, **stand_ins), Health(), authenticator=FixedKeys({}))
+
+    @asynccontextmanager
+    async def over(self, use_cases: UseCases, keys: FixedKeys, *, caller: str) -> AsyncIterator[AsyncClient]:
+        """Open the routes over the use cases of a test to the holder of a key."""
+        self._use_cases = use_cases
+        self._app.state.authenticator = keys
+        headers = {"Authorization": f"Bearer {caller}"}
+        async with (
+            use_cases.intake.coalescer,
+            use_cases.holds.coalescer,
+            AsyncClient(transport=ASGITransport(app=self._app), base_url="http://inventory", headers=headers) as client,
+        ):
+            yield client
+
+    def _current(self, name: str) -> Any:
+        return getattr(self._use_cases, name)
+
+
 @asynccontextmanager
-async def client_of(shop: Shop, database: FreshDatabase, *, scopes: Collection[str]) -> AsyncIterator[AsyncClient]:
+async def open_api(shop: Shop, keys: FixedKeys, *, caller: str) -> AsyncIterator[AsyncClient]:
+    """Open the service's API over a shop; two that are open at once are two applications."""
+    use_cases = use_cases_of(SETTINGS, shop.adapters, Availability())
+    api = _idle_apis.pop() if _idle_apis else Api(use_cases)
+    try:
+        async with api.over(use_cases, keys, caller=caller) as client:
+            yield client
+    finally:
+        _idle_apis.append(api)
+
+
+@asynccontextmanager
+async def client_of(shop: Shop, *, scopes: Collection[str]) -> AsyncIterator[AsyncClient]:
     """Open the service's API to a caller with `scopes`."""
-    settings = InventorySettings(database_url=SecretStr(database.url))
-    use_cases = use_cases_of(settings, shop.adapters, Availability())
     keys = FixedKeys({"caller": Principal("caller", frozenset(scopes))})
-    app = build_app(settings, use_cases, Health(), authenticator=keys)
-    headers = {"Authorization": "Bearer caller"}
-    async with (
-        use_cases.intake.coalescer,
-        use_cases.holds.coalescer,
-        AsyncClient(transport=ASGITransport(app=app), base_url="http://inventory", headers=headers) as client,
-    ):
+    async with open_api(shop, keys, caller="caller") as client:
         yield client

@@ -7,13 +7,12 @@ import pytest
 from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.handlers.stock_policies import put_stock_policy
 from tests.integration.inventory.shop import Shop, client_of
-from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import ARMCHAIR, LAMP, MIRROR, NOON, counted, picked, received
 
 
 @pytest.fixture
-async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(shop, database, scopes=["stock:read"]) as client:
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(shop, scopes=["stock:read"]) as client:
         yield client
 
 

@@ -184,7 +184,7 @@ class TestAuditors:
 
 
 class TestAuditOverHttp:
-    async def test_names_what_is_off_and_what_was(self, shop: Shop, office: Office, database: FreshDatabase) -> None:
+    async def test_names_what_is_off_and_what_was(self, shop: Shop, office: Office) -> None:
         await shop.reports(received(9), received(9, MIRROR))
         await office.settle()
         await shop.rows("UPDATE stock_levels SET on_hand = 12 WHERE sku = $1", ARMCHAIR)
@@ -193,7 +193,7 @@ class TestAuditOverHttp:
         await shop.rows("UPDATE stock_levels SET on_hand = 9 WHERE sku = $1", MIRROR)
         await office.check_changes()
 
-        async with client_of(shop, database, scopes={"ops:read"}) as client:
+        async with client_of(shop, scopes={"ops:read"}) as client:
             answer = (await client.get("/v1/audit")).json()
 
         assert (answer["ledger_units"], answer["reservation_units"], answer["levels_off"]) == (3, 0, 1)
@@ -204,8 +204,8 @@ class TestAuditOverHttp:
         assert [(one["look"], one["skus"], one["ledger_units"]) for one in answer["rounds"]] == [("levels", 2, 5)]
         assert answer["backlog_movements"] == 0
 
-    async def test_is_for_operators(self, shop: Shop, database: FreshDatabase) -> None:
-        async with client_of(shop, database, scopes={"stock:read"}) as client:
+    async def test_is_for_operators(self, shop: Shop) -> None:
+        async with client_of(shop, scopes={"stock:read"}) as client:
             assert (await client.get("/v1/audit")).status_code == 403
 
 
@@ -225,7 +225,7 @@ class TestAuditorProcess:
 
             await shop.rows("UPDATE stock_levels SET on_hand = 14 WHERE sku = $1", MIRROR)
             await eventually(_drift_units, lambda units: units == 5)
-            async with client_of(shop, database, scopes={"ops:read"}) as client:
+            async with client_of(shop, scopes={"ops:read"}) as client:
                 [drift] = (await client.get("/v1/audit")).json()["drifts"]
             await shop.rows("UPDATE stock_levels SET on_hand = 9 WHERE sku = $1", MIRROR)
             await eventually(_drift_units, lambda units: units == 0)

@@ -31,8 +31,8 @@ from tests.unit.inventory.builders import (
 
 
 @pytest.fixture
-async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(shop, database, scopes=["stock:read", "stock:write"]) as client:
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(shop, scopes=["stock:read", "stock:write"]) as client:
         yield client
 
 
@@ -187,7 +187,7 @@ class TestCounting:
         careful = replace(shop, count_limits=CountLimits(units=2))
         await careful.reports(received(10))
         count = envelope(counted(1, when=minutes(5)))
-        async with client_of(careful, database, scopes=["stock:*"]) as client:
+        async with client_of(careful, scopes=["stock:*"]) as client:
             made = await make(client)
             await careful.reports(count)
             assert (await show(client, made))["status"] == "done"

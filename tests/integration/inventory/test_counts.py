@@ -20,8 +20,8 @@ async def shop(database: FreshDatabase) -> Shop:
 
 
 @pytest.fixture
-async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(shop, database, scopes=["stock:read", "stock:write", "counts:approve"]) as client:
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(shop, scopes=["stock:read", "stock:write", "counts:approve"]) as client:
         yield client
 
 
@@ -146,11 +146,11 @@ class TestApproval:
         assert other.json()["code"] == "count-decided"
         assert await shop.level(ARMCHAIR) == (3, 0)
 
-    async def test_needs_its_own_scope(self, shop: Shop, database: FreshDatabase) -> None:
+    async def test_needs_its_own_scope(self, shop: Shop) -> None:
         await shop.reports(received(10))
         count = await hold(shop)
 
-        async with client_of(shop, database, scopes=["stock:*"]) as warehouse:
+        async with client_of(shop, scopes=["stock:*"]) as warehouse:
             refused = await decide(warehouse, count)
 
         assert refused.status_code == 403

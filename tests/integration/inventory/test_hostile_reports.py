@@ -11,15 +11,14 @@ import pytest
 
 from libs.common.events.inventory import GoodsReceived
 from tests.integration.inventory.shop import Shop, client_of
-from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import ARMCHAIR, NOON, adjusted, counted, picked, received
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
 @pytest.fixture
-async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(shop, database, scopes={"stock:write"}) as client:
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(shop, scopes={"stock:write"}) as client:
         yield client
 
 

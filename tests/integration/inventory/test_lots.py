@@ -12,7 +12,6 @@ from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.handlers.lots import block_expired_lots
 from services.inventory.handlers.stock_policies import put_stock_policy
 from tests.integration.inventory.shop import Shop, client_of
-from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import (
     ARMCHAIR,
     MIRROR,
@@ -182,8 +181,8 @@ class TestExpiry:
 
 
 @pytest.fixture
-async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(shop, database, scopes=["stock:read", "stock:write"]) as client:
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(shop, scopes=["stock:read", "stock:write"]) as client:
         yield client
 
 

@@ -18,7 +18,6 @@ from services.inventory.settings import InventorySettings
 from services.inventory.storage.reports import PostgresClassBooks
 from tests.integration.inventory.accounts import Accounts
 from tests.integration.inventory.shop import Shop, client_of
-from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import ARMCHAIR, LAMP, MIRROR, NOON, picked
 
 # The shop's clock shows noon of 1 June; everything happens in the ten days before.
@@ -43,7 +42,7 @@ def bought(
 
 
 @pytest.fixture
-async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.AsyncClient]:
+async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
     """Let a shop trade for ten days, and open its API to whoever may see figures."""
     await shop.reports(
         bought(10, 100),
@@ -56,7 +55,7 @@ async def client(shop: Shop, database: FreshDatabase) -> AsyncIterator[httpx.Asy
         ),
     )
     await Accounts(shop).catch_up()
-    async with client_of(shop, database, scopes={"finance:read"}) as client:
+    async with client_of(shop, scopes={"finance:read"}) as client:
         yield client
 
 
@@ -234,8 +233,8 @@ class TestRequests:
         assert answer.status_code in {400, 422}, answer.text
         assert field in answer.text
 
-    async def test_need_the_right_to_see_figures(self, shop: Shop, database: FreshDatabase) -> None:
-        async with client_of(shop, database, scopes={"stock:read"}) as client:
+    async def test_need_the_right_to_see_figures(self, shop: Shop) -> None:
+        async with client_of(shop, scopes={"stock:read"}) as client:
             assert (await client.get("/v1/reports/stock-value")).status_code == 403
 
 
