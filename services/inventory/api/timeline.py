@@ -164,7 +164,7 @@ class OnHandResponse(BaseModel):
     on_hand: int
 
 
-class HoldResponse(BaseModel):
+class HolderResponse(BaseModel):
     """Units that are held: for an order, or for a transfer that was approved and has not left."""
 
     type: Literal["order", "transfer"]
@@ -179,7 +179,7 @@ class ReservedResponse(BaseModel):
 
     units: int
     holds: int
-    newest: list[HoldResponse]
+    newest: list[HolderResponse]
 
 
 class TimelineResponse(Page[TimelineItem]):
@@ -252,7 +252,7 @@ def _reserved(timeline: Timeline) -> ReservedResponse | None:
         units=reserved.units,
         holds=reserved.holders,
         newest=[
-            HoldResponse.model_validate(
+            HolderResponse.model_validate(
                 {"type": one.holder, "id": one.id, "warehouse": one.warehouse, "units": one.units, "since": one.since}
             )
             for one in reserved.holds
