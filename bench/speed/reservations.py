@@ -73,7 +73,13 @@ async def of_one_hot_sku(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
         async def ours(repetition: int) -> Sample:
             return await _drained(site, orders=scale.hot_reservations, sku_count=1, lines=1, seed=repetition)
 
-        async def limit(repetition: int) -> Sample:
+        async def usual(repetition: int) -> Sample:
+            return await committed_alone(repetition, is_one_statement=False)
+
+        async def shortest(repetition: int) -> Sample:
+            return await committed_alone(repetition + scale.repetitions + 1, is_one_statement=True)
+
+        async def committed_alone(seed: int, *, is_one_statement: bool) -> Sample:
             meter = site.limit_meter()
             meter.start()
             timed = await isolated.run(
@@ -81,22 +87,31 @@ async def of_one_hot_sku(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
                 database_url,
                 operations=scale.single_reservations,
                 clients=_CLIENTS,
-                seed=repetition,
+                seed=seed,
+                is_one_statement=is_one_statement,
             )
             return sample_of(timed, program="program", cpu_seconds=meter.used_seconds(), of=["postgres"])
 
-        with steps.step("Reservations of one hot SKU", total=2 * (scale.repetitions + 1)) as step:
-            mine, its = await repeated({"inventory": ours, "one commit each": limit}, scale=scale, step=step)
+        measured = {"inventory": ours, "the usual design": usual, "one statement each": shortest}
+        with steps.step("Reservations of one hot SKU", total=3 * (scale.repetitions + 1)) as step:
+            mine, of_usual, of_shortest = await repeated(measured, scale=scale, step=step)
+    conditions = (
+        f"{scale.hot_reservations:,} orders of one line from Kafka, beside {scale.single_reservations:,}"
+        f" by {_CLIENTS} clients that commit each alone; every role of inventory runs"
+    )
     return [
         Row(
             figure="hot-sku",
-            title="reservations of one hot SKU",
+            title=title,
             unit="orders",
             ours=mine,
             limit=its,
-            targets=[Target(kind="ratio", value=20)],
-            conditions=f"{scale.hot_reservations:,} orders of one line from Kafka, beside {scale.single_reservations:,}"
-            f" by {_CLIENTS} clients; every role of inventory runs",
+            targets=targets,
+            conditions=conditions,
+        )
+        for title, its, targets in (
+            ("one hot SKU, beside lock, insert, update", of_usual, [Target(kind="ratio", value=20)]),
+            ("one hot SKU, beside one statement each", of_shortest, list[Target]()),
         )
     ]
 

@@ -114,18 +114,28 @@ class HttpServer:
 
 
 class PeriodicJob:
-    """Calls `work` again and again: at once while it reports work done, else after `every_seconds`."""
+    """
+    Calls `work` again and again: at once while it reports work done, else after `every_seconds`.
 
-    def __init__(self, name: str, work: Callable[[], Awaitable[int]], *, every_seconds: float) -> None:
+    Work that nobody waits for takes no more than `share_max` of the time, so that it slows down where what it looks
+    after is busy, instead of slowing that down.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[], Awaitable[int]], *, every_seconds: float, share_max: float = 1.0
+    ) -> None:
         """`work` returns how many things it did, 0 when there was nothing to do."""
         self._name = name
         self._work = work
         self._every_seconds = every_seconds
+        self._rest_per_second = 1.0 / share_max - 1.0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; passing faults are waited out, others end the process."""
         delay_seconds = self._every_seconds
+        clock = asyncio.get_running_loop().time
         while not stop.is_set():
+            started_at = clock()
             try:
                 done = await self._work()
             except Exception as error:
@@ -134,8 +144,9 @@ class PeriodicJob:
                 log.warning("job.interrupted", job=self._name, error=repr(error))
                 delay_seconds = min(max(delay_seconds, 0.1) * 2, _JOB_RETRY_SECONDS_MAX)
             else:
-                delay_seconds = self._every_seconds
-                if done:
+                rest_seconds = (clock() - started_at) * self._rest_per_second
+                delay_seconds = rest_seconds if done else max(rest_seconds, self._every_seconds)
+                if not delay_seconds:
                     continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), delay_seconds)

@@ -91,7 +91,8 @@ class Follower:
         while not stop.is_set():
             fetched = await consumer.getmany(timeout_ms=_POLL_TIMEOUT_MS, max_records=_BATCH_RECORDS_MAX)
             for records in fetched.values():
-                for record in records:
+                # Of a compacted topic only the latest record of a key counts; what came before it is not even decoded.
+                for record in {record.key: record for record in records}.values():
                     self._read(record.value, record.headers)
             if not self._caught_up.is_set():
                 positions = [await consumer.position(partition) for partition in partitions]

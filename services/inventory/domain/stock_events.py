@@ -82,7 +82,8 @@ def apply_report(stock: Stock, envelope: Envelope, facts: Facts) -> None:
             # What is picked for an order lies packed in the same building, held for it, and leaves with its
             # shipment: taking it off here as well would take it off twice.
             is_packed = report.order_id in facts.known_orders
-            cause = cause._replace(picked=quantity if is_packed else None)
+            if is_packed:
+                cause = cause._replace(picked=quantity)
             stock.book(MovementKind.PICK, 0 if is_packed else -quantity, sku=sku, warehouse=warehouse, cause=cause)
         case GoodsAdjusted(delta=delta):
             stock.book(MovementKind.ADJUST, delta, sku=sku, warehouse=warehouse, cause=cause)

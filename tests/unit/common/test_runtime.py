@@ -87,6 +87,21 @@ class TestPeriodicJob:
 
         assert left == []
 
+    async def test_rests_between_rounds_as_long_as_its_share_of_the_time_asks_for(self) -> None:
+        stop, clock = asyncio.Event(), asyncio.get_running_loop().time
+        begun: list[float] = []
+
+        async def work() -> int:
+            begun.append(clock())
+            if len(begun) == 2:
+                stop.set()
+            await asyncio.sleep(0.01)
+            return 1
+
+        await PeriodicJob("audit", work, every_seconds=0, share_max=0.1).run(stop)
+
+        assert begun[1] - begun[0] >= 0.1
+
     async def test_waits_out_a_passing_fault_and_ends_on_another(self) -> None:
         faults: list[Exception] = [ConnectionRefusedError(), LookupError("broken")]
 
