@@ -18,7 +18,7 @@ from deploy.local.services import SERVICES, Service
 DIRECTORY: Final = Path(__file__).parent / "dashboards"
 
 _NO_PROBES: Final = 'route!~"/healthz|/readyz|/metrics"'
-_NO_STREAMS: Final = 'route!~"/healthz|/readyz|/metrics|.*/events"'
+_NO_STREAMS: Final = 'route!~"/healthz|/readyz|/metrics|.*/events|.*/stream"'
 
 
 def dashboards() -> Iterator[Dashboard]:

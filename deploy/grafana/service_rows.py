@@ -118,6 +118,46 @@ _INVENTORY: Final = (
         ),
     ),
     Row(
+        "Warehouses",
+        (
+            Panel(
+                title="Missing reports",
+                description="Numbers passed over that have not come: GET /v1/warehouses/{code}/gaps names them.",
+                queries=(measured("inventory_sequence_gap_events", "warehouse"),),
+            ),
+            Panel(
+                title="Numbers that came twice",
+                description="Different reports under one number: the warehouse counts wrongly, or was restored.",
+                queries=(measured("inventory_sequence_conflicts", "warehouse"),),
+            ),
+            Panel(
+                title="Counts that wait for approval",
+                description="Until somebody decides, the level is what it was before the count: GET /v1/counts.",
+                queries=(Query("max(inventory_pending_counts)"),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Accuracy of counted lines, 90 days",
+                description="The share of lines of count lists that found what the ledger expected. Falling: units "
+                "move unreported.",
+                queries=(measured("inventory_count_accuracy_ratio", "warehouse"),),
+            ),
+            Panel(
+                title="Units between warehouses",
+                description="Dispatched and not received. Growing: arrivals are not reported.",
+                queries=(Query("max(inventory_transfer_units_in_transit)"),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Transfers that should have arrived",
+                description="Approved or on their way, and past their time: ask both warehouses, close what will not "
+                "arrive.",
+                queries=(Query("max(inventory_transfers_overdue)"),),
+                shape=Shape.STAT,
+            ),
+        ),
+    ),
+    Row(
         "Cost of stock",
         (
             Panel(
