@@ -95,7 +95,7 @@ async def get_ledger(order_id: UUID, backend: BackendOfApp) -> LedgerResponse:
     return await backend.run(read)
 
 
-@router.get("/settlement-report", dependencies=[requires("orders:read")], responses=_REPORT)
+@router.get("/settlement-report", dependencies=[requires("finance:read")], responses=_REPORT)
 async def report_settlement(
     request: Request,
     backend: BackendOfApp,
