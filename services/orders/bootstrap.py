@@ -237,6 +237,14 @@ def build_app(
         health=health,
         authenticator=authenticator,
     )
+    put_behind(app, settings, backend, webhooks=webhooks)
+    return app
+
+
+def put_behind(
+    app: FastAPI, settings: OrdersSettings, backend: Backend, *, webhooks: webhook_routes.WebhookDesk
+) -> None:
+    """Let the routes of the application work with `backend`."""
     app.state.backend = backend
     app.state.webhooks = webhooks
     app.state.reminders = reminder_routes.ReminderDesk(
@@ -248,7 +256,6 @@ def build_app(
         clock=backend.clock,
         calendar=work_calendar(settings),
     )
-    return app
 
 
 def work_calendar(settings: OrdersSettings) -> WorkCalendar:

@@ -182,6 +182,7 @@ class Api:
         """Open the routes over the use cases of a test to the holder of a key."""
         self._use_cases = use_cases
         self._app.state.authenticator = keys
+        self._app.state.health = Health()
         headers = {"Authorization": f"Bearer {caller}"}
         async with (
             use_cases.intake.coalescer,

@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import httpx
+from fastapi import FastAPI
 from pydantic import SecretStr
 
 from libs.common.clock import FixedClock
@@ -23,7 +24,7 @@ from libs.common.http.health import Health
 from libs.common.ids import new_id
 from libs.common.outbox.writer import decode_headers
 from services.orders.api.backend import Backend
-from services.orders.bootstrap import build_app, build_backend, build_webhook_desk, deadlines_of
+from services.orders.bootstrap import build_app, build_backend, build_webhook_desk, deadlines_of, put_behind
 from services.orders.clients.sandbox_books import SandboxBooks
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.consumers import SagaHandler
@@ -56,6 +57,8 @@ ORDER: dict[str, Any] = {
     "payment": {"token": "tok_ok"},
 }
 TOTAL_MINOR = 4_400
+# Making the routes takes longer than many a test; two shops that are open at once have their own.
+_idle_apps: list[FastAPI] = []
 EACH_LINE = [("leeds", "CRUNCHY-ARMCHAIR", 3), ("lyon", "OMINOUS-MIRROR", 3)]
 
 
@@ -96,7 +99,10 @@ class Shop:
         provider_database = Database(database.url, application_name="sandbox", pool_size=4)
         provider = SandboxPayments(provider_database, clock=clock, late_answer_after=LATE)
         desk = build_webhook_desk(chosen, database, clock=clock)
-        app = build_app(chosen, backend, Health(clock=clock), webhooks=desk, authenticator=KEYS)
+        health = Health(clock=clock)
+        app = _idle_apps.pop() if _idle_apps else build_app(chosen, backend, health, webhooks=desk, authenticator=KEYS)
+        app.state.health = health
+        put_behind(app, chosen, backend, webhooks=desk)
         stop = asyncio.Event()
         transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with (
@@ -119,6 +125,7 @@ class Shop:
             )
             stop.set()
         await provider_database.dispose()
+        _idle_apps.append(app)
 
     async def post(self, path: str, body: Any, *, idempotency_key: str | None = None, **headers: str) -> httpx.Response:
         self._keys += 1
