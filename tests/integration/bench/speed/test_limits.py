@@ -83,8 +83,11 @@ async def test_reservations_of_enough_stock_are_all_granted(database: FreshDatab
     )
 
 
-async def test_one_commit_each_takes_the_units_of_the_hot_sku(database: FreshDatabase) -> None:
-    timed = await reserve_one_by_one(database.url, operations=40, clients=8, seed=2)
+@pytest.mark.parametrize("is_one_statement", [False, True], ids=["five round trips", "one statement"])
+async def test_one_commit_each_takes_the_units_of_the_hot_sku(
+    database: FreshDatabase, *, is_one_statement: bool
+) -> None:
+    timed = await reserve_one_by_one(database.url, operations=40, clients=8, seed=2, is_one_statement=is_one_statement)
 
     assert len(timed.latencies) == 40
     assert await value(database, "SELECT count(*) FROM reservations") == 40
