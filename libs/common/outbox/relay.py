@@ -32,15 +32,17 @@ from libs.common.telemetry.metrics import (
 # One relay at a time per database: two would only publish duplicates, but in an order nobody promised.
 _RELAY_LOCK = 0x52_45_4C_41_59  # "RELAY"
 _BATCH_EVENTS_MAX = 1_000
-_POLL_SECONDS = 0.025
+_POLL_SECONDS = 0.01
 _POLL_IDLE_SECONDS = 0.1
-_IDLE_AFTER_EMPTY_POLLS = 40
+_IDLE_AFTER_EMPTY_POLLS = 100
 _LOCK_RETRY_SECONDS = 0.5
 _RECONNECT_SECONDS = 0.5
 _CONNECT_TIMEOUT_SECONDS = 5
 _STATEMENT_TIMEOUT_SECONDS = 15
-# Deleted rows stay in the index until vacuum; starting above them keeps the claim cheap. An id can become
-# visible late, below the floor, so a sweep from the bottom bounds what that costs to a delay.
+# Deleted rows stay in the index until vacuum; starting above them keeps the claim cheap. An id can become visible late,
+# by as long as its transaction runs beside others: so the floor follows some moments behind what was seen, and a sweep
+# from the bottom bounds what ids that come later still cost to a delay.
+_FLOOR_SECONDS = 0.25
 _SWEEP_SECONDS = 1.0
 _BLOCKED_KEY_RETRY_SECONDS = 30.0
 _MEASURE_SECONDS = 2.0
@@ -72,6 +74,9 @@ class Relay:
         self._wake = asyncio.Event()
         self._blocked_until: dict[bytes, float] = {}
         self._floor = 0
+        self._next_floor = 0
+        self._last_id = 0
+        self._floor_moved_at = 0.0
         self._swept_at = 0.0
         self._measured_at = 0.0
         self._is_alive = True
@@ -110,7 +115,7 @@ class Relay:
             )
             relay_takeovers_total.labels(self._service).inc()
             log.info("relay.lock_acquired", epoch=epoch)
-            self._floor = 0
+            self._floor = self._next_floor = self._last_id = 0
             await self._relay(connection, stop)
         finally:
             # Closing may itself wait for a dead server; the lock dies with the connection either way.
@@ -136,19 +141,27 @@ class Relay:
 
     async def _relay_batch(self, connection: asyncpg.Connection) -> int:
         now = self._clock.monotonic_seconds()
-        if now - self._swept_at >= _SWEEP_SECONDS:
-            self._floor, self._swept_at = 0, now
+        floor = self._current_floor(now)
         self._blocked_until = {key: until for key, until in self._blocked_until.items() if until > now}
-        rows = await connection.fetch(_CLAIM, self._floor, list(self._blocked_until), _BATCH_EVENTS_MAX)
+        rows = await connection.fetch(_CLAIM, floor, list(self._blocked_until), _BATCH_EVENTS_MAX)
         if not rows:
             return 0
         claimed = [_claimed(row) for row in rows]
         acknowledged = await self._publish(claimed)
         await connection.execute(_DELETE, [one.id for one in acknowledged])
-        self._floor = claimed[-1].id
+        self._last_id = max(self._last_id, claimed[-1].id)
         for topic, events in Counter(one.record.topic for one in acknowledged).items():
             outbox_published_events_total.labels(self._service, topic).inc(events)
         return len(acknowledged)
+
+    def _current_floor(self, now: float) -> int:
+        """Return above which id to look: that of some moments ago, or from time to time none."""
+        if now - self._floor_moved_at >= _FLOOR_SECONDS:
+            self._floor, self._next_floor, self._floor_moved_at = self._next_floor, self._last_id, now
+        if now - self._swept_at >= _SWEEP_SECONDS:
+            self._swept_at = now
+            return 0
+        return self._floor
 
     async def _publish(self, claimed: Sequence[_Claimed]) -> list[_Claimed]:
         outcomes = await self._producer.publish_keyed([one.record for one in claimed])

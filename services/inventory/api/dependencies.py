@@ -67,7 +67,8 @@ class StockEventIntake:
         self._database = database
         self._tools_of = tools_of
         self._event_age_years_max = event_age_years_max
-        self.coalescer: Coalescer[Envelope, Outcome] = Coalescer(self.apply)
+        # One batch at a time: a second one would be smaller, and wait for the SKUs of the first.
+        self.coalescer: Coalescer[Envelope, Outcome] = Coalescer(self.apply, in_flight_max=1)
 
     async def submit(self, envelope: Envelope) -> Outcome:
         """

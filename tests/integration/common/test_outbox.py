@@ -10,7 +10,7 @@ from libs.common.db import Transaction
 from libs.common.events.inventory import GoodsAdjusted
 from libs.common.events.topics import INVENTORY_WAREHOUSE
 from libs.common.messaging.producer import BusProducer
-from libs.common.outbox import OutboxWriter, Relay
+from libs.common.outbox import OutboxWriter, Relay, relay
 from libs.common.outbox.writer import EventTooLarge
 from tests.support.eventually import eventually
 from tests.support.kafka import TestBus, envelope_of
@@ -105,6 +105,26 @@ class TestRelay:
         published = await bus.read_all(INVENTORY_WAREHOUSE)
         assert [envelope.id for envelope in published] == ids
         assert [envelope.aggregate_version for envelope in published] == list(range(1, 1501))
+
+    async def test_does_not_pass_over_an_id_that_is_committed_after_a_later_one(
+        self, database: FreshDatabase, bus: TestBus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(relay, "_SWEEP_SECONDS", 3600.0)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(a_relay(database, bus).run(stop))
+            await eventually(lambda: lease_count(database), lambda count: count == 1)
+            async with database.transaction() as transaction:
+                driver = await transaction.driver()
+                # Its id is taken now; it is seen when this transaction commits.
+                await driver.execute(
+                    "INSERT INTO outbox_events (event_id, topic, key, headers, value)"
+                    " VALUES (gen_random_uuid(), 'inventory.warehouse.v1', 'late', '\\x90', '{}')"
+                )
+                await write(database, an_adjustment())
+                await eventually(lambda: pending(database), lambda count: count == 0)
+            await eventually(lambda: pending(database), lambda count: count == 0)
+            stop.set()
 
     async def test_finishes_what_was_committed_before_it_is_stopped(
         self, database: FreshDatabase, bus: TestBus
