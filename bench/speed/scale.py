@@ -30,10 +30,10 @@ class Scale:
 SMALL = Scale(
     repetitions=1,
     stock_skus=100,
-    stock_events=4_000,
+    stock_events=12_000,
     reservation_skus=100,
-    reservations=2_000,
-    hot_reservations=2_000,
+    reservations=6_000,
+    hot_reservations=6_000,
     single_reservations=100,
     reads=300,
     open_load_seconds=0.2,

@@ -32,6 +32,8 @@ from libs.common.telemetry.metrics import (
 # One relay at a time per database: two would only publish duplicates, but in an order nobody promised.
 _RELAY_LOCK = 0x52_45_4C_41_59  # "RELAY"
 _BATCH_EVENTS_MAX = 1_000
+_BATCH_EVENTS_PLENTY = 100
+_BATCH_REST_SECONDS = 0.005
 _POLL_SECONDS = 0.01
 _POLL_IDLE_SECONDS = 0.1
 _IDLE_AFTER_EMPTY_POLLS = 100
@@ -129,8 +131,13 @@ class Relay:
             # Before the batch: what cannot be published must show in the figures.
             await self._measure(connection)
             relayed = await self._relay_batch(connection)
-            if relayed:
+            if relayed >= _BATCH_EVENTS_PLENTY:
                 empty_polls = 0
+                continue
+            if relayed:
+                # What is written meanwhile shares the next round; nobody notices the moment.
+                empty_polls = 0
+                await _wait(stop, _BATCH_REST_SECONDS)
                 continue
             empty_polls += 1
             idle = empty_polls > _IDLE_AFTER_EMPTY_POLLS
