@@ -62,7 +62,8 @@ class TestSimulator:
         times = [shipment.dispatched_at, *(scan.scanned_at for scan in tracked.scans), shipment.delivered_at]
         assert times == sorted(times)
         assert times[0] > PLACED_AT
-        assert times[-1] < PLACED_AT + timedelta(days=14)
+        # A late parcel over two weekends is on its way for nearly three weeks; by the clock it would be years.
+        assert times[-1] < PLACED_AT + timedelta(weeks=4)
         assert all(scan.place.startswith("simulated") for scan in tracked.scans)
         # Several steps that came due together are several events, in order.
         versions = await world.versions(shipment_id)
