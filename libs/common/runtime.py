@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from libs.common.db import Database, is_transient
 from libs.common.db.migrations import upgrade
 from libs.common.events.base import Topic
+from libs.common.failpoints import failpoints
 from libs.common.http.app import create_ops_app, serve
 from libs.common.http.health import Health
 from libs.common.messaging.topics import create_topics
@@ -169,6 +170,7 @@ def main(service: Service[Settings]) -> None:
         sample_ratio=settings.trace_sample_ratio,
         otlp_endpoint=settings.otlp_endpoint,
     )
+    failpoints.arm(settings.failpoints)
     set_build_info(service.name, settings.version)
     _check_kafka_client()
     try:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -12,8 +12,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from libs.common.failpoints import check_specification
+
 SHARED_PREFIX = "QUAYSIDE_"
 
+_PRODUCTION = "production"
 _MEBIBYTE = 1024 * 1024
 _PORT_MAX = 65_535
 
@@ -75,12 +78,23 @@ class ServiceSettings(BaseSettings):
 
     shutdown_timeout_seconds: Seconds = 20.0
 
+    # Where tests make the process die, fail or stand still: see libs.common.failpoints.
+    failpoints: Annotated[str, AfterValidator(check_specification)] = ""
+
     @field_validator("port", "worker_port")
     @classmethod
     def _is_port(cls, value: int) -> int:
         # The bound of the field is lost where a service declares it again as `port: int`, to set its own default.
         if not 0 <= value <= _PORT_MAX:
             message = f"must be 0 to {_PORT_MAX}"
+            raise ValueError(message)
+        return value
+
+    @field_validator("failpoints")
+    @classmethod
+    def _is_no_production(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("environment") == _PRODUCTION:
+            message = f"failpoints are for tests, this environment is {_PRODUCTION}"
             raise ValueError(message)
         return value
 

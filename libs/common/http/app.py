@@ -17,12 +17,13 @@ from starlette.routing import Route, compile_path
 from starlette.types import Scope
 
 from libs.common.errors import DomainError
+from libs.common.failpoints import failpoints
 from libs.common.http.auth import Authenticator, declared_scopes
 from libs.common.http.error_handlers import install_problem_handlers
 from libs.common.http.health import Health
 from libs.common.http.keys import KeyStore
 from libs.common.http.limits import RateLimiter
-from libs.common.http.middleware import BodyAllowance, BodyGuard, LoadShedding, RequestContext
+from libs.common.http.middleware import BodyAllowance, BodyGuard, LoadShedding, MeetsFailpoints, RequestContext
 from libs.common.http.problems import PROBLEM_MEDIA_TYPE, Problem, ProblemError, problem_response
 from libs.common.http.server import PortUnavailable, serve
 from libs.common.settings import ServiceSettings
@@ -115,6 +116,7 @@ def _middleware(
             receive_timeout_seconds=settings.request_receive_timeout_seconds,
             allowances=_allowances(app),
         ),
+        *([Middleware(MeetsFailpoints, service=service)] if failpoints.armed else []),
     ]
 
 

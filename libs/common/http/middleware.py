@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 from prometheus_client import Histogram
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.common.errors import DomainError, Unavailable
+from libs.common.failpoints import Failpoint, failpoints
 from libs.common.http.error_handlers import RejectedBody, internal_problem
 from libs.common.http.problems import PayloadTooLarge, RequestTimeout, domain_problem
 from libs.common.http.unsafe_text import UnstorableText, check_json_text
@@ -37,6 +39,7 @@ LEAVE_IN_FLIGHT: Final = "quayside.leave_in_flight"
 
 _DOCS_PATHS: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _CLIENT_LEFT: Final = "499"
 # Not `application/x-ndjson`, which is read line by line and checked there.
 _JSON: Final = re.compile(rb"[/+]json\s*(;|$)")
@@ -149,6 +152,29 @@ class LoadShedding:
             await self._app(scope, receive, send)
         finally:
             leave()
+
+
+class MeetsFailpoints:
+    """Stands where tests make an API die: wired in only when they asked for it."""
+
+    def __init__(self, app: ASGIApp, *, service: str) -> None:
+        """`service` is told to the failpoints."""
+        self._app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; only writes meet what comes before the answer."""
+        if scope["type"] != "http" or scope["path"] in OPERATIONAL_PATHS:
+            await self._app(scope, receive, send)
+            return
+
+        async def send_after_failpoint(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] < HTTPStatus.BAD_REQUEST:
+                await failpoints.reach(Failpoint.API_BEFORE_ANSWER, self._service, scope["path"])
+            await send(message)
+
+        await failpoints.reach(Failpoint.API_BEFORE_HANDLING, self._service, scope["path"])
+        await self._app(scope, receive, send_after_failpoint if scope["method"] in _WRITES else send)
 
 
 class BodyGuard:

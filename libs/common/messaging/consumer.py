@@ -22,6 +22,7 @@ from libs.common.clock import Clock
 from libs.common.db import Database, Transaction, is_transient
 from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable, WireRecord
 from libs.common.events.registry import EVENTS
+from libs.common.failpoints import Failpoint, failpoints
 from libs.common.messaging.dead_letters import DeadLetterReason, dead_letter
 from libs.common.messaging.inbox import claim_new
 from libs.common.messaging.producer import BusProducer, PublishFailed
@@ -245,6 +246,8 @@ class Consumer:
                 return
             offsets = {partition: rows[-1].offset + 1 for partition, rows in fetched.items()}
             self._next_offsets.update(offsets)
+            if failpoints.armed:
+                await failpoints.reach(Failpoint.CONSUMER_AFTER_COMMIT, self.group)
             await self._commit(consumer, offsets)
             if len(records) < _BATCH_RECORDS_PLENTY:
                 rest_seconds = started_at + _BATCH_INTERVAL_SECONDS - self._clock.monotonic_seconds()
@@ -327,6 +330,8 @@ class Consumer:
         traceparents = (envelope.traceparent for envelope in envelopes)
         with event_batch_span(self.group, traceparents, records=len(envelopes)):
             async with self._database.transaction() as transaction:
+                if failpoints.armed:
+                    await self._meet_failpoints(deliveries, transaction)
                 if self._subscription.recognises_duplicates:
                     return await self._subscription.handle(envelopes, transaction) or {}
                 fresh = await claim_new(transaction, group=self.group, envelopes=envelopes)
@@ -336,6 +341,15 @@ class Consumer:
                     raise RuntimeError(msg)
         self._duplicates.inc(len(envelopes) - len(fresh))
         return {}
+
+    async def _meet_failpoints(self, deliveries: Sequence[_Delivery], transaction: Transaction) -> None:
+        details = {
+            detail
+            for record, envelope in deliveries
+            for detail in (str(envelope.id), envelope.event.type, (record.key or b"").decode(errors="replace"))
+        }
+        await failpoints.reach(Failpoint.CONSUMER_BEFORE_HANDLING, self.group, *details)
+        transaction.before_commit(lambda: failpoints.reach(Failpoint.CONSUMER_BEFORE_COMMIT, self.group))
 
     async def _set_aside(self, deliveries: Sequence[_Delivery], refusals: Refusals, stop: asyncio.Event) -> bool:
         """Send what the handler refused to the dead letters; False if `stop` came first."""

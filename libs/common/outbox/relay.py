@@ -19,6 +19,7 @@ import asyncpg
 from libs.common.clock import Clock
 from libs.common.db import is_transient
 from libs.common.events.base import WireRecord
+from libs.common.failpoints import Failpoint, failpoints
 from libs.common.messaging.producer import BusProducer, PublishFailed
 from libs.common.outbox.writer import decode_headers
 from libs.common.telemetry.logs import get_logger
@@ -154,8 +155,14 @@ class Relay:
         if not rows:
             return 0
         claimed = [_claimed(row) for row in rows]
+        if failpoints.armed:
+            await failpoints.reach(Failpoint.RELAY_BEFORE_PUBLISH, self._service)
         acknowledged = await self._publish(claimed)
+        if failpoints.armed:
+            await failpoints.reach(Failpoint.RELAY_AFTER_PUBLISH, self._service)
         await connection.execute(_DELETE, [one.id for one in acknowledged])
+        if failpoints.armed:
+            await failpoints.reach(Failpoint.RELAY_AFTER_DELETE, self._service)
         self._last_id = max(self._last_id, claimed[-1].id)
         for topic, events in Counter(one.record.topic for one in acknowledged).items():
             outbox_published_events_total.labels(self._service, topic).inc(events)

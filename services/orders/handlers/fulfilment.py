@@ -8,6 +8,7 @@ from uuid import UUID
 
 from libs.common.events.base import Envelope
 from libs.common.events.orders import PaymentCaptured, RefundIssued, ReturnClosed
+from libs.common.failpoints import Failpoint, failpoints
 from libs.common.telemetry.logs import get_logger
 from libs.common.telemetry.tracing import correlated
 from services.orders import metrics
@@ -122,9 +123,16 @@ class Saga:
             await self._unit.orders.save(changed, now=self._now)
         if self._closed:
             await self._close_returns()
+        if failpoints.armed:
+            await self._meet_failpoints()
         self._unit.after_commit(self._count)
         if self._has_payments:
             self._unit.after_commit(self._policy.wake_payments)
+
+    async def _meet_failpoints(self) -> None:
+        entered = {entry.stage for change in self._changes.values() for entry, _ in change.entered}
+        await failpoints.reach(Failpoint.SAGA_BEFORE_COMMIT, *entered)
+        self._unit.after_commit(lambda: failpoints.reach_at_once(Failpoint.SAGA_AFTER_COMMIT, *entered))
 
     def _take(self, states: Mapping[UUID, OrderState]) -> None:
         for order_id, state in states.items():

@@ -15,6 +15,7 @@ from typing import Final
 from uuid import UUID
 
 from libs.common.clock import Clock
+from libs.common.failpoints import Failpoint, failpoints
 from services.orders import metrics
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import is_payment_wanted
@@ -110,7 +111,11 @@ class PaymentExecutor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._poll_seconds)
             return 0
+        if failpoints.armed:
+            await failpoints.reach(Failpoint.PAYMENTS_BEFORE_CALL, self._provider, *_kinds(claimed))
         answered = await self._ask(claimed)
+        if failpoints.armed:
+            await failpoints.reach(Failpoint.PAYMENTS_AFTER_CALL, self._provider, *_kinds(claimed))
         await self._units.run(lambda unit: self._apply(answered, unit))
         return len(claimed)
 
@@ -174,6 +179,10 @@ def _message(command: PaymentCommand, result: PaymentResult | None) -> on.StepRe
 
 def _retry_delay(attempts: int) -> timedelta:
     return timedelta(seconds=min(_RETRY_SECONDS_MIN * 2 ** min(attempts - 1, 20), _RETRY_SECONDS_MAX))
+
+
+def _kinds(commands: Sequence[PaymentCommand]) -> set[str]:
+    return {command.kind for command in commands}
 
 
 def _count(answered: Sequence[_Answered]) -> None:

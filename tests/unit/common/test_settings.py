@@ -92,3 +92,24 @@ class TestSettings:
         environment.setenv("ORDERS_API_DOCS", "true")
 
         assert load_settings(OrdersSettings).shows_api_docs
+
+
+class TestFailpoints:
+    @pytest.fixture(autouse=True)
+    def exit_after_publish(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("ORDERS_FAILPOINTS", "relay.after-publish=exit@3")
+
+    def test_are_read_from_the_environment(self) -> None:
+        assert load_settings(OrdersSettings).failpoints == "relay.after-publish=exit@3"
+
+    def test_are_refused_in_production(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("ORDERS_ENVIRONMENT", "production")
+
+        with pytest.raises(InvalidSettings, match="ORDERS_FAILPOINTS"):
+            load_settings(OrdersSettings)
+
+    def test_are_refused_when_they_name_no_place(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("ORDERS_FAILPOINTS", "relay.somewhere=exit")
+
+        with pytest.raises(InvalidSettings, match=r"relay\.somewhere"):
+            load_settings(OrdersSettings)
