@@ -30,6 +30,7 @@ from services.orders.api import (
     money_routes,
     order_routes,
     payment_webhook_routes,
+    price_routes,
     reminder_routes,
     return_routes,
     timeline_routes,
@@ -51,18 +52,23 @@ from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
 from services.orders.consumers import (
     INSIGHTS,
     NOTIFICATIONS,
+    PRICES,
     SAGA,
     TOLD,
     InsightHandler,
     NotificationHandler,
+    PriceHandler,
     SagaHandler,
     insights,
     notifications,
+    prices,
     saga,
 )
 from services.orders.domain.delays import WorkCalendar
 from services.orders.domain.durations import counted
+from services.orders.domain.findings import Consequence
 from services.orders.domain.order import SANDBOX_PROVIDER, CaptureMoment, PaymentTerms
+from services.orders.domain.prices import PricePolicy
 from services.orders.domain.reminders import (
     REMINDER_TYPE,
     Audience,
@@ -79,13 +85,15 @@ from services.orders.handlers.insights import Following, ModelHolder, PromisePol
 from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.payments import PaymentExecutor
 from services.orders.handlers.ports import PaymentGateway
+from services.orders.handlers.prices import PriceCheck
 from services.orders.handlers.reminders import LogNotifier, Notifier, Outcome, ReminderSender, ReminderWatch
 from services.orders.handlers.settlement import MoneyAudit, OrderMoney, ProviderBooks
 from services.orders.handlers.webhooks import WebhookDispatcher
-from services.orders.settings import OrdersSettings
+from services.orders.settings import OrdersSettings, PricePolicySetting
 from services.orders.storage import insights as insight_storage
 from services.orders.storage.journeys import PostgresJourneys
 from services.orders.storage.notices import purge_notices
+from services.orders.storage.prices import PostgresPrices
 from services.orders.storage.reminders import PostgresReminders, PostgresReminderUnits
 from services.orders.storage.timers import count_open_commands, count_open_orders, count_stuck_orders
 from services.orders.storage.unit import PostgresUnits
@@ -136,8 +144,9 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
         policy = _add_jobs(process, settings=settings, database=database, units=units, policy=policy, clock=clock)
     if "consumer" in roles:
         consumer = build_consumer(settings, database, units, policy=policy, clock=clock)
-        process.components.append(consumer)
-        process.watchdogs.append(consumer.check_progress)
+        follower = build_price_consumer(settings, database, clock=clock)
+        process.components.extend([consumer, follower])
+        process.watchdogs.extend([consumer.check_progress, follower.check_progress])
     if "notifications" in roles:
         _add_notifications(process, settings=settings, database=database, clock=clock)
     if "insights" in roles:
@@ -187,6 +196,7 @@ def build_backend(
         review_rules=review_rules(
             amount_minor_max=settings.review_amount_minor_max, units_of_sku_max=settings.review_units_of_sku_max
         ),
+        price_check=price_check(settings),
         clock=clock,
         follow_poll_seconds=settings.follow_poll_seconds,
         event_age_max=settings.event_age_max,
@@ -232,6 +242,7 @@ def build_app(
             delay_routes.router,
             analytics_routes.router,
             reminder_routes.router,
+            price_routes.router,
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,
@@ -296,6 +307,31 @@ def build_consumer(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         topic_prefix=settings.kafka_topic_prefix,
         clock=clock,
+    )
+
+
+def build_price_consumer(settings: OrdersSettings, database: Database, *, clock: Clock) -> Consumer:
+    """Build the member of the group that follows the catalog's prices."""
+    return Consumer(
+        prices(PriceHandler(PostgresPrices)),
+        service=NAME,
+        database=database,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        clock=clock,
+    )
+
+
+def price_check(settings: OrdersSettings) -> PriceCheck:
+    """Return how the prices of new orders are checked."""
+
+    def policy_of(setting: PricePolicySetting) -> PricePolicy:
+        return PricePolicy(on_mismatch=Consequence(setting.on_mismatch), on_unknown=Consequence(setting.on_unknown))
+
+    return PriceCheck(
+        standard=policy_of(settings.price_policy),
+        by_channel={channel: policy_of(one) for channel, one in settings.price_policies.items()},
+        grace=timedelta(seconds=settings.price_grace_seconds),
     )
 
 
@@ -663,5 +699,5 @@ SERVICE = Service(
     build=build,
     migrations=Path(__file__).parent / "storage" / "migrations",
     topics=(ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN),
-    groups=(SAGA, NOTIFICATIONS, INSIGHTS),
+    groups=(SAGA, NOTIFICATIONS, INSIGHTS, PRICES),
 )

@@ -10,6 +10,7 @@ from libs.common.events import inventory, logistics, orders
 from libs.common.events.base import Envelope, Event
 from libs.common.events.registry import EVENTS
 from libs.common.events.topics import (
+    CATALOG_PRODUCT,
     INVENTORY_RESERVATION,
     LOGISTICS_SHIPMENT,
     ORDERS_ORDER,
@@ -21,11 +22,13 @@ from services.orders.domain import messages as on
 from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
 from services.orders.handlers.insights import Following, Journeys
 from services.orders.handlers.ports import Outbox, Unit
+from services.orders.handlers.prices import PRODUCT_EVENTS, Prices, follow_catalog
 from services.orders.handlers.webhooks import Webhooks, enqueue_events
 
 SAGA: Final = "orders.saga"
 NOTIFICATIONS: Final = "orders.notifications"
 INSIGHTS: Final = "orders.insights"
+PRICES: Final = "orders.prices"
 
 # What webhooks may tell of: everything that this service publishes about an order.
 _TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
@@ -58,6 +61,18 @@ class SagaHandler:
         """Apply the whole batch or raise."""
         messages = [_addressed(envelope) for envelope in batch]
         await advance_orders(messages, unit=self._bind(transaction), policy=self._policy, now=self._clock.now())
+
+
+class PriceHandler:
+    """Follows what the catalog asks."""
+
+    def __init__(self, bind: Callable[[Transaction], Prices]) -> None:
+        """`bind` makes the history of a batch's transaction."""
+        self._bind = bind
+
+    async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
+        """Follow the whole batch or raise."""
+        await follow_catalog(batch, prices=self._bind(transaction))
 
 
 class NotificationHandler:
@@ -135,6 +150,13 @@ def notifications(handler: NotificationHandler) -> Subscription:
     """Return what notifications listen to; a delivery is one for each event, so the inbox need not remember it."""
     return Subscription(
         group=NOTIFICATIONS, topics=_TOLD_TOPICS, events=TOLD, handle=handler, recognises_duplicates=True
+    )
+
+
+def prices(handler: PriceHandler) -> Subscription:
+    """Return what the history of prices is made of; versions say what it knows already, so it has no inbox."""
+    return Subscription(
+        group=PRICES, topics=(CATALOG_PRODUCT,), events=PRODUCT_EVENTS, handle=handler, recognises_duplicates=True
     )
 
 

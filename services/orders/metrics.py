@@ -3,6 +3,11 @@
 from prometheus_client import Counter, Gauge
 
 orders_placed_total = Counter("orders_placed_total", "Orders received and durable.", ["currency"])
+orders_findings_total = Counter(
+    "orders_findings_total",
+    "What the checks of new orders found, and what follows: accept, hold or refuse.",
+    ["kind", "consequence"],
+)
 orders_stage_entered_total = Counter("orders_stage_entered_total", "Stages that orders entered.", ["stage"])
 orders_by_status = Gauge(
     "orders_by_status", "Orders that are in a stage now; final stages are not counted.", ["status"]

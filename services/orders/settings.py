@@ -30,6 +30,15 @@ class ReminderRuleSetting(BaseModel):
     heeds_quiet_hours: bool = True
 
 
+class PricePolicySetting(BaseModel):
+    """What follows from a price that is not the catalog's, and from one for what the catalog does not sell."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    on_mismatch: Literal["ignore", "accept", "hold", "refuse"] = "accept"
+    on_unknown: Literal["ignore", "accept", "hold", "refuse"] = "ignore"
+
+
 _REMINDER_RULES: Final = (
     ReminderRuleSetting(name="payment-pending", condition="payment-pending", audience="customer", after_hours=0.1),
     ReminderRuleSetting(
@@ -63,6 +72,14 @@ class OrdersSettings(ServiceSettings):
     # Orders above one of these wait for a person.
     review_amount_minor_max: int = Field(default=10_000_000, ge=0, le=MINOR_MAX)
     review_units_of_sku_max: int = Field(default=100_000, ge=0, le=MINOR_MAX)
+
+    # What becomes of orders whose prices are not the catalog's, and for which channels something else does. A cart may
+    # be as old as the grace.
+    price_policy: PricePolicySetting = PricePolicySetting()
+    price_policies: dict[Annotated[str, StringConstraints(min_length=1, max_length=64)], PricePolicySetting] = Field(
+        default={}, max_length=1_000
+    )
+    price_grace_seconds: float = Field(default=900, ge=0, le=86_400)
 
     # A shop's history can be imported and replayed; an order from before that is a mistake in the sender's clock.
     event_age_years_max: int = Field(default=30, ge=1, le=100)

@@ -10,6 +10,7 @@ from libs.common.events.base import Event, Topic
 from libs.common.events.shapes import (
     Allocation,
     Destination,
+    OrderFinding,
     OrderLine,
     Shortage,
     SkuQuantity,
@@ -35,6 +36,8 @@ class OrderPlaced(_OrderEvent, frozen=True, kw_only=True):
     total_minor: int
     lines: list[OrderLine]
     destination: Destination
+    # What the checks before the review found, such as a price that is not the catalog's.
+    findings: list[OrderFinding] = msgspec.field(default_factory=list)
 
 
 class OrderHeldForReview(_OrderEvent, frozen=True, kw_only=True):

@@ -24,6 +24,22 @@ class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
     unit_price_minor: int
 
 
+class OrderFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Something about an order that is not as the shop has it, in minor units of the order's currency.
+
+    `line` and `sku` are missing where it concerns the whole order, `expected_minor` where the shop knows no amount.
+    `consequence` is what the channel's policy made of it: `accept`, `hold` or `refuse`.
+    """
+
+    kind: str
+    consequence: str
+    offered_minor: int
+    expected_minor: int | None = None
+    line: int | None = None
+    sku: str | None = None
+
+
 class SkuQuantity(msgspec.Struct, frozen=True, kw_only=True):
     """A number of units of one SKU."""
 

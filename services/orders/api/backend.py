@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
+from libs.common.errors import DomainError
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import (
     Claim,
@@ -23,6 +24,7 @@ from libs.common.http.idempotency import (
     claim_batch,
     idempotent,
     store_batch,
+    unclaim_batch,
 )
 from services.orders.api.following import OrderFollower
 from services.orders.api.schemas import OrderResponse
@@ -32,6 +34,7 @@ from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.placement import place_orders
 from services.orders.handlers.ports import Unit
+from services.orders.handlers.prices import PriceCheck
 from services.orders.handlers.settlement import ProviderBooks
 
 Result = TypeVar("Result")
@@ -53,6 +56,7 @@ class Backend:
     bind: Callable[[Transaction], Unit]
     policy: Policy
     review_rules: Sequence[ReviewRule]
+    price_check: PriceCheck
     clock: Clock
     follow_poll_seconds: float
     event_age_max: timedelta
@@ -116,31 +120,42 @@ class Backend:
         outcomes = await claim_batch(transaction, [one.write for one in placements], now=now)
         claims = [(outcome, one.order) for outcome, one in zip(outcomes, placements, strict=True)
                   if isinstance(outcome, Claim)]  # fmt: skip
-        answers: dict[KeyedWrite, StoredResponse] = {}
+        answers: dict[KeyedWrite, StoredResponse | DomainError] = {}
         if claims:
+            unit = self.bind(transaction)
+            checked = await self.price_check.check([order for _, order in claims], prices=unit.prices, now=now)
+            accepted: list[tuple[Claim, NewOrder]] = []
+            refused: list[Claim] = []
+            for (claim, _), outcome in zip(claims, checked, strict=True):
+                if isinstance(outcome, NewOrder):
+                    accepted.append((claim, outcome))
+                else:
+                    refused.append(claim)
+                    answers[claim.write] = outcome
             views = await place_orders(
-                [order for _, order in claims],
-                unit=self.bind(transaction),
-                rules=self.review_rules,
-                policy=self.policy,
-                now=now,
+                [order for _, order in accepted], unit=unit, rules=self.review_rules, policy=self.policy, now=now
             )
-            for (claim, _), view in zip(claims, views, strict=True):
-                answers[claim.write] = StoredResponse(HTTPStatus.CREATED, OrderResponse.of(view).render())
-            await store_batch(transaction, [(claim, answers[claim.write]) for claim, _ in claims])
+            placed = [
+                (claim, StoredResponse(HTTPStatus.CREATED, OrderResponse.of(view).render()))
+                for (claim, _), view in zip(accepted, views, strict=True)
+            ]
+            answers.update((claim.write, answer) for claim, answer in placed)
+            await store_batch(transaction, placed)
+            await unclaim_batch(transaction, refused)
         return [_answer(outcome, one.write, answers) for outcome, one in zip(outcomes, placements, strict=True)]
 
 
 def _answer(
     outcome: Claim | StoredResponse | KeyReused | KeyInProgress,
     write: KeyedWrite,
-    answers: dict[KeyedWrite, StoredResponse],
+    answers: dict[KeyedWrite, StoredResponse | DomainError],
 ) -> StoredResponse | Exception:
     if isinstance(outcome, Claim):
         return answers[outcome.write]
     if isinstance(outcome, KeyInProgress) and write in answers:
         # Its twin is in this very batch, so there is nothing to wait for.
-        return replace(answers[write], replayed=True)
+        answer = answers[write]
+        return replace(answer, replayed=True) if isinstance(answer, StoredResponse) else answer
     return outcome
 
 

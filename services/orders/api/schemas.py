@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from services.orders.domain.findings import Consequence, FindingKind
 from services.orders.domain.order import OrderStatus
 from services.orders.domain.returns import Return, ReturnStatus
 from services.orders.handlers.queries import OrderView, TimelineEntry
@@ -154,6 +155,17 @@ class LineResponse(_Response):
     returned_quantity: int
 
 
+class FindingResponse(_Response):
+    """Something about an order that is not as the shop has it; without a line it concerns the whole order."""
+
+    kind: FindingKind
+    consequence: Consequence = Field(description="What the channel's policy made of it.")
+    line: int | None = None
+    sku: str | None = None
+    expected_minor: int | None = Field(default=None, description="Missing where the shop knows no amount.")
+    offered_minor: int
+
+
 class PaymentResponse(_Response):
     """What the payment provider has done so far, in minor units."""
 
@@ -188,6 +200,7 @@ class OrderResponse(_Response):
     received_at: datetime
     payment: PaymentResponse
     shipments: list[ShipmentResponse]
+    findings: list[FindingResponse] | None = None
 
     @classmethod
     def of(cls, view: OrderView) -> "OrderResponse":
@@ -208,6 +221,7 @@ class OrderResponse(_Response):
             received_at=view.received_at,
             payment=PaymentResponse.model_validate(view),
             shipments=[ShipmentResponse.model_validate(parcel) for parcel in view.shipments],
+            findings=[FindingResponse.model_validate(one) for one in view.findings] or None,
         )
 
     def render(self) -> bytes:

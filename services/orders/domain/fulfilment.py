@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from libs.common.events.orders import OrderPlaced
-from libs.common.events.shapes import OrderLine
+from libs.common.events.shapes import OrderFinding, OrderLine
 from services.orders.domain import interventions, moves
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
@@ -157,6 +157,17 @@ def receive(order: NewOrder, now: datetime, deadlines: Deadlines = _STANDARD_DEA
                 for line in order.lines
             ],
             destination=facts.destination,
+            findings=[
+                OrderFinding(
+                    kind=one.kind,
+                    consequence=one.consequence,
+                    offered_minor=one.offered_minor,
+                    expected_minor=one.expected_minor,
+                    line=one.line,
+                    sku=one.sku,
+                )
+                for one in order.findings
+            ],
         )
     )
     return draft.finish(Answer.ADVANCE)

@@ -10,6 +10,7 @@ from uuid import UUID
 from libs.common.errors import Conflict, Invalid, NotFound
 from libs.common.events.shapes import Destination, SkuQuantity
 from libs.common.money import MINOR_MAX
+from services.orders.domain.findings import OrderFinding
 
 _BUSINESS_TIME_FUTURE_MAX: Final = timedelta(days=1)
 
@@ -182,6 +183,8 @@ class NewOrder:
     address: Address
     payment_token: str
     payment_terms: PaymentTerms = PaymentTerms()
+    # What the checks before the review found.
+    findings: tuple[OrderFinding, ...] = ()
 
 
 def total_of(lines: Iterable[OrderLine]) -> int:

@@ -1,9 +1,10 @@
 """Placing orders: however many arrive together, they are received and reviewed in one go."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from libs.common.decisions import Alternative, Decision
+from services.orders.domain.findings import Consequence
 from services.orders.domain.fulfilment import receive
 from services.orders.domain.messages import ReviewHeld, ReviewPassed
 from services.orders.domain.order import NewOrder
@@ -25,12 +26,17 @@ async def place_orders(
     for order in orders:
         saga.begin(order, receive(order, now, policy.deadlines))
         findings = review(order, rules)
-        holding = tuple(finding.reason for finding in findings if finding.holds)
+        holding = (*_held_for(order), *(finding.reason for finding in findings if finding.holds))
         unit.decisions.add(_decision(order, findings, holding, now))
         saga.apply(order.id, ReviewHeld(holding) if holding else ReviewPassed())
     await saga.write()
     states = [saga.state(order.id) for order in orders]
     return [view_of_new(order, state) for order, state in zip(orders, states, strict=True) if state is not None]
+
+
+def _held_for(order: NewOrder) -> Iterable[str]:
+    """Return why the checks before the review want a person to look, each reason once."""
+    return dict.fromkeys(one.kind for one in order.findings if one.consequence is Consequence.HOLD)
 
 
 def _decision(order: NewOrder, findings: Sequence[Finding], holding: Sequence[str], now: datetime) -> Decision:

@@ -15,6 +15,7 @@ from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStat
 from services.orders.domain.returns import Return
 from services.orders.domain.state import OrderState, StageEntered, StepKind, TimerKind
 from services.orders.handlers.ledger import Ledger
+from services.orders.handlers.prices import Prices
 from services.orders.handlers.queries import OrderViews
 
 Result = TypeVar("Result")
@@ -290,6 +291,11 @@ class Unit(Protocol):
     @property
     def actions(self) -> OrderActions:
         """What people have decided about orders."""
+        ...
+
+    @property
+    def prices(self) -> Prices:
+        """What the catalog asks, and asked."""
         ...
 
     @property

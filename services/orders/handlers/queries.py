@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import NewOrder, OrderLine, OrderStatus
 from services.orders.domain.state import OrderState
 
@@ -45,6 +46,7 @@ class OrderView:
     refunded_minor: int
     lines: tuple[OrderLine, ...]
     shipments: tuple[ShipmentView, ...] = ()
+    findings: tuple[OrderFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,4 +120,5 @@ def view_of_new(order: NewOrder, state: OrderState) -> OrderView:
         captured_minor=0,
         refunded_minor=0,
         lines=order.lines,
+        findings=order.findings,
     )

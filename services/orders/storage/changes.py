@@ -31,6 +31,10 @@ _INSERT_LINES = """
 INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor)
 SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::bigint[])
 """
+_INSERT_FINDINGS = """
+INSERT INTO order_findings (order_id, position, kind, consequence, line, sku, expected_minor, offered_minor)
+SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[], $8::bigint[])
+"""
 _INSERT_PAYMENTS = """
 INSERT INTO payments (order_id, provider, capture_at, token, currency, total_minor)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
@@ -127,6 +131,7 @@ async def insert_orders(
         [order.facts.currency for order in orders],
         [order.facts.total_minor for order in orders],
     )
+    await _insert_findings(driver, orders)
     addresses = [(order.id, order.address) for order in orders if order.address != _NO_ADDRESS]
     if addresses:
         texts = [_encode(address).decode() for _, address in addresses]
@@ -189,6 +194,22 @@ async def _insert_lines(driver: asyncpg.Connection, orders: Iterable[NewOrder]) 
         [line.quantity for _, line in lines],
         [line.unit_price_minor for _, line in lines],
     )
+
+
+async def _insert_findings(driver: asyncpg.Connection, orders: Iterable[NewOrder]) -> None:
+    found = [(order.id, number, one) for order in orders for number, one in enumerate(order.findings, start=1)]
+    if found:
+        await driver.execute(
+            _INSERT_FINDINGS,
+            [order_id for order_id, _, _ in found],
+            [number for _, number, _ in found],
+            [one.kind.value for _, _, one in found],
+            [one.consequence.value for _, _, one in found],
+            [one.line for _, _, one in found],
+            [one.sku for _, _, one in found],
+            [one.expected_minor for _, _, one in found],
+            [one.offered_minor for _, _, one in found],
+        )
 
 
 async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState], *, now: datetime) -> None:

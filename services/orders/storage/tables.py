@@ -120,6 +120,35 @@ order_lines = Table(
     CheckConstraint("returned_quantity BETWEEN 0 AND quantity", name="returned"),
 )
 
+# What the checks before the review found; an order that is as it should be has none.
+order_findings = Table(
+    "order_findings",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("consequence", Text, nullable=False),
+    Column("line", Integer),
+    Column("sku", Text),
+    Column("expected_minor", BigInteger),
+    Column("offered_minor", BigInteger, nullable=False),
+    CheckConstraint("consequence IN ('accept', 'hold')", name="consequence"),
+)
+
+# What the catalog asked for a SKU, from each version of the product that changed it until the next.
+product_prices = Table(
+    "product_prices",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("currency", Text, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+    Column("is_listed", Boolean, nullable=False),
+    Column("valid_from", DateTime(timezone=True), nullable=False),
+    Column("valid_to", DateTime(timezone=True)),
+    CheckConstraint("valid_to >= valid_from", name="period"),
+)
+
 # Personal data: apart from the order, so that it can be erased and is never copied by an order's updates.
 order_addresses = Table(
     "order_addresses",

@@ -13,6 +13,7 @@ from services.orders.storage.ledger import PostgresLedger
 from services.orders.storage.notices import PostgresPaymentNotices
 from services.orders.storage.orders import PostgresOrders
 from services.orders.storage.payments import PostgresPaymentCommands
+from services.orders.storage.prices import PostgresPrices
 from services.orders.storage.returns import PostgresReturns
 from services.orders.storage.timers import PostgresTimers
 from services.orders.storage.views import PostgresOrderViews
@@ -32,6 +33,7 @@ class PostgresUnit:
         self.returns = PostgresReturns(transaction)
         self.payments = PostgresPaymentCommands(transaction)
         self.actions = PostgresOrderActions(transaction)
+        self.prices = PostgresPrices(transaction)
         self.ledger = PostgresLedger(transaction)
         self.notices = PostgresPaymentNotices(transaction)
         self.views = PostgresOrderViews(transaction)

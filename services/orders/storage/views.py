@@ -4,15 +4,21 @@ from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from libs.common.db import Transaction
+from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import OrderLine, OrderStatus
 from services.orders.handlers.queries import OrderFilter, OrderView, Progress, ShipmentView, TimelineEntry
 
 _ORDER = """
 SELECT orders.id, orders.version, orders.revision, status, status_reason, deadline_at, customer_id, channel,
        orders.reference, orders.currency, orders.total_minor, placed_at, received_at,
-       authorised_minor, captured_minor, refunded_minor
+       authorised_minor, captured_minor, refunded_minor,
+       (
+           SELECT jsonb_agg(to_jsonb(order_findings) ORDER BY position)::text
+           FROM order_findings WHERE order_findings.order_id = orders.id
+       ) AS findings
 FROM orders JOIN payments ON payments.order_id = orders.id
 """
 _FIND = f"{_ORDER} WHERE orders.id = $1"
@@ -30,6 +36,7 @@ FROM order_timeline WHERE order_id = $1 AND sequence > $2 ORDER BY sequence
 """
 _PROGRESS = "SELECT id, status, sequence FROM orders WHERE id = ANY($1::uuid[])"
 
+_decode_findings = msgspec.json.Decoder(tuple[OrderFinding, ...]).decode
 _AFTER_EVERY_ID = UUID(int=2**128 - 1)
 
 
@@ -108,4 +115,5 @@ async def _with_parts(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]
 def _view(row: asyncpg.Record, lines: Sequence[OrderLine], shipments: Sequence[ShipmentView]) -> OrderView:
     fields = dict(row)
     fields["status"] = OrderStatus(row["status"])
+    fields["findings"] = _decode_findings(row["findings"]) if row["findings"] else ()
     return OrderView(**fields, lines=tuple(lines), shipments=tuple(shipments))

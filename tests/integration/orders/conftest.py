@@ -38,6 +38,8 @@ EVERY_TABLE = (
     "order_allocations",
     "order_addresses",
     "order_lines",
+    "order_findings",
+    "product_prices",
     "orders",
     "outbox_events",
     "relay_leases",
