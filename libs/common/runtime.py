@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 import uvloop
 from starlette.applications import Starlette
 
-from libs.common.db import Database, is_transient
+from libs.common.db import Database, count_transient, is_transient
 from libs.common.db.migrations import upgrade
 from libs.common.events.base import Topic
 from libs.common.failpoints import failpoints
@@ -142,6 +142,7 @@ class PeriodicJob:
             except Exception as error:
                 if not is_transient(error):
                     raise
+                count_transient(error, place=self._name)
                 log.warning("job.interrupted", job=self._name, error=repr(error))
                 delay_seconds = min(max(delay_seconds, 0.1) * 2, _JOB_RETRY_SECONDS_MAX)
             else:

@@ -1,7 +1,7 @@
 """PostgreSQL: one engine per process, one transaction per unit of work."""
 
 from libs.common.db.database import Database, Transaction
-from libs.common.db.faults import is_transient
+from libs.common.db.faults import count_transient, is_transient
 from libs.common.db.metadata import new_metadata
 
-__all__ = ["Database", "Transaction", "is_transient", "new_metadata"]
+__all__ = ["Database", "Transaction", "count_transient", "is_transient", "new_metadata"]

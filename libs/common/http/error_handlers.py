@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from libs.common.db import is_transient
+from libs.common.db import count_transient, is_transient
 from libs.common.errors import DomainError
 from libs.common.http.problems import (
     PROBLEM_ERRORS_MAX,
@@ -157,6 +157,7 @@ def _explain(problem: Mapping[str, Any]) -> ProblemError:
 
 async def _on_database_error(request: Request, error: Exception) -> Response:
     if is_transient(error):
+        count_transient(error, place="http")
         _log.warning("http.database_unavailable", path=request.url.path, error=type(error).__name__)
         return problem_response(
             status=HTTPStatus.SERVICE_UNAVAILABLE,

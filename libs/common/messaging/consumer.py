@@ -16,10 +16,10 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from libs.common.clock import Clock
-from libs.common.db import Database, Transaction, is_transient
+from libs.common.db import Database, Transaction, count_transient, is_transient
 from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable, WireRecord
 from libs.common.events.registry import EVENTS
 from libs.common.failpoints import Failpoint, failpoints
@@ -316,6 +316,7 @@ class Consumer:
                     raise
                 log.warning("consumer.retrying", group=self.group, error=repr(error))
                 metrics.consumer_retries_total.labels(self._service, self.group, "transient").inc()
+                count_transient(error, place=self.group)
                 # The loop is alive though the database is not: replacing the process would not help.
                 self._progressed_at = self._clock.monotonic_seconds()
                 await _wait(stop, delay_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
@@ -412,7 +413,7 @@ class Consumer:
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
         try:
             await asyncio.wait_for(consumer.commit(offsets), _COMMIT_TIMEOUT_SECONDS)
-        except (CommitFailedError, TimeoutError) as error:
+        except (CommitFailedError, IllegalStateError, TimeoutError) as error:
             # The group moved on without us; whoever has the partition now meets our inbox rows.
             self._commit_failures.inc()
             log.warning("consumer.commit_failed", group=self.group, error=repr(error))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import asyncpg
 
 from libs.common.clock import Clock
-from libs.common.db import is_transient
+from libs.common.db import count_transient, is_transient
 from libs.common.events.base import WireRecord
 from libs.common.failpoints import Failpoint, failpoints
 from libs.common.messaging.producer import BusProducer, PublishFailed
@@ -98,6 +98,8 @@ class Relay:
                     # Anything that is not a passing fault ends the process; the rows are still there.
                     if not (isinstance(error, PublishFailed) or is_transient(error)):
                         raise
+                    if is_transient(error):
+                        count_transient(error, place="relay")
                     log.warning("relay.interrupted", error=repr(error))
                     await _wait(stop, _RECONNECT_SECONDS)
 

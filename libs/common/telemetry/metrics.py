@@ -110,6 +110,12 @@ consumer_retries_total = Counter(
     "Batches tried again after a passing fault.",
     ["service", "group", "reason"],
 )
+transient_faults_total = Counter(
+    "transient_faults_total",
+    "Faults that pass by themselves (deadlock, serialization, lock-timeout, pool-timeout, connection, ...): tried again"
+    " by a consumer, a job or a relay, answered with 503 by an API.",
+    ["place", "fault"],
+)
 dead_letters_total = Counter(
     "dead_letters_total",
     "Events set aside because they can never be applied.",

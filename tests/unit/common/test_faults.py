@@ -1,15 +1,42 @@
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from libs.common.db import is_transient
+from libs.common.db import count_transient, is_transient
+from libs.common.db.faults import transient_fault
 
 
 def wrapped(cause: Exception) -> DBAPIError:
     original = Exception("as the dialect raises it")
     original.__cause__ = cause
     return DBAPIError("SELECT 1", {}, original)
+
+
+class TestTransientFault:
+    @pytest.mark.parametrize(
+        ("error", "fault"),
+        [
+            (wrapped(asyncpg.DeadlockDetectedError("deadlock")), "deadlock"),
+            (asyncpg.SerializationError("serialize"), "serialization"),
+            (PoolTimeoutError("pool"), "pool-timeout"),
+            (ConnectionRefusedError("refused"), "connection"),
+            (TimeoutError("slow"), "timeout"),
+            (asyncpg.LockNotAvailableError("lock_timeout"), "lock-timeout"),
+            (LookupError("a bug"), None),
+        ],
+    )
+    def test_says_what_it_is(self, error: Exception, fault: str | None) -> None:
+        assert transient_fault(error) == fault
+
+    def test_is_counted_by_place_and_fault(self) -> None:
+        labels = {"place": "a-test", "fault": "deadlock"}
+        before = REGISTRY.get_sample_value("transient_faults_total", labels) or 0
+
+        count_transient(asyncpg.DeadlockDetectedError("deadlock"), place="a-test")
+
+        assert REGISTRY.get_sample_value("transient_faults_total", labels) == before + 1
 
 
 class TestIsTransient:

@@ -50,6 +50,8 @@ def test_no_shared_family_has_an_id_among_its_labels() -> None:
         "topic",
         "partition",
         "reason",
+        "place",
+        "fault",
         "version",
         "python",
     }
