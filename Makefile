@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Each has servers of its own.
+WORKERS ?= 2
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
@@ -28,8 +30,8 @@ bench: $(VENV)/local.installed ## Measure the speed beside the machine's limit (
 profile: $(VENV)/dev.installed ## Draw a flame graph of each process behind ONLY=figures
 	@exec $(BIN)/python -m bench.speed --leashed --profile $(if $(ONLY),--only "$(ONLY)")
 
-test: $(VENV)/dev.installed ## Run every test, or those of ARGS=…
-	$(BIN)/pytest $(ARGS)
+test: $(VENV)/dev.installed ## Run every test, or those of ARGS=… (WORKERS=0: in one process)
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
 
 check: $(VENV)/dev.installed ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check

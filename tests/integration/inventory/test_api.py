@@ -1,7 +1,7 @@
 import asyncio
 import json
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -235,7 +235,7 @@ class TestReads:
 
     @pytest.mark.parametrize(
         ("path", "code"),
-        [("/v1/stock/NO-SUCH-THING", "stock-not-found"), (f"/v1/reservations/{uuid4()}", "reservation-not-found")],
+        [("/v1/stock/NO-SUCH-THING", "stock-not-found"), (f"/v1/reservations/{UUID(int=1)}", "reservation-not-found")],
     )
     async def test_find_nothing_where_nothing_is(self, client: httpx.AsyncClient, path: str, code: str) -> None:
         answer = await client.get(path)
