@@ -25,6 +25,7 @@ from libs.common.http.keys import KeyStore
 from libs.common.http.limits import RateLimiter
 from libs.common.http.middleware import BodyAllowance, BodyGuard, LoadShedding, MeetsFailpoints, RequestContext
 from libs.common.http.problems import PROBLEM_MEDIA_TYPE, Problem, ProblemError, problem_response
+from libs.common.http.routing import install_route_table
 from libs.common.http.server import PortUnavailable, serve
 from libs.common.settings import ServiceSettings
 from libs.common.telemetry.metrics import UNMATCHED_ROUTE, metrics_response
@@ -90,6 +91,7 @@ def create_app(
     install_problem_handlers(app, status_by_error, service=service)
     app.router.routes.extend(_operational_routes(health))
     templates.add(app)
+    install_route_table(app)
     app.user_middleware[:] = _middleware(app, service, settings, templates)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -38,6 +38,8 @@ _KEY_PARTS: Final = 5
 _RELOAD_INTERVAL_SECONDS: Final = 1.0
 _PEPPER_BYTES: Final = 32
 _REFUSAL: Final = "The key is not valid."
+# Of one key many texts are valid, which differ in the name of the environment: they are not remembered without end.
+_VERIFIED_MAX: Final = 10_000
 
 _log = get_logger(__name__)
 
@@ -77,6 +79,8 @@ class KeyStore:
         self._checked_at_seconds = self._clock.monotonic_seconds()
         self._version = _version_of(file)
         self._keys = read_keys(file)
+        # By a hash of what was presented, so that no key lies in memory; all forgotten when the file changes.
+        self._verified: dict[bytes, tuple[StoredKey, Principal]] = {}
 
     def authenticate(self, key: str) -> Principal:
         """
@@ -84,18 +88,30 @@ class KeyStore:
 
         :raises Unauthenticated: if it is mistyped, unknown, revoked or expired; the answer does not say which.
         """
+        self._reload_if_changed()
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+        verified = self._verified.get(digest)
+        if verified is None:
+            stored = self._verify(key)
+            verified = stored, Principal(stored.name, frozenset(stored.scopes))
+            if len(self._verified) >= _VERIFIED_MAX:
+                self._verified.clear()
+            self._verified[digest] = verified
+        stored, principal = verified
+        if stored.expires_at is not None and stored.expires_at <= self._clock.now():
+            raise Unauthenticated(_REFUSAL)
+        return principal
+
+    def _verify(self, key: str) -> StoredKey:
         presented = _parse(key)
         if presented is None:
             raise Unauthenticated(_REFUSAL)
-        self._reload_if_changed()
         stored = self._keys.get(presented.key_id)
         expected = stored.hash if stored is not None else ""
         matches = hmac.compare_digest(_hash(self._pepper, presented.secret), expected)
         if stored is None or not matches or stored.disabled:
             raise Unauthenticated(_REFUSAL)
-        if stored.expires_at is not None and stored.expires_at <= self._clock.now():
-            raise Unauthenticated(_REFUSAL)
-        return Principal(stored.name, frozenset(stored.scopes))
+        return stored
 
     def _reload_if_changed(self) -> None:
         now = self._clock.monotonic_seconds()
@@ -108,6 +124,7 @@ class KeyStore:
                 self._keys = read_keys(self._file)
                 self._pepper = _read_pepper(self._file)
                 self._version = version
+                self._verified.clear()
         except KeyFileUnreadable as error:
             # The keys read last stay valid: a damaged file must not lock every caller out.
             _log.error("api_keys.reload_failed", error=str(error))

@@ -159,7 +159,8 @@ def _answer(
     return outcome
 
 
-def _backend_of(request: Request) -> Backend:
+# Not a plain function: FastAPI would call it in a thread, for every request.
+async def _backend_of(request: Request) -> Backend:
     return cast("Backend", request.app.state.backend)
 
 

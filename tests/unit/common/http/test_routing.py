@@ -1,0 +1,199 @@
+"""The table answers as FastAPI's own routing does, which stays behind it for comparison."""
+
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+
+from libs.common.errors import Conflict
+from libs.common.http.auth import Principal, public, requires
+from libs.common.http.routing import RouteTable
+from tests.unit.common.http.conftest import STOREFRONT, WAREHOUSE, AppFactory, ClientFactory
+
+
+class Taken(Conflict):
+    """It is taken."""
+
+    code = "taken"
+
+
+def stock_router() -> APIRouter:  # noqa: C901 - many routes, none of which does much
+    router = APIRouter(prefix="/v1", dependencies=[requires("stock:write")])
+
+    @router.get("/early/{rest:path}")
+    async def catch(rest: str) -> Response:
+        return PlainTextResponse(f"caught {rest}")
+
+    @router.get("/early/static")
+    async def never_reached() -> Response:
+        return PlainTextResponse("the later of two routes")
+
+    @router.post("/stock", status_code=201, dependencies=[requires("stock:write")])
+    async def book(request: Request) -> Response:
+        return PlainTextResponse(f"{request.state.principal.name} {len(await request.body())}", status_code=201)
+
+    @router.get("/stock")
+    async def show() -> Response:
+        return PlainTextResponse("stock")
+
+    @router.get("/late/static")
+    async def first() -> Response:
+        return PlainTextResponse("the earlier of two routes")
+
+    @router.get("/late/static")
+    async def second() -> Response:
+        return PlainTextResponse("the later of two routes")
+
+    @router.get("/late/{name}")
+    async def named(name: str) -> Response:
+        return PlainTextResponse(f"named {name}")
+
+    @router.get("/me")
+    async def me(principal: Annotated[Principal, requires("stock:write")]) -> Response:
+        return PlainTextResponse(principal.name)
+
+    @router.get("/page")
+    async def page(limit: Annotated[int, Query(ge=1)] = 10) -> dict[str, int]:
+        return {"limit": limit}
+
+    @router.get("/depends")
+    async def depends(agent: Annotated[str, Depends(_agent)]) -> Response:
+        return PlainTextResponse(agent)
+
+    @router.post("/fails/{how}", include_in_schema=False)
+    async def fails_with_parameter(how: str) -> Response:
+        raise _FAILURES[how]
+
+    for how, failure in _FAILURES.items():
+        router.add_api_route(f"/fails-{how}", _failing(failure), methods=["GET"], name=f"fails_{how}")
+    return router
+
+
+async def _agent(request: Request) -> str:
+    return request.headers["user-agent"]
+
+
+_FAILURES: dict[str, Exception] = {
+    "domain": Taken("It is taken."),
+    "http": HTTPException(418, detail="short and stout"),
+    "validation": RequestValidationError([{"type": "missing", "loc": ("body", "sku"), "msg": "Field required"}]),
+    "crash": ZeroDivisionError(),
+    "database": TimeoutError(),
+}
+
+
+def _failing(failure: Exception) -> Any:
+    async def fail() -> Response:
+        raise failure
+
+    return fail
+
+
+def open_router() -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/open", dependencies=[public()])
+    async def show() -> Response:
+        return PlainTextResponse("open")
+
+    return router
+
+
+def table_of(app: FastAPI) -> RouteTable:
+    table = app.router.middleware_stack
+    assert isinstance(table, RouteTable)
+    return table
+
+
+def told(answer: httpx.Response) -> tuple[Any, ...]:
+    """Return all of an answer that does not differ from request to request."""
+    headers = {name: value for name, value in answer.headers.items() if name not in {"x-correlation-id", "ratelimit"}}
+    content: object = answer.text
+    if content and headers.get("content-type") == "application/problem+json":
+        content = {name: value for name, value in answer.json().items() if name not in {"trace_id", "correlation_id"}}
+    return answer.status_code, headers, content
+
+
+REQUESTS = [
+    ("GET", "/v1/stock"),
+    ("POST", "/v1/stock"),
+    ("HEAD", "/v1/stock"),
+    ("PUT", "/v1/stock"),
+    ("OPTIONS", "/v1/stock"),
+    ("GET", "/v1/stock/"),
+    ("GET", "/v1//stock"),
+    ("GET", "/v1/early/static"),
+    ("GET", "/v1/late/static"),
+    ("GET", "/v1/late/other"),
+    ("GET", "/v1/me"),
+    ("GET", "/v1/page?limit=5"),
+    ("GET", "/v1/page?limit=0"),
+    ("GET", "/v1/depends"),
+    *(("GET", f"/v1/fails-{how}") for how in _FAILURES),
+    ("POST", "/v1/fails/domain"),
+    ("GET", "/open"),
+    ("GET", "/nowhere"),
+    ("GET", "/healthz"),
+    ("GET", "/problems"),
+]
+
+
+@pytest.mark.parametrize("key", [WAREHOUSE, STOREFRONT, "unknown-key", None])
+async def test_answers_as_fastapi_does(make_app: AppFactory, connect: ClientFactory, key: str | None) -> None:
+    with_table, without = (make_app(stock_router(), open_router()) for _ in range(2))
+    without.router.middleware_stack = without.router.app
+    clients = [connect(app, key=key) for app in (with_table, without)]
+
+    for method, path in REQUESTS:
+        body = b"{}" if method == "POST" else None
+        mine, fastapis = [await client.request(method, path, content=body) for client in clients]
+
+        assert told(mine) == told(fastapis), f"{method} {path}"
+
+
+async def test_counts_a_request_once_though_router_and_route_require_the_same(
+    make_app: AppFactory, connect: ClientFactory
+) -> None:
+    client = connect(make_app(stock_router(), rate_limit_writes_per_second=5))
+
+    assert (await client.post("/v1/stock")).headers["ratelimit"] == '"write";r=9;t=1'
+
+
+async def test_calls_without_fastapi_what_has_nothing_to_be_resolved(
+    make_app: AppFactory, connect: ClientFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(stock_router(), open_router())
+    client = connect(app)
+    served = await client.get("/v1/stock")
+
+    async def refuse(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(table_of(app), "_fallback", refuse)
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", refuse)
+
+    assert [(await client.get(path)).status_code for path in ("/v1/stock", "/open")] == [served.status_code] * 2
+
+
+async def test_heeds_dependencies_that_are_overridden(make_app: AppFactory, connect: ClientFactory) -> None:
+    app = make_app(stock_router())
+    client = connect(app, key=None)
+    assert (await client.get("/v1/stock")).status_code == 401
+
+    app.dependency_overrides[requires("stock:write").dependency] = lambda: None
+
+    assert (await client.get("/v1/stock")).status_code == 200
+
+
+async def test_serves_routes_that_were_added_later(make_app: AppFactory, connect: ClientFactory) -> None:
+    app = make_app(stock_router())
+    client = connect(app)
+    assert (await client.get("/open")).status_code == 404
+
+    app.include_router(open_router())
+
+    assert (await client.get("/open")).text == "open"
