@@ -70,10 +70,11 @@ class Shop:
         self._dataset = dataset
         self._catalog = api(settings.catalog_url, "ops")
         self._stock = api(settings.inventory_url, "warehouse")
+        self._sites = api(settings.inventory_url, "ops")
         self._orders = api(settings.orders_url, "storefront")
         self._returns = api(settings.orders_url, "warehouse")
         self._behaviour = api(settings.recommender_url, "storefront")
-        self._apis = (self._catalog, self._stock, self._orders, self._returns, self._behaviour)
+        self._apis = (self._catalog, self._stock, self._sites, self._orders, self._returns, self._behaviour)
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -108,7 +109,7 @@ class Shop:
 
     async def open_warehouse(self, site: WarehouseSite) -> None:
         """Register a warehouse."""
-        await self._stock.put(f"/v1/warehouses/{site.code}", body=warehouse_body(site))
+        await self._sites.put(f"/v1/warehouses/{site.code}", body=warehouse_body(site))
 
     async def receive_goods(self, deliveries: Sequence[Delivery], *, done: Callable[[int], None]) -> None:
         """Report goods as the warehouses do."""

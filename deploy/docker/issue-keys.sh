@@ -11,5 +11,5 @@ issue() {
 }
 
 issue ops '*'
-issue storefront catalog:read,orders:write,orders:read,reservations:write,behaviour:write,recommendations:read,availability:read,shipments:read
-issue warehouse stock:write,stock:read,availability:read,shipments:write,shipments:read,returns:write
+issue storefront catalog:read,orders:write,orders:read,reservations:read,reservations:write,behaviour:write,recommendations:read,availability:read,shipments:read
+issue warehouse stock:write,stock:read,reservations:read,availability:read,shipments:write,shipments:read,returns:write

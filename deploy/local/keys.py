@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.private_files import write_private
-from libs.common.http.keys import issue_key
+from libs.common.http.keys import issue_key, set_scopes
 
 # What each caller of a shop may do; an operator may do everything.
 SCOPES: Mapping[str, tuple[str, ...]] = {
@@ -12,6 +12,7 @@ SCOPES: Mapping[str, tuple[str, ...]] = {
         "catalog:read",
         "orders:write",
         "orders:read",
+        "reservations:read",
         "reservations:write",
         "behaviour:write",
         "recommendations:read",
@@ -21,6 +22,7 @@ SCOPES: Mapping[str, tuple[str, ...]] = {
     "warehouse": (
         "stock:write",
         "stock:read",
+        "reservations:read",
         "availability:read",
         "shipments:write",
         "shipments:read",
@@ -31,11 +33,17 @@ SCOPES: Mapping[str, tuple[str, ...]] = {
 
 
 def mint_keys(folder: Path) -> Path:
-    """Make the keys that are missing and return the file of their hashes, which services read."""
+    """
+    Make the keys that are missing and return the file of their hashes, which services read.
+
+    Keys of an earlier version keep working and may do what those of this version may.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     hashes = folder / "keys.json"
     for name, scopes in SCOPES.items():
         file = folder / name
         if not file.exists():
             write_private(file, issue_key(hashes, name=name, scopes=scopes))
+        else:
+            set_scopes(hashes, name=name, scopes=scopes)
     return hashes

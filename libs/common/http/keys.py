@@ -176,6 +176,20 @@ def revoke_keys(file: Path, *, name: str | None = None, key_id: str | None = Non
     return chosen
 
 
+def set_scopes(file: Path, *, name: str, scopes: Sequence[str]) -> list[str]:
+    """Give the keys of this name these scopes instead of those they had; return the ids of those that change."""
+    with _locked(file):
+        keys = read_keys(file)
+        chosen = [
+            identity for identity, stored in keys.items() if stored.name == name and stored.scopes != tuple(scopes)
+        ]
+        for identity in chosen:
+            keys[identity] = msgspec.structs.replace(keys[identity], scopes=tuple(scopes))
+        if chosen:
+            _write_keys(file, keys)
+    return chosen
+
+
 def _parse(key: str) -> _PresentedKey | None:
     parts = key.split("_")
     if len(parts) != _KEY_PARTS or parts[0] != "qk" or not key.isascii():
@@ -258,6 +272,10 @@ def _environment(value: str) -> str:
     return value
 
 
+def _scopes(value: str) -> list[str]:
+    return [scope.strip() for scope in value.split(",") if scope.strip()]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m libs.common.http.keys", description="Manage API keys.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -266,12 +284,15 @@ def _parser() -> argparse.ArgumentParser:
     issue.add_argument("--scopes", required=True, help="comma-separated, for example orders:read,orders:write")
     issue.add_argument("--environment", default="local", type=_environment)
     issue.add_argument("--expires-in-days", type=int)
+    rescope = commands.add_parser("rescope", help="change what the keys of a name may do, without new keys")
+    rescope.add_argument("--name", required=True, help="all keys of this name")
+    rescope.add_argument("--scopes", required=True, help="comma-separated; in place of those they have")
     revoke = commands.add_parser("revoke", help="disable keys")
     which = revoke.add_mutually_exclusive_group(required=True)
     which.add_argument("--name", help="all keys of this name")
     which.add_argument("--key-id", help="the key with this id")
     listing = commands.add_parser("list", help="show what was issued, without secrets")
-    for command in (issue, revoke, listing):
+    for command in (issue, rescope, revoke, listing):
         command.add_argument("--file", required=True, type=Path)
     return parser
 
@@ -284,15 +305,19 @@ def main(arguments: Sequence[str] | None = None, *, clock: Clock | None = None) 
             case "issue":
                 now = (clock or SystemClock()).now()
                 days: int | None = options.expires_in_days
-                scopes = [scope.strip() for scope in options.scopes.split(",") if scope.strip()]
                 key = issue_key(
                     options.file,
                     name=options.name,
-                    scopes=scopes,
+                    scopes=_scopes(options.scopes),
                     environment=options.environment,
                     expires_at=None if days is None else now + timedelta(days=days),
                 )
                 sys.stdout.write(f"{key}\n")
+            case "rescope":
+                known = {stored.name for stored in read_keys(options.file).values()}
+                changed = set_scopes(options.file, name=options.name, scopes=_scopes(options.scopes))
+                sys.stderr.write(f"changed: {', '.join(changed) or 'none'}\n")
+                return 0 if options.name in known else 1
             case "revoke":
                 revoked = revoke_keys(options.file, name=options.name, key_id=options.key_id)
                 sys.stderr.write(f"revoked: {', '.join(revoked) or 'none'}\n")

@@ -48,7 +48,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
     router = APIRouter(prefix="/v1")
     database, tools_of, views_of = use_cases.database, use_cases.tools_of, use_cases.views_of
 
-    @router.put("/bundles/{sku}", dependencies=[requires("stock:write")])
+    @router.put("/bundles/{sku}", dependencies=[requires("stock:manage")])
     async def define(sku: Sku, body: BundleBody) -> BundleBody:
         """Make a SKU a bundle, or change what it is made of; saying the same again changes nothing."""
         components = {one.sku: one.quantity for one in body.components}
@@ -73,7 +73,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
             components=[Component(sku=part, quantity=units) for part, units in sorted(components.items())]
         )
 
-    @router.delete("/bundles/{sku}", dependencies=[requires("stock:write")], status_code=HTTPStatus.NO_CONTENT)
+    @router.delete("/bundles/{sku}", dependencies=[requires("stock:manage")], status_code=HTTPStatus.NO_CONTENT)
     async def dissolve(sku: Sku) -> None:
         """Make a bundle a SKU like any other; what is reserved already stays as it was."""
 

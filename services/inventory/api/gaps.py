@@ -84,7 +84,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
 
         return _gaps(warehouse, await database.run(work), limit)
 
-    @router.post("/accept", dependencies=[requires("stock:write")], response_model=GapsResponse)
+    @router.post("/accept", dependencies=[requires("stock:manage")], response_model=GapsResponse)
     async def accept_gap(warehouse: WarehouseCode, body: AcceptGapRequest, write: IdempotentWrite) -> Response:
         """Take missing numbers for lost, so that nobody waits for them; should they come, they are applied."""
         if body.last < body.first:

@@ -26,10 +26,10 @@ Subject = Annotated[str, Query(min_length=1, max_length=200, examples=["order:01
 
 def router_of(use_cases: UseCases) -> APIRouter:
     """Return the routes of reservations."""
-    router = APIRouter(prefix="/v1", dependencies=[requires("stock:read")])
+    router = APIRouter(prefix="/v1")
     database, views_of = use_cases.database, use_cases.views_of
 
-    @router.get("/reservations/{order_id}")
+    @router.get("/reservations/{order_id}", dependencies=[requires("reservations:read")])
     async def show_reservation(order_id: UUID) -> ReservationResponse:
         """Show what is held for an order, and what it waits for."""
 
@@ -41,7 +41,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
             raise ReservationNotFound("Nothing was ever reserved for this order.")
         return _reservation(found)
 
-    @router.get("/decisions")
+    @router.get("/decisions", dependencies=[requires("stock:read")])
     async def list_decisions(
         subject: Subject, limit: PageLimit = PAGE_LIMIT_DEFAULT, cursor: PageCursor = None
     ) -> Page[DecisionResponse]:

@@ -46,7 +46,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
     router = APIRouter(prefix="/v1")
     database, tools_of, views_of = use_cases.database, use_cases.tools_of, use_cases.views_of
 
-    @router.put("/stock/{sku}/policy", dependencies=[requires("stock:write")])
+    @router.put("/stock/{sku}/policy", dependencies=[requires("stock:manage")])
     async def put_policy(sku: Sku, body: StockPolicyBody) -> StockPolicyBody:
         """Set how much of a SKU is kept back and may be waited for; saying the same again changes nothing."""
         policy = StockPolicy(**body.model_dump())

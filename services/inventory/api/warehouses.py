@@ -25,7 +25,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
 
     @router.put(
         "/warehouses/{warehouse}",
-        dependencies=[requires("stock:write")],
+        dependencies=[requires("stock:manage")],
         responses={HTTPStatus.CREATED: {"model": WarehouseResponse, "description": "It is new."}},
     )
     async def put(warehouse: WarehouseCode, body: PutWarehouse, response: Response) -> WarehouseResponse:

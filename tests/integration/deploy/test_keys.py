@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deploy.local.keys import SCOPES, mint_keys
-from libs.common.http.keys import read_keys
+from libs.common.http.keys import KeyStore, read_keys, set_scopes
 
 
 class TestMintKeys:
@@ -21,3 +21,12 @@ class TestMintKeys:
         second = mint_keys(tmp_path / "keys").with_name("storefront").read_text()
 
         assert second == first
+
+    def test_lets_the_keys_of_an_earlier_version_do_what_this_version_allows(self, tmp_path: Path) -> None:
+        hashes = mint_keys(tmp_path / "keys")
+        key = hashes.with_name("storefront").read_text()
+        set_scopes(hashes, name="storefront", scopes=["orders:write"])
+
+        mint_keys(tmp_path / "keys")
+
+        assert KeyStore(hashes).authenticate(key).scopes == set(SCOPES["storefront"])

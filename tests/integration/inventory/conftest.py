@@ -18,7 +18,10 @@ EMPTY = ";".join(
 
 KEYS = FixedKeys(
     {
-        "warehouse": Principal("warehouse", frozenset({"stock:write", "stock:read", "reservations:write"})),
+        "warehouse": Principal(
+            "warehouse",
+            frozenset({"stock:write", "stock:read", "stock:manage", "reservations:read", "reservations:write"}),
+        ),
         "storefront": Principal("storefront", frozenset({"availability:read"})),
         "ops": Principal("ops", frozenset({"*"})),
     }

@@ -182,7 +182,7 @@ class TestExpiry:
 
 @pytest.fixture
 async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(shop, scopes=["stock:read", "stock:write"]) as client:
+    async with client_of(shop, scopes=["stock:read", "stock:write", "stock:manage"]) as client:
         yield client
 
 

@@ -192,6 +192,21 @@ class TestCommandLine:
         assert refuses(store, first)
         assert accepts(store, second)
 
+    def test_rescope_changes_what_the_keys_of_a_name_may_do(self, file: Path) -> None:
+        keys = [issue_key(file, name="warehouse", scopes=["stock:*"]) for _ in range(2)]
+        other = issue_key(file, name="ops", scopes=["*"])
+
+        assert main(["rescope", "--file", str(file), "--name", "warehouse", "--scopes", "stock:read,stock:write"]) == 0
+
+        store = KeyStore(file)
+        assert [store.authenticate(key).scopes for key in keys] == [{"stock:read", "stock:write"}] * 2
+        assert store.authenticate(other).scopes == {"*"}
+
+    def test_rescope_fails_for_a_name_that_has_no_keys(self, file: Path) -> None:
+        issue_key(file, name="ops", scopes=["*"])
+
+        assert main(["rescope", "--file", str(file), "--name", "opps", "--scopes", "stock:read"]) == 1
+
     def test_says_which_command_makes_a_missing_file(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["list", "--file", str(file)]) == 1
 
