@@ -68,7 +68,7 @@ class TestBus:
             async with producer:
                 yield cls(servers, prefix, producer)
         finally:
-            await _delete(servers, created)
+            await delete_topics(servers, created)
 
     async def publish(
         self, event: Event, *, event_id: UUID | None = None, aggregate_version: int | None = None
@@ -140,7 +140,7 @@ class TestBus:
         return partitions
 
 
-async def _delete(bootstrap_servers: str, topics: list[str]) -> None:
+async def delete_topics(bootstrap_servers: str, topics: list[str]) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     # Topics that stay behind harm nobody; an error here would hide the one that the test ended with.
     with contextlib.suppress(KafkaError, OSError):
