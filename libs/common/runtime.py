@@ -22,6 +22,7 @@ from libs.common.failpoints import failpoints
 from libs.common.http.app import create_ops_app, serve
 from libs.common.http.health import Health
 from libs.common.messaging.topics import create_topics
+from libs.common.pacing import WorkPace
 from libs.common.settings import InvalidSettings, ServiceSettings, load_settings
 from libs.common.telemetry.logs import configure_logging, get_logger
 from libs.common.telemetry.metrics import (
@@ -35,6 +36,7 @@ _WATCHDOG_SECONDS = 5.0
 _JOB_RETRY_SECONDS_MAX = 10.0
 _EXIT_SETTINGS = 2
 _GC_OBJECTS_YOUNG = 50_000
+_RESTLESS = WorkPace()
 
 log = get_logger()
 
@@ -116,20 +118,20 @@ class HttpServer:
 
 class PeriodicJob:
     """
-    Calls `work` again and again: at once while it reports work done, else after `every_seconds`.
+    Calls `work` again and again: while it reports work done as fast as `pace` allows, else after `every_seconds`.
 
-    Work that nobody waits for takes no more than `share_max` of the time, so that it slows down where what it looks
-    after is busy, instead of slowing that down.
+    Work that nobody waits for has a pace that leaves it a small share of the time, so that it slows down where what
+    it looks after is busy, instead of slowing that down.
     """
 
     def __init__(
-        self, name: str, work: Callable[[], Awaitable[int]], *, every_seconds: float, share_max: float = 1.0
+        self, name: str, work: Callable[[], Awaitable[int]], *, every_seconds: float, pace: WorkPace = _RESTLESS
     ) -> None:
         """`work` returns how many things it did, 0 when there was nothing to do."""
         self._name = name
         self._work = work
         self._every_seconds = every_seconds
-        self._rest_per_second = 1.0 / share_max - 1.0
+        self._pace = pace
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set; passing faults are waited out, others end the process."""
@@ -146,7 +148,7 @@ class PeriodicJob:
                 log.warning("job.interrupted", job=self._name, error=repr(error))
                 delay_seconds = min(max(delay_seconds, 0.1) * 2, _JOB_RETRY_SECONDS_MAX)
             else:
-                rest_seconds = (clock() - started_at) * self._rest_per_second
+                rest_seconds = self._pace.rest_seconds(items=done, worked_seconds=clock() - started_at)
                 delay_seconds = rest_seconds if done else max(rest_seconds, self._every_seconds)
                 if not delay_seconds:
                     continue

@@ -30,6 +30,7 @@ from libs.common.messaging.follower import Follower
 from libs.common.messaging.producer import BusProducer
 from libs.common.outbox.relay import Relay
 from libs.common.outbox.writer import OutboxWriter
+from libs.common.pacing import WorkPace
 from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
 from services.inventory import metrics
 from services.inventory.api import (
@@ -118,8 +119,8 @@ _MONTH: Final = 28
 _IN_TRANSIT: Final = "in_transit"
 # How long after a change was booked it is checked, unless there are so many that checking takes its share of the time.
 _AUDIT_SECONDS: Final = 1.0
-_AUDIT_SHARE: Final = 0.05
-_FOLLOWERS_SHARE: Final = 0.1
+_AUDIT_PACE: Final = WorkPace(share_max=0.05)
+_FOLLOWERS_PACE: Final = WorkPace(share_max=0.1)
 _PURGE_KEYS_SECONDS: Final = 60.0
 
 
@@ -497,9 +498,7 @@ def build_jobs(settings: InventorySettings, adapters: Adapters) -> list[Componen
     return [
         *build_cost_jobs(settings, adapters),
         PeriodicJob("continue-queues", continue_queues, every_seconds=_QUEUE_SECONDS),
-        PeriodicJob(
-            "watch-sequences", watch_sequences, every_seconds=_WATCH_SEQUENCES_SECONDS, share_max=_FOLLOWERS_SHARE
-        ),
+        PeriodicJob("watch-sequences", watch_sequences, every_seconds=_WATCH_SEQUENCES_SECONDS, pace=_FOLLOWERS_PACE),
         PeriodicJob("forget-events", forget_events, every_seconds=_PURGE_SECONDS),
         PeriodicJob("forget-keys", forget_keys, every_seconds=_PURGE_KEYS_SECONDS),
         *build_hold_jobs(adapters),
@@ -533,9 +532,7 @@ def build_cost_jobs(settings: InventorySettings, adapters: Adapters) -> list[Com
         return 0
 
     return [
-        PeriodicJob(
-            "costs", keep_costs_of_changes, every_seconds=settings.cost_interval_seconds, share_max=_FOLLOWERS_SHARE
-        ),
+        PeriodicJob("costs", keep_costs_of_changes, every_seconds=settings.cost_interval_seconds, pace=_FOLLOWERS_PACE),
         PeriodicJob("classes", class_all_skus, every_seconds=settings.class_interval_seconds),
         PeriodicJob("stock-figures", measure_stock, every_seconds=_FIGURES_SECONDS),
     ]
@@ -642,11 +639,9 @@ def build_auditor(settings: InventorySettings, adapters: Adapters) -> list[Compo
         return 0
 
     return [
-        PeriodicJob("audit-changes", check_changes, every_seconds=_AUDIT_SECONDS, share_max=_AUDIT_SHARE),
-        PeriodicJob(
-            "audit-levels", check_levels, every_seconds=settings.audit_interval_seconds, share_max=_AUDIT_SHARE
-        ),
-        PeriodicJob("audit-rescan", rescan, every_seconds=settings.audit_rescan_rest_seconds, share_max=_AUDIT_SHARE),
+        PeriodicJob("audit-changes", check_changes, every_seconds=_AUDIT_SECONDS, pace=_AUDIT_PACE),
+        PeriodicJob("audit-levels", check_levels, every_seconds=settings.audit_interval_seconds, pace=_AUDIT_PACE),
+        PeriodicJob("audit-rescan", rescan, every_seconds=settings.audit_rescan_rest_seconds, pace=_AUDIT_PACE),
     ]
 
 

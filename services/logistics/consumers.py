@@ -18,6 +18,8 @@ from services.logistics.handlers.ports import Desk
 from services.logistics.handlers.warehouses import note_warehouses
 
 PLANNING: Final = "logistics.planning"
+# A parcel is planned within moments of its order's confirmation, for people who pack it within hours.
+_BATCH_INTERVAL_SECONDS: Final = 0.1
 
 
 class PlanningHandler:
@@ -54,4 +56,5 @@ def planning(handler: PlanningHandler) -> Subscription:
             WarehouseChanged,
         ),
         handle=handler,
+        batch_interval_seconds=_BATCH_INTERVAL_SECONDS,
     )

@@ -22,6 +22,7 @@ from libs.common.messaging import inbox
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import OutboxWriter, Relay
+from libs.common.pacing import WorkPace
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from services.orders import metrics
 from services.orders.api import (
@@ -125,6 +126,7 @@ _CALIBRATION_DAYS = 30
 _CYCLE_TIME_DAYS = 7
 # The executor waits by itself, so that it can be woken; this only keeps its loop from spinning.
 _EXECUTOR_PAUSE_SECONDS = 0.001
+_EXECUTOR_PACE = WorkPace(share_max=0.4, rest_seconds_max=0.06, items_plenty=100)
 
 
 def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
@@ -540,7 +542,9 @@ def _add_jobs(
             )
             executors.append(executor)
             name = f"payments-{provider.name}-{number}"
-            process.components.append(PeriodicJob(name, executor.work, every_seconds=_EXECUTOR_PAUSE_SECONDS))
+            process.components.append(
+                PeriodicJob(name, executor.work, every_seconds=_EXECUTOR_PAUSE_SECONDS, pace=_EXECUTOR_PACE)
+            )
     watch = DeadlineWatch(units, policy=policy, clock=clock)
     process.components.append(PeriodicJob("deadlines", watch.work, every_seconds=_DEADLINE_POLL_SECONDS))
 

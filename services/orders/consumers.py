@@ -31,6 +31,8 @@ INSIGHTS: Final = "orders.insights"
 PRICES: Final = "orders.prices"
 
 # What webhooks may tell of: everything that this service publishes about an order.
+# Nobody waits for what is told and learned afterwards.
+_AFTERWARDS_SECONDS: Final = 0.25
 _TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
 TOLD: Final[tuple[type[Event], ...]] = tuple(event for event in EVENTS.values() if event.topic in _TOLD_TOPICS)
 
@@ -143,13 +145,19 @@ def insights(handler: InsightHandler) -> Subscription:
         events=_FOLLOWED,
         handle=handler,
         recognises_duplicates=True,
+        batch_interval_seconds=_AFTERWARDS_SECONDS,
     )
 
 
 def notifications(handler: NotificationHandler) -> Subscription:
     """Return what notifications listen to; a delivery is one for each event, so the inbox need not remember it."""
     return Subscription(
-        group=NOTIFICATIONS, topics=_TOLD_TOPICS, events=TOLD, handle=handler, recognises_duplicates=True
+        group=NOTIFICATIONS,
+        topics=_TOLD_TOPICS,
+        events=TOLD,
+        handle=handler,
+        recognises_duplicates=True,
+        batch_interval_seconds=_AFTERWARDS_SECONDS,
     )
 
 

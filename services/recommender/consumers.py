@@ -27,6 +27,8 @@ from services.recommender.handlers.ports import Counts
 BEHAVIOUR_GROUP = "recommender.behaviour"
 # A large order has 1,225 pairs and each is written twice: a hundred of them must fit into one transaction.
 _BATCH_RECORDS_MAX = 100
+# A click shows in what is recommended within a moment, not within an instant.
+_BATCH_INTERVAL_SECONDS = 0.1
 
 _PRODUCT_EVENTS = (ProductListed, ProductChanged, ProductPriceChanged, ProductDelisted)
 
@@ -43,6 +45,7 @@ def behaviour_subscription(counts_in: Callable[[Transaction], Counts]) -> Subscr
         events=LEARNED_FROM,
         handle=handle,
         batch_records_max=_BATCH_RECORDS_MAX,
+        batch_interval_seconds=_BATCH_INTERVAL_SECONDS,
     )
 
 

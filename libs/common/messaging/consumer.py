@@ -26,15 +26,18 @@ from libs.common.failpoints import Failpoint, failpoints
 from libs.common.messaging.dead_letters import DeadLetterReason, dead_letter
 from libs.common.messaging.inbox import claim_new
 from libs.common.messaging.producer import BusProducer, PublishFailed
+from libs.common.pacing import WorkPace
 from libs.common.telemetry import metrics
 from libs.common.telemetry.logs import get_logger
 from libs.common.telemetry.tracing import event_batch_span
 
 _BATCH_RECORDS_MAX = 500
 _POLL_TIMEOUT_MS = 200
-# What comes within so much of the batch before forms one batch: a transaction costs as much as a dozen events. What
-# comes alone is handled at once, and where there is a backlog nothing is waited for.
+# What comes within so much of the batch before forms one batch. What comes alone is handled at once, and where there is
+# a backlog nothing is waited for.
 _BATCH_INTERVAL_SECONDS = 0.02
+_BATCH_SHARE_MAX = 0.25
+_BATCH_REST_SECONDS_MAX = 0.1
 _BATCH_RECORDS_PLENTY = 100
 _PARTITION_FETCH_BYTES_MAX = 1_048_576
 # How long the partitions of a killed member stay unread. Heartbeats share the loop with the handlers, which never
@@ -84,7 +87,8 @@ class Subscription:
     `unknown_types` says what happens to types outside the registry: topics that only our services write to
     may carry types newer than this code (`ignore`); an intake for others reports them (`dead-letter`).
     `recognises_duplicates` says that the handler itself knows the events whose effect is there already, so that
-    the inbox, a row for each event, is left out.
+    the inbox, a row for each event, is left out. `batch_interval_seconds` lie at least between two small batches: more
+    than the default for an effect that nobody waits for.
     """
 
     group: str
@@ -94,6 +98,7 @@ class Subscription:
     unknown_types: Literal["ignore", "dead-letter"] = "ignore"
     batch_records_max: int = _BATCH_RECORDS_MAX
     recognises_duplicates: bool = False
+    batch_interval_seconds: float = _BATCH_INTERVAL_SECONDS
 
 
 class DeadLetterFuseBlown(Exception):
@@ -126,6 +131,12 @@ class Consumer:
         self._topic_prefix = topic_prefix
         self._clock = clock
         self._reader = EventReader(subscription.events)
+        self._pace = WorkPace(
+            interval_seconds=subscription.batch_interval_seconds,
+            share_max=_BATCH_SHARE_MAX,
+            rest_seconds_max=_BATCH_REST_SECONDS_MAX,
+            items_plenty=_BATCH_RECORDS_PLENTY,
+        )
         self._dead_letters_in_a_row = 0
         self._progressed_at = clock.monotonic_seconds()
         self._lag_measured_at = 0.0
@@ -249,10 +260,10 @@ class Consumer:
             if failpoints.armed:
                 await failpoints.reach(Failpoint.CONSUMER_AFTER_COMMIT, self.group)
             await self._commit(consumer, offsets)
-            if len(records) < _BATCH_RECORDS_PLENTY:
-                rest_seconds = started_at + _BATCH_INTERVAL_SECONDS - self._clock.monotonic_seconds()
-                if rest_seconds > 0:
-                    await _wait(stop, rest_seconds)
+            worked_seconds = self._clock.monotonic_seconds() - started_at
+            rest_seconds = self._pace.rest_seconds(items=len(records), worked_seconds=worked_seconds)
+            if rest_seconds:
+                await _wait(stop, rest_seconds)
 
     async def _process(self, records: Sequence[_Record], stop: asyncio.Event) -> bool:
         """Turn every record into its effect or a dead letter; False if `stop` came first."""

@@ -22,6 +22,7 @@ from libs.common.events.base import WireRecord
 from libs.common.failpoints import Failpoint, failpoints
 from libs.common.messaging.producer import BusProducer, PublishFailed
 from libs.common.outbox.writer import decode_headers
+from libs.common.pacing import WorkPace
 from libs.common.telemetry.logs import get_logger
 from libs.common.telemetry.metrics import (
     outbox_oldest_event_age_seconds,
@@ -33,8 +34,8 @@ from libs.common.telemetry.metrics import (
 # One relay at a time per database: two would only publish duplicates, but in an order nobody promised.
 _RELAY_LOCK = 0x52_45_4C_41_59  # "RELAY"
 _BATCH_EVENTS_MAX = 1_000
-_BATCH_EVENTS_PLENTY = 100
-_BATCH_REST_SECONDS = 0.005
+# What is written while it rests shares the next round; nobody notices the moment.
+_PACE = WorkPace(interval_seconds=0.005, share_max=0.5, rest_seconds_max=0.05, items_plenty=100)
 _POLL_SECONDS = 0.01
 _POLL_IDLE_SECONDS = 0.1
 _IDLE_AFTER_EMPTY_POLLS = 100
@@ -133,14 +134,14 @@ class Relay:
             self._wake.clear()
             # Before the batch: what cannot be published must show in the figures.
             await self._measure(connection)
+            started_at = self._clock.monotonic_seconds()
             relayed = await self._relay_batch(connection)
-            if relayed >= _BATCH_EVENTS_PLENTY:
-                empty_polls = 0
-                continue
             if relayed:
-                # What is written meanwhile shares the next round; nobody notices the moment.
                 empty_polls = 0
-                await _wait(stop, _BATCH_REST_SECONDS)
+                worked_seconds = self._clock.monotonic_seconds() - started_at
+                rest_seconds = _PACE.rest_seconds(items=relayed, worked_seconds=worked_seconds)
+                if rest_seconds:
+                    await _wait(stop, rest_seconds)
                 continue
             empty_polls += 1
             idle = empty_polls > _IDLE_AFTER_EMPTY_POLLS

@@ -15,6 +15,7 @@ from libs.common.http.health import Health
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import OutboxWriter, Relay
+from libs.common.pacing import WorkPace
 from libs.common.runtime import HttpServer, PeriodicJob, Process
 from services.logistics.api import carrier_routes, reports, shipment_routes
 from services.logistics.api.dependencies import Backend
@@ -36,6 +37,7 @@ _SERVICE: Final = "logistics"
 _MEASURE_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 300.0
 _SIMULATE_SECONDS: Final = 0.2
+_SIMULATION_PACE: Final = WorkPace(share_max=0.2, rest_seconds_max=0.5, items_plenty=200)
 
 
 def build(settings: LogisticsSettings, roles: frozenset[str]) -> Process:
@@ -69,7 +71,9 @@ def build(settings: LogisticsSettings, roles: frozenset[str]) -> Process:
         )
     if "simulator" in roles:
         simulator = build_simulator(settings, database=database, clock=clock, open_desk=open_desk)
-        process.components.append(PeriodicJob("simulate", simulator.work, every_seconds=_SIMULATE_SECONDS))
+        process.components.append(
+            PeriodicJob("simulate", simulator.work, every_seconds=_SIMULATE_SECONDS, pace=_SIMULATION_PACE)
+        )
     return process
 
 

@@ -34,7 +34,7 @@ from services.orders.handlers.ports import (
 _COMMANDS_MAX = 200
 # Longer than any call may take, so that two executors never ask for the same thing at the same time.
 _LEASE = timedelta(seconds=60)
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.03
 _RETRY_SECONDS_MIN = 0.2
 _RETRY_SECONDS_MAX = 60.0
 

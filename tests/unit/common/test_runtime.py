@@ -5,6 +5,7 @@ import pytest
 from pydantic import SecretStr
 
 from libs.common.http.health import Health
+from libs.common.pacing import WorkPace
 from libs.common.runtime import PeriodicJob, Process, run_process
 from libs.common.settings import ServiceSettings
 
@@ -98,7 +99,7 @@ class TestPeriodicJob:
             await asyncio.sleep(0.01)
             return 1
 
-        await PeriodicJob("audit", work, every_seconds=0, share_max=0.1).run(stop)
+        await PeriodicJob("audit", work, every_seconds=0, pace=WorkPace(share_max=0.1)).run(stop)
 
         assert begun[1] - begun[0] >= 0.1
 
