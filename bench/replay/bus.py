@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,8 +41,9 @@ class TopicReading:
     by_type: Counter[str] = field(default_factory=Counter)
     event_ids: dict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     versions: defaultdict[str, dict[int, UUID]] = field(default_factory=lambda: defaultdict(dict))
-    # Subjects of which one version was given to two different events.
+    # Subjects of which one version was given to two different events, or came after a later one.
     clashes: set[str] = field(default_factory=set)
+    disorders: set[str] = field(default_factory=set)
     unversioned: int = 0
 
     @property
@@ -80,14 +81,24 @@ class TopicReading:
         version = int(headers["aggregate_version"])
         if version in self.versions[subject]:
             self.clashes.add(subject)
+        if version < self.latest_version(subject):
+            self.disorders.add(subject)
         self.versions[subject][version] = event_id
 
 
+def _none(_record: "ConsumerRecord[bytes | None, bytes | None]") -> bool:
+    return False
+
+
 async def read_topics(
-    topics: Iterable[Topic], *, bootstrap_servers: str, topic_prefix: str = ""
+    topics: Iterable[Topic],
+    *,
+    bootstrap_servers: str,
+    topic_prefix: str = "",
+    is_left_out: Callable[["ConsumerRecord[bytes | None, bytes | None]"], bool] = _none,
 ) -> dict[str, TopicReading]:
     """
-    Read topics from the start to where they end now; the result is by topic name.
+    Read topics from the start to where they end now, but for what is left out; the result is by topic name.
 
     :raises BusStalled: if the broker stops sending before that.
     """
@@ -97,7 +108,7 @@ async def read_topics(
         ends = await consumer.end_offsets(partitions)
         consumer.assign(partitions)
         await consumer.seek_to_beginning()
-        await _read_to(consumer, ends, readings, topic_prefix)
+        await _read_to(consumer, ends, readings, topic_prefix, is_left_out)
     return readings
 
 
@@ -168,6 +179,7 @@ async def _read_to(
     ends: Mapping[TopicPartition, int],
     readings: Mapping[str, TopicReading],
     topic_prefix: str,
+    is_left_out: Callable[["ConsumerRecord[bytes | None, bytes | None]"], bool],
 ) -> None:
     begins = await consumer.beginning_offsets(list(ends))
     open_ends = {partition: end for partition, end in ends.items() if end > begins[partition]}
@@ -177,7 +189,7 @@ async def _read_to(
         for partition, records in fetched.items():
             reading = readings[partition.topic.removeprefix(topic_prefix)]
             for record in records:
-                if record.offset < ends[partition]:
+                if record.offset < ends[partition] and not is_left_out(record):
                     reading.take(record)
         for partition in list(open_ends):
             # By position and not by the last record: compaction may have removed that one.

@@ -55,13 +55,14 @@ async def examine(settings: ReplaySettings, *, script: Script | None = None) -> 
 
     The system must be quiet, or what moves between two queries looks lost.
     """
-    bus = {
-        "bootstrap_servers": settings.quayside_kafka_bootstrap_servers,
-        "topic_prefix": settings.quayside_kafka_topic_prefix,
-    }
-    readings = await read_topics(ALL_TOPICS, **bus)
-    lag = await consumer_lag({name: group.topics for name, group in GROUPS.items()}, **bus)
-    dead_letters = await count_records([dead_letter_topic(name) for name in GROUPS], **bus)
+    servers, prefix = settings.quayside_kafka_bootstrap_servers, settings.quayside_kafka_topic_prefix
+    readings = await read_topics(ALL_TOPICS, bootstrap_servers=servers, topic_prefix=prefix)
+    lag = await consumer_lag(
+        {name: group.topics for name, group in GROUPS.items()}, bootstrap_servers=servers, topic_prefix=prefix
+    )
+    dead_letters = await count_records(
+        [dead_letter_topic(name) for name in GROUPS], bootstrap_servers=servers, topic_prefix=prefix
+    )
     async with open_databases(settings) as databases:
         verdicts = [
             *await stock_verdicts(databases),

@@ -13,6 +13,20 @@ STATE = REPOSITORY / ".quayside"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Detour:
+    """
+    Ports where something stands between the services and their servers: a proxy that injects faults.
+
+    Services go to `postgres` and `kafka`; what comes to `kafka` is to be passed on to `kafka_behind`, a listener of the
+    broker that tells its clients to come by `kafka`.
+    """
+
+    postgres: int
+    kafka: int
+    kafka_behind: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class LocalSettings:
     """
     Where the state is, and what of the infrastructure is somebody else's.
@@ -29,6 +43,7 @@ class LocalSettings:
     kafka_topic_prefix: str = ""
     kafka_home: Path | None = None
     java: str = "java"
+    detour: Detour | None = None
 
 
 def settings_from_environment(*, state: Path | None = None, ports: Mapping[str, Port] | None = None) -> LocalSettings:

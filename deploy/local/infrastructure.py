@@ -48,6 +48,7 @@ async def start_kafka(supervisor: Supervisor, settings: LocalSettings, stages: S
         port=settings.ports["kafka"].number,
         controller_port=settings.ports["kafka-controller"].number,
         environment=inherited_environment(),
+        detour=settings.detour,
     )
     with stages.stage("Kafka 4"):
         await node.initialise(supervisor.log("kafka-storage"))

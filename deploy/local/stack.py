@@ -5,11 +5,12 @@ import secrets
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from deploy.local.concurrency import together
 from deploy.local.databases import database_url, make_databases
@@ -17,7 +18,7 @@ from deploy.local.environment import REPOSITORY, LocalSettings, inherited_enviro
 from deploy.local.infrastructure import start_kafka, start_postgres
 from deploy.local.keys import mint_keys
 from deploy.local.migrations import MigrationRecord, servers_identity
-from deploy.local.ports import HOST, answers_ok
+from deploy.local.ports import HOST, answers_ok, free_ports
 from deploy.local.private_files import write_private
 from deploy.local.process import ProcessSpecification, run_once
 from deploy.local.services import (
@@ -130,6 +131,30 @@ class LocalStack:
         """Start a stopped process again and wait until it is ready."""
         await self.supervisor.resume(name)
 
+    async def restart(self, name: str, environment: Mapping[str, str] | None = None) -> None:
+        """Stop a service's process and start it again, with variables of its own besides those of the stack."""
+        [process] = [one for one in self._processes if one.name == name]
+        specification = self._specification(process)
+        variables = {**specification.environment, **(environment or {})}
+        await self.supervisor.restart(replace(specification, environment=variables))
+
+    async def add_replica(self, name: str) -> str:
+        """Start a second process with the roles of `name`, wait until it is ready, and return its name."""
+        [process] = [one for one in self._processes if one.name == name]
+        replica = replace(process, label=f"{process.label}-replica")
+        if replica.name in self.names:
+            await self.supervisor.resume(replica.name)
+            return replica.name
+        [port] = free_ports([replica.name]).values()
+        self._settings = replace(self._settings, ports={**self._settings.ports, replica.name: port})
+        self._processes = (*self._processes, replica)
+        self._addresses = replace(
+            self.addresses,
+            process_urls={**self.addresses.process_urls, replica.name: f"http://{HOST}:{port.number}"},
+        )
+        await self.supervisor.start(self._specification(replica))
+        return replica.name
+
     async def wait_ready(self, *names: str) -> None:
         """Wait until the named processes, or all, answer that they are ready."""
         await self.supervisor.wait_ready(*names)
@@ -219,12 +244,24 @@ class LocalStack:
             # A replay of last week's state must still be recognised as the same one.
             "QUAYSIDE_IDEMPOTENCY_KEY_LIFETIME_HOURS": "87600",
             **self._service_environment,
-            "QUAYSIDE_KAFKA_BOOTSTRAP_SERVERS": self.addresses.kafka_bootstrap_servers,
+            "QUAYSIDE_KAFKA_BOOTSTRAP_SERVERS": self._services_kafka,
             "QUAYSIDE_KAFKA_TOPIC_PREFIX": self.addresses.kafka_topic_prefix,
             "QUAYSIDE_API_KEYS_FILE": str(self.addresses.keys / "keys.json"),
             "QUAYSIDE_SHUTDOWN_TIMEOUT_SECONDS": str(SHUTDOWN_SECONDS),
-            f"{service.prefix}_DATABASE_URL": self.addresses.database_urls[service.name],
+            f"{service.prefix}_DATABASE_URL": self._services_database_url(service),
         }
+
+    @property
+    def _services_kafka(self) -> str:
+        detour = self._settings.detour
+        return f"{HOST}:{detour.kafka}" if detour else self.addresses.kafka_bootstrap_servers
+
+    def _services_database_url(self, service: Service) -> str:
+        url = urlsplit(self.addresses.database_urls[service.name])
+        detour = self._settings.detour
+        if detour is None:
+            return url.geturl()
+        return url._replace(netloc=f"{url.netloc.rpartition(':')[0]}:{detour.postgres}").geturl()
 
     async def _stop_services(self) -> None:
         running = set(self.supervisor.names)

@@ -205,6 +205,13 @@ class Supervisor:
         self._tasks.create_task(watch.run(), name=name)
         await watch.wait_ready()
 
+    async def restart(self, specification: ProcessSpecification) -> None:
+        """Stop the process of this name, start it as specified now and wait until it is ready."""
+        watch = self._watch(specification.name)
+        await watch.stop()
+        watch.specification = specification
+        await self.resume(specification.name)
+
     async def stop_all(self) -> None:
         """Stop everything, one process after the other, the last started first."""
         for name in reversed(self.names):

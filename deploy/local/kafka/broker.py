@@ -9,6 +9,7 @@ from pathlib import Path
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from deploy.local.environment import Detour
 from deploy.local.kafka.distribution import LOGGING
 from deploy.local.ports import HOST, accepts_connections
 from deploy.local.process import ProcessSpecification, run_once
@@ -35,6 +36,7 @@ class Broker:
     port: int
     controller_port: int
     environment: Mapping[str, str]
+    detour: Detour | None = None
 
     @property
     def bootstrap_servers(self) -> str:
@@ -46,10 +48,9 @@ class Broker:
             "process.roles": "broker,controller",
             "node.id": str(NODE_ID),
             "controller.quorum.voters": f"{NODE_ID}@{HOST}:{self.controller_port}",
-            "listeners": (f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{HOST}:{self.controller_port}"),
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap_servers}",
+            **self._listeners,
             "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,DETOUR:PLAINTEXT",
             "log.dirs": str(self._data),
             # A topic is made by who owns it, with its partitions; a misspelt name is an error.
             "auto.create.topics.enable": "false",
@@ -74,6 +75,15 @@ class Broker:
             # Lets a test that kills consumers ask for a short session.
             "group.min.session.timeout.ms": "1000",
         }
+
+    @property
+    def _listeners(self) -> Mapping[str, str]:
+        listeners = f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{HOST}:{self.controller_port}"
+        advertised = f"PLAINTEXT://{self.bootstrap_servers}"
+        if self.detour:
+            listeners += f",DETOUR://{HOST}:{self.detour.kafka_behind}"
+            advertised += f",DETOUR://{HOST}:{self.detour.kafka}"
+        return {"listeners": listeners, "advertised.listeners": advertised}
 
     async def initialise(self, log: Path) -> None:
         """Write the configuration, and format the data folder unless it is."""

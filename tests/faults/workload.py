@@ -1,0 +1,427 @@
+"""A small shop's day, told to the services by clients that never give up and write everything down."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import httpx
+import msgspec
+
+from deploy.local.stack import Addresses
+from libs.common.clock import Clock
+from tests.faults.history import Attempt, History
+from tests.support.eventually import eventually
+
+CHANNEL = "faults"
+CURRENCY = "GBP"
+PRICE_MINOR = 500
+SKUS = tuple(f"FAULT-{number:03}" for number in range(40))
+# Never enough of it: what waits for goods, and what is refused, happens here.
+SCARCE_SKU = "FAULT-SCARCE"
+WAREHOUSES = {"NORTH": (54.9, -1.6), "SOUTH": (50.8, -1.1)}
+OPENING_UNITS = 20_000
+
+# How the sandbox provider treats an order, and how many of a hundred.
+_TOKENS = {"tok_ok": 80, "tok_declined": 4, "tok_timeout": 5, "tok_late": 5, "tok_capture_timeout": 6}
+_OPERATIONS = {"order": 50, "stock": 16, "hold": 16, "cancel": 9, "return": 9}
+
+_TIMEOUT_SECONDS = 20.0
+# A server may be away for a minute, and everything behind it needs its time.
+_PATIENCE_SECONDS = 150.0
+_RETRY_SECONDS_MIN = 0.1
+_RETRY_SECONDS_MAX = 2.0
+_CONNECTIONS_MAX = 64
+_REPEATED_RATIO = 0.08
+_RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_SHIPPED = frozenset({"shipped", "delivered", "settled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """One thing that a client wants done once, however often it has to ask."""
+
+    operation: str
+    key: str
+    service: str
+    caller: str
+    path: str
+    body: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]] = ()
+
+
+class Clients:
+    """The callers of the services; each attempt goes into the history."""
+
+    def __init__(self, addresses: Addresses, history: History, clock: Clock) -> None:
+        """Connect nothing yet."""
+        self._addresses = addresses
+        self._history = history
+        self._clock = clock
+        self._exits = AsyncExitStack()
+        self._encoder = msgspec.json.Encoder()
+        self.gave_up: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        limits = httpx.Limits(max_connections=_CONNECTIONS_MAX, max_keepalive_connections=_CONNECTIONS_MAX)
+        self._client = await self._exits.enter_async_context(
+            httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, limits=limits, trust_env=False)
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._exits.__aexit__(exception_type, exception, traceback)
+
+    def headers(self, caller: str) -> dict[str, str]:
+        """Return what makes a request this caller's; the key is read each time, so that it may be rotated."""
+        return {"Authorization": f"Bearer {(self._addresses.keys / caller).read_text('utf-8').strip()}"}
+
+    async def get(self, service: str, path: str, *, caller: str = "ops") -> httpx.Response:
+        """Read once, without patience."""
+        return await self._client.get(f"{self._addresses.service_urls[service]}{path}", headers=self.headers(caller))
+
+    async def put(self, service: str, path: str, body: Mapping[str, Any], *, caller: str = "ops") -> None:
+        """Replace something, once; whatever is not accepted raises."""
+        url = f"{self._addresses.service_urls[service]}{path}"
+        (await self._client.put(url, headers=self.headers(caller), json=body)).raise_for_status()
+
+    async def attempt(self, wish: Wish) -> Attempt:
+        """Ask once, and write down what came of it."""
+        headers = self.headers(wish.caller) | {"Idempotency-Key": wish.key}
+        content: bytes = self._encoder.encode(wish.body)
+        if wish.rows:
+            headers["Content-Type"] = "application/x-ndjson"
+            content = self._encoder.encode_lines(list(wish.rows))
+        else:
+            headers["Content-Type"] = "application/json"
+        sent_at = self._clock.monotonic_seconds()
+        status, error, answer = 0, "", {}
+        try:
+            response = await self._client.post(
+                f"{self._addresses.service_urls[wish.service]}{wish.path}", content=content, headers=headers
+            )
+            status, answer = response.status_code, _json(response)
+        except httpx.HTTPError as problem:
+            error = repr(problem)
+        attempt = Attempt(
+            operation=wish.operation,
+            key=wish.key,
+            sent_at=sent_at,
+            ended_at=self._clock.monotonic_seconds(),
+            status=status,
+            error=error,
+            request={"path": wish.path, **(wish.body if not wish.rows else {"rows": list(wish.rows)})},
+            answer=answer,
+        )
+        self._history.note(attempt)
+        return attempt
+
+    async def insist(self, wish: Wish) -> Attempt:
+        """Ask under the same key until there is a yes or a no."""
+        gives_up_at = self._clock.monotonic_seconds() + _PATIENCE_SECONDS
+        delay_seconds = _RETRY_SECONDS_MIN
+        while True:
+            attempt = await self.attempt(wish)
+            if not is_passing(attempt):
+                return attempt
+            if self._clock.monotonic_seconds() > gives_up_at:
+                self.gave_up.append(f"{wish.operation} {wish.key}: {attempt.status} {attempt.error}")
+                return attempt
+            await asyncio.sleep(delay_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            delay_seconds = min(2 * delay_seconds, _RETRY_SECONDS_MAX)
+
+
+def is_passing(attempt: Attempt) -> bool:
+    """Whether the same request may be answered otherwise later."""
+    return attempt.status == 0 or attempt.status in _RETRIED or attempt.answer.get("retryable") is True
+
+
+class Workload:
+    """Orders, stock events, holds, cancellations and returns, at a rate, until it is told to pause."""
+
+    def __init__(self, clients: Clients, *, seed: int, operations_per_second: float, under_way_max: int = 48) -> None:
+        """`seed` decides what is wanted; what comes of it is decided by the faults."""
+        self._clients = clients
+        self._random = random.Random(seed)  # noqa: S311 - it is to be predictable
+        self._interval_seconds = 1.0 / operations_per_second
+        self._under_way = asyncio.Semaphore(under_way_max)
+        self._flowing = asyncio.Event()
+        self._number = 0
+        self._order_ids: list[str] = []
+        self._holds: list[str] = []
+        self._returned: set[str] = set()
+        self.busy = 0
+        self.counts: Counter[str] = Counter()
+
+    async def prepare(self) -> None:
+        """List the products, open the warehouses and fill them."""
+        await self._accept(
+            Wish(
+                operation="categories", key="categories", service="catalog", caller="ops",
+                path="/v1/categories/import", body={}, rows=[{"code": "faults", "name": "Faults"}],
+            )
+        )  # fmt: skip
+        products = [
+            {
+                "sku": sku, "title": sku.title(), "category": "faults",
+                "price_minor": PRICE_MINOR, "currency": CURRENCY, "attributes": {},
+            }
+            for sku in (*SKUS, SCARCE_SKU)
+        ]  # fmt: skip
+        await self._accept(
+            Wish(
+                operation="products", key="products", service="catalog", caller="ops",
+                path="/v1/products/import", body={}, rows=products,
+            )
+        )  # fmt: skip
+        for code, (latitude, longitude) in WAREHOUSES.items():
+            site = {"name": code.title(), "country": "GB", "latitude": latitude, "longitude": longitude}
+            await self._clients.put("inventory", f"/v1/warehouses/{code}", site, caller="warehouse")
+        opening = [self._receipt(sku, code, OPENING_UNITS) for sku in SKUS for code in WAREHOUSES]
+        await self._accept(self._stock_wish(opening))
+
+    async def run(self) -> None:
+        """Go on until cancelled; requests under way are left to end by themselves at `pause`."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._flowing.wait()
+                await self._under_way.acquire()
+                group.create_task(self._one())
+                await asyncio.sleep(self._interval_seconds)
+
+    def flow(self) -> None:
+        """Begin, or go on."""
+        self._flowing.set()
+
+    async def pause(self) -> None:
+        """Want nothing more, and wait until everything that was asked has been answered."""
+        self._flowing.clear()
+        await eventually(self._is_idle, timeout_seconds=_PATIENCE_SECONDS + _TIMEOUT_SECONDS)
+
+    async def place_order(self, lines: Mapping[str, int], *, token: str = "tok_ok", hold_id: str = "") -> Attempt:  # noqa: S107 - the name of a sandbox behaviour
+        """Place one order of `lines`, units by SKU, and insist."""
+        attempt = await self._clients.insist(self.order_wish(lines, token=token, hold_id=hold_id))
+        if attempt.is_accepted:
+            self._order_ids.append(attempt.answer["id"])
+        return attempt
+
+    def order_wish(self, lines: Mapping[str, int], *, token: str = "tok_ok", hold_id: str = "") -> Wish:  # noqa: S107 - the name of a sandbox behaviour
+        """Return the wish for an order, under a key of its own."""
+        key = self._key("order")
+        return Wish(
+            operation="order",
+            key=key,
+            service="orders",
+            caller="storefront",
+            path="/v1/orders",
+            body={
+                "customer_id": f"customer-{self._number % 500}",
+                "channel": CHANNEL,
+                "reference": key,
+                "currency": CURRENCY,
+                "lines": [
+                    {"sku": sku, "quantity": quantity, "unit_price_minor": PRICE_MINOR}
+                    for sku, quantity in lines.items()
+                ],
+                "ship_to": {"country": "GB", "latitude": 51.5, "longitude": -0.1},
+                "payment": {"token": token},
+                **({"hold_id": hold_id} if hold_id else {}),
+            },
+        )
+
+    def hold_wish(self, lines: Mapping[str, int], *, ttl_seconds: int) -> Wish:
+        """Return the wish to hold units."""
+        return Wish(
+            operation="hold",
+            key=self._key("hold"),
+            service="inventory",
+            caller="storefront",
+            path="/v1/reservations",
+            body={
+                "reservation_id": str(self._uuid()),
+                "channel": CHANNEL,
+                "ttl_seconds": ttl_seconds,
+                "lines": [{"sku": sku, "quantity": quantity} for sku, quantity in lines.items()],
+            },
+        )
+
+    def stock_wish(self, deliveries: Sequence[tuple[str, str, int]]) -> Wish:
+        """Return the wish to report goods received: SKU, warehouse, units."""
+        return self._stock_wish([self._receipt(*delivery) for delivery in deliveries])
+
+    async def _is_idle(self) -> bool:
+        return not self.busy
+
+    async def _one(self) -> None:
+        self.busy += 1
+        try:
+            [operation] = self._random.choices(list(_OPERATIONS), list(_OPERATIONS.values()))
+            steps: dict[str, Callable[[], Awaitable[None]]] = {
+                "order": self._order,
+                "stock": self._stock,
+                "hold": self._hold,
+                "cancel": self._cancel,
+                "return": self._return,
+            }
+            # A read that finds nobody is nothing to write down: the wish comes again.
+            with suppress(httpx.HTTPError):
+                await steps[operation]()
+            self.counts[operation] += 1
+        finally:
+            self.busy -= 1
+            self._under_way.release()
+
+    async def _order(self) -> None:
+        [token] = self._random.choices(list(_TOKENS), list(_TOKENS.values()))
+        hold_id = self._holds.pop() if self._holds and self._random.random() < 0.3 else ""
+        lines = {sku: self._random.randint(1, 3) for sku in self._random.sample(SKUS, self._random.randint(1, 3))}
+        if self._random.random() < 0.05:
+            lines[SCARCE_SKU] = 1
+        wish = self.order_wish(lines, token=token, hold_id=hold_id)
+        attempt = await self._clients.insist(wish)
+        if attempt.is_accepted:
+            self._order_ids.append(attempt.answer["id"])
+            await self._perhaps_again(wish)
+
+    async def _stock(self) -> None:
+        skus = self._random.sample(SKUS, self._random.randint(1, 4))
+        rows = [(sku, self._random.choice(list(WAREHOUSES)), self._random.randint(1, 20)) for sku in skus]
+        if self._random.random() < 0.1:
+            rows.append((SCARCE_SKU, "NORTH", 1))
+        wish = self.stock_wish(rows)
+        if (await self._clients.insist(wish)).is_accepted:
+            await self._perhaps_again(wish)
+
+    async def _hold(self) -> None:
+        lines = {sku: self._random.randint(1, 2) for sku in self._random.sample(SKUS, 2)}
+        wish = self.hold_wish(lines, ttl_seconds=self._random.choice((2, 5, 20)))
+        attempt = await self._clients.insist(wish)
+        if not attempt.is_accepted:
+            return
+        await self._perhaps_again(wish)
+        hold_id = str(wish.body["reservation_id"])
+        # A third is let go, a third is left to expire, a third becomes an order.
+        match self._random.randrange(3):
+            case 0:
+                await self._clients.insist(
+                    Wish(
+                        operation="release", key=self._key("release"), service="inventory", caller="storefront",
+                        path=f"/v1/reservations/{hold_id}/release", body={},
+                    )
+                )  # fmt: skip
+            case 1:
+                self._holds.append(hold_id)
+            case _:
+                pass
+
+    async def _cancel(self) -> None:
+        if not self._order_ids:
+            return
+        # Mostly a fresh one, which has not left yet.
+        order_id = self._order_ids[-1] if self._random.random() < 0.6 else self._random.choice(self._order_ids)
+        wish = Wish(
+            operation="cancel",
+            key=self._key("cancel"),
+            service="orders",
+            caller="storefront",
+            path=f"/v1/orders/{order_id}/cancellation",
+            body={"reason": "changed my mind"},
+        )
+        if (await self._clients.insist(wish)).is_accepted:
+            await self._perhaps_again(wish)
+
+    async def _return(self) -> None:
+        # Old enough to have arrived, young enough to be taken back.
+        candidates = [one for one in self._order_ids[:-60][-400:] if one not in self._returned]
+        if not candidates:
+            return
+        order_id = self._random.choice(candidates)
+        answer = await self._clients.get("orders", f"/v1/orders/{order_id}")
+        order = _json(answer)
+        if answer.status_code != HTTPStatus.OK or order["status"] not in _SHIPPED or not order["shipments"]:
+            return
+        self._returned.add(order_id)
+        line = order["lines"][0]
+        announced = await self._clients.insist(
+            Wish(
+                operation="return",
+                key=self._key("return"),
+                service="orders",
+                caller="storefront",
+                path=f"/v1/orders/{order_id}/returns",
+                body={"reason": "too large", "lines": [{"sku": line["sku"], "quantity": 1}]},
+            )
+        )
+        if not announced.is_accepted:
+            return
+        await self._clients.insist(
+            Wish(
+                operation="receipt",
+                key=self._key("receipt"),
+                service="orders",
+                caller="warehouse",
+                path=f"/v1/returns/{announced.answer['id']}/receipt",
+                body={
+                    "warehouse": order["shipments"][0]["warehouse"],
+                    "lines": [{"sku": line["sku"], "quantity": 1, "restock_quantity": self._random.randrange(2)}],
+                },
+            )
+        )
+
+    async def _perhaps_again(self, wish: Wish) -> None:
+        """Ask once more for what was done, as a client that lost the answer does."""
+        if self._random.random() < _REPEATED_RATIO:
+            await self._clients.attempt(wish)
+
+    async def _accept(self, wish: Wish) -> None:
+        attempt = await self._clients.insist(wish)
+        assert attempt.is_accepted, attempt
+        assert not attempt.answer.get("rejected"), attempt
+
+    def _stock_wish(self, rows: Sequence[Mapping[str, Any]]) -> Wish:
+        return Wish(
+            operation="stock-events",
+            key=self._key("stock"),
+            service="inventory",
+            caller="warehouse",
+            path="/v1/stock-events",
+            body={},
+            rows=rows,
+        )
+
+    def _receipt(self, sku: str, warehouse: str, quantity: int) -> dict[str, Any]:
+        return {
+            "id": str(self._uuid()),
+            "type": "goods.received",
+            "sku": sku,
+            "warehouse": warehouse,
+            "occurred_at": datetime(2026, 1, 5, 9, tzinfo=UTC).isoformat(),
+            "quantity": quantity,
+        }
+
+    def _key(self, operation: str) -> str:
+        self._number += 1
+        return f"faults-{operation}-{self._number:06}"
+
+    def _uuid(self) -> UUID:
+        return UUID(int=self._random.getrandbits(128), version=4)
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json() if response.content else {}
+    except ValueError:
+        body = {}
+    return body if isinstance(body, dict) else {}
