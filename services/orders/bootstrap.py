@@ -28,6 +28,7 @@ from services.orders import metrics
 from services.orders.api import (
     analytics_routes,
     delay_routes,
+    import_routes,
     money_routes,
     order_routes,
     payment_webhook_routes,
@@ -236,6 +237,7 @@ def build_app(
         settings=settings,
         routers=[
             order_routes.router,
+            import_routes.router,
             timeline_routes.router,
             return_routes.router,
             webhook_routes.router,

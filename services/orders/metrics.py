@@ -3,6 +3,9 @@
 from prometheus_client import Counter, Gauge
 
 orders_placed_total = Counter("orders_placed_total", "Orders received and durable.", ["currency"])
+orders_imported_rows_total = Counter(
+    "orders_imported_rows_total", "Rows of imports of orders: placed, duplicate or rejected.", ["result"]
+)
 orders_findings_total = Counter(
     "orders_findings_total",
     "What the checks of new orders found, and what follows: accept, hold or refuse.",

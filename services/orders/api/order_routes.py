@@ -69,7 +69,7 @@ async def place_order(
     body: PlaceOrderRequest, write: IdempotentWrite, backend: BackendOfApp, prefer: Prefer = None
 ) -> Response:
     """Place an order. Once this is answered the order is durable and will reach an end by itself."""
-    order = _new_order(
+    order = new_order(
         body, now=backend.clock.now(), age_max=backend.event_age_max, payment_methods=backend.payment_methods
     )
     answer = await backend.placements.submit(Placement(write, order))
@@ -190,9 +190,19 @@ def _wait_seconds(prefer: str | None) -> int:
     return min(int(found.group(1)), _WAIT_SECONDS_MAX) if found else 0
 
 
-def _new_order(
-    body: PlaceOrderRequest, *, now: datetime, age_max: timedelta, payment_methods: Mapping[str, PaymentTerms]
+def new_order(
+    body: PlaceOrderRequest,
+    *,
+    now: datetime,
+    age_max: timedelta,
+    payment_methods: Mapping[str, PaymentTerms],
+    is_traced: bool = True,
 ) -> NewOrder:
+    """
+    Make an order of a request that is well formed; it goes on in the request's trace unless it is one of many.
+
+    :raises DomainError: if it cannot be meant, naming the field.
+    """
     payment_terms = payment_methods.get(body.payment.method)
     if payment_terms is None:
         raise PaymentMethodNotOffered(payment_methods)
@@ -217,8 +227,8 @@ def _new_order(
         ),
         on_shortage=body.on_shortage,
         is_split_allowed=body.is_split_allowed,
-        correlation_id=current_correlation_id() or str(order_id),
-        traceparent=current_traceparent(),
+        correlation_id=(current_correlation_id() if is_traced else None) or str(order_id),
+        traceparent=current_traceparent() if is_traced else None,
         collect_at=body.collect_at,
         hold_id=body.hold_id,
     )

@@ -265,6 +265,43 @@ class OrderActions(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ImportRow:
+    """An order to be imported, and a hash of what was sent for it."""
+
+    order: NewOrder
+    content_hash: bytes
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the order is imported once by: the channel, and its reference there."""
+        return self.order.facts.channel, self.order.facts.reference or ""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownImport:
+    """What was imported under a key."""
+
+    order_id: UUID
+    content_hash: bytes
+
+
+class ImportedOrders(Protocol):
+    """Which orders were imported, for good: a file may be sent again after a year."""
+
+    async def claim(self, rows: Sequence[ImportRow], *, now: datetime) -> Sequence[KnownImport | None]:
+        """
+        Note imports; return for each None if it is new, else what is known under its key.
+
+        No two of `rows` have one key. Whoever imports the same key at the same time is waited for.
+        """
+        ...
+
+    async def unclaim(self, order_ids: Sequence[UUID]) -> None:
+        """Forget imports of this transaction whose orders were refused."""
+        ...
+
+
 class Unit(Protocol):
     """One transaction: everything reached through it commits together or not at all."""
 
@@ -291,6 +328,11 @@ class Unit(Protocol):
     @property
     def actions(self) -> OrderActions:
         """What people have decided about orders."""
+        ...
+
+    @property
+    def imports(self) -> ImportedOrders:
+        """Which orders other systems have sent."""
         ...
 
     @property

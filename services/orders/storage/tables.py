@@ -135,6 +135,17 @@ order_findings = Table(
     CheckConstraint("consequence IN ('accept', 'hold')", name="consequence"),
 )
 
+# Orders that other systems sent by the file, kept for good: a file may be sent again after a year.
+imported_orders = Table(
+    "imported_orders",
+    metadata,
+    Column("channel", Text, primary_key=True),
+    Column("reference", Text, primary_key=True),
+    Column("order_id", Uuid, nullable=False),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("imported_at", DateTime(timezone=True), nullable=False),
+)
+
 # What the catalog asked for a SKU, from each version of the product that changed it until the next.
 product_prices = Table(
     "product_prices",

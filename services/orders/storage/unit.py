@@ -9,6 +9,7 @@ from libs.common.decisions.storage import PostgresDecisionLog
 from libs.common.outbox import OutboxWriter
 from services.orders.handlers.ports import Unit
 from services.orders.storage.actions import PostgresOrderActions
+from services.orders.storage.imports import PostgresImportedOrders
 from services.orders.storage.ledger import PostgresLedger
 from services.orders.storage.notices import PostgresPaymentNotices
 from services.orders.storage.orders import PostgresOrders
@@ -33,6 +34,7 @@ class PostgresUnit:
         self.returns = PostgresReturns(transaction)
         self.payments = PostgresPaymentCommands(transaction)
         self.actions = PostgresOrderActions(transaction)
+        self.imports = PostgresImportedOrders(transaction)
         self.prices = PostgresPrices(transaction)
         self.ledger = PostgresLedger(transaction)
         self.notices = PostgresPaymentNotices(transaction)

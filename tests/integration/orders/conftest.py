@@ -40,6 +40,7 @@ EVERY_TABLE = (
     "order_lines",
     "order_findings",
     "product_prices",
+    "imported_orders",
     "orders",
     "outbox_events",
     "relay_leases",
