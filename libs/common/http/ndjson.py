@@ -3,14 +3,14 @@
 import csv
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from libs.common.errors import DomainError, Invalid
 from libs.common.http.problems import UnsupportedMediaType
-from libs.common.http.unsafe_text import UnstorableText, check_json_text
+from libs.common.http.unsafe_text import UnstorableText, check_json_text, is_suspicious
 
 LINES_MAX: Final = 100_000
 LINE_BYTES_MAX: Final = 64 * 1024
@@ -111,15 +111,35 @@ async def read_ndjson(
     Rows are UTF-8 text without NUL and are not parsed: a typed decoder does that better. Empty lines are counted and
     skipped. After `lines_max` rows one error is yielded and the rest is not read.
     """
+    async for rows in read_ndjson_blocks(chunks, lines_max=lines_max, line_bytes_max=line_bytes_max):
+        for row in rows:
+            yield row
+
+
+async def read_ndjson_blocks(
+    chunks: AsyncIterator[bytes],
+    *,
+    lines_max: int = LINES_MAX,
+    line_bytes_max: int = LINE_BYTES_MAX,
+) -> AsyncIterator[list[tuple[int, bytes | RowError]]]:
+    """Yield what `read_ndjson` yields, all rows of a chunk at once: a row alone costs more than reading it does."""
     number = 0
-    async for line in _lines(chunks, line_bytes_max=line_bytes_max):
-        number += 1
-        if line is not None and not line.strip():
-            continue
-        if number > lines_max:
-            yield number, _too_many(number, lines_max)
-            return
-        yield number, _too_long(number, line_bytes_max) if line is None else _checked_json(number, line)
+    async for block in _blocks(chunks, line_bytes_max=line_bytes_max):
+        rows: list[tuple[int, bytes | RowError]] = []
+        for line in block.lines:
+            number += 1
+            if line is not None and (not line or line.isspace()):
+                continue
+            if number > lines_max:
+                rows.append((number, _too_many(number, lines_max)))
+                yield rows
+                return
+            if line is None:
+                rows.append((number, _too_long(number, line_bytes_max)))
+            else:
+                rows.append((number, line if block.is_harmless else _checked_json(number, line)))
+        if rows:
+            yield rows
 
 
 async def read_csv(
@@ -156,33 +176,48 @@ async def read_csv(
         raise Invalid("The file is empty; its first line must name the columns.", field="header")
 
 
-async def _lines(chunks: AsyncIterator[bytes], *, line_bytes_max: int) -> AsyncIterator[bytes | None]:
-    """Yield lines without their ends; None for one that is too long, of which no more than the limit is kept."""
+class _Block(NamedTuple):
+    """Lines without their ends, None for one that is too long; in a harmless block none needs to be checked."""
+
+    lines: Sequence[bytes | None]
+    is_harmless: bool
+
+
+async def _blocks(chunks: AsyncIterator[bytes], *, line_bytes_max: int) -> AsyncIterator[_Block]:
+    """Yield the lines that end in each chunk; of one that is too long no more than the limit is kept."""
     kept = bytearray()
     is_too_long = False
     is_first = True
     async for chunk in chunks:
-        start = 0
-        while (end := chunk.find(b"\n", start)) >= 0:
-            is_too_long = is_too_long or len(kept) + end - start > line_bytes_max
-            if not is_too_long:
-                kept += chunk[start:end]
-            line = None if is_too_long else bytes(kept).removesuffix(b"\r")
-            yield line.removeprefix(_BYTE_ORDER_MARK) if is_first and line is not None else line
-            is_first = False
+        end = chunk.rfind(b"\n")
+        if end >= 0:
+            kept += chunk[:end]
+            yield _block(bytes(kept), is_begun_too_long=is_too_long, is_first=is_first, line_bytes_max=line_bytes_max)
+            is_first = is_too_long = False
             kept.clear()
-            is_too_long = False
-            start = end + 1
-        is_too_long = is_too_long or len(kept) + len(chunk) - start > line_bytes_max
+        is_too_long = is_too_long or len(kept) + len(chunk) - end - 1 > line_bytes_max
         if is_too_long:
             kept.clear()
         else:
-            kept += chunk[start:]
-    if is_too_long:
-        yield None
-    elif kept:
-        line = bytes(kept).removesuffix(b"\r")
-        yield line.removeprefix(_BYTE_ORDER_MARK) if is_first else line
+            kept += chunk[end + 1 :]
+    if kept or is_too_long:
+        yield _block(bytes(kept), is_begun_too_long=is_too_long, is_first=is_first, line_bytes_max=line_bytes_max)
+
+
+def _block(text: bytes, *, is_begun_too_long: bool, is_first: bool, line_bytes_max: int) -> _Block:
+    if is_first:
+        text = text.removeprefix(_BYTE_ORDER_MARK)
+    found = text.split(b"\n")
+    lines: list[bytes | None] = [(line.removesuffix(b"\r") if len(line) <= line_bytes_max else None) for line in found]
+    if is_begun_too_long:
+        lines[0] = None
+    return _Block(lines, text.isascii() and not is_suspicious(text))
+
+
+async def _lines(chunks: AsyncIterator[bytes], *, line_bytes_max: int) -> AsyncIterator[bytes | None]:
+    async for block in _blocks(chunks, line_bytes_max=line_bytes_max):
+        for line in block.lines:
+            yield line
 
 
 async def _csv_records(chunks: AsyncIterator[bytes], *, line_bytes_max: int) -> AsyncIterator[bytes | None]:

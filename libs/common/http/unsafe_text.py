@@ -31,7 +31,7 @@ def check_json_text(body: bytes) -> None:
     :raises UnstorableText: naming the first such field.
     :raises MalformedJson: if it holds raw NUL bytes (as UTF-16 does), NaN or Infinity.
     """
-    if _SUSPICIOUS.search(body) is None:
+    if not is_suspicious(body):
         return
     if b"\x00" in body:
         raise MalformedJson("The body is not JSON in UTF-8: it holds NUL bytes.")
@@ -44,6 +44,11 @@ def check_json_text(body: bytes) -> None:
     pointer = _pointer_to_unstorable(content)
     if pointer is not None:
         raise UnstorableText("The text holds a NUL character or half a surrogate pair.", field=pointer or "/")
+
+
+def is_suspicious(body: bytes) -> bool:
+    """Answer whether `check_json_text` would have to look closely; many JSON texts can be asked about at once."""
+    return _SUSPICIOUS.search(body) is not None
 
 
 def is_storable(text: str) -> bool:

@@ -1,16 +1,17 @@
 """What warehouses report over HTTP, and how a row of it is read."""
 
 from collections.abc import Mapping
-from datetime import date
-from typing import Annotated, Any, Final, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Final, Literal, Union
 from uuid import UUID
 
+import msgspec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from libs.common.clock import Clock
 from libs.common.events.base import Envelope
-from libs.common.events.inventory import WarehouseReport
+from libs.common.events.inventory import GoodsExpected, WarehouseReport
 from libs.common.http.ndjson import RowError
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX, InvalidStockEvent
@@ -117,31 +118,74 @@ _REPORT_BY_TYPE: Final[Mapping[str, type[WarehouseReport]]] = {report.type: repo
 STOCK_EVENT: TypeAdapter[StockEvent] = TypeAdapter(Annotated[StockEvent, Field(discriminator="type")])
 
 
-def read_event(body: bytes, *, clock: Clock) -> Envelope:
-    """
-    Read one event, as if it had come from the bus.
+class EventRows:
+    """Reads events as if they had come from the bus, on behalf of one request."""
 
-    :raises ValidationError: if it is no event.
+    def __init__(self, clock: Clock) -> None:
+        """All events of a request have its ids and the time of its beginning."""
+        self._time = clock.now()
+        self._correlation_id = current_correlation_id()
+        self._traceparent = current_traceparent()
+
+    def event(self, body: bytes) -> Envelope:
+        """
+        Read one event.
+
+        :raises ValidationError: if it is no event.
+        """
+        try:
+            row = _DECODER.decode(body)
+            event_id, report = row.id, row
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            # Whatever is not read at once is read again by what can say where it is wrong, or that it is not.
+            request = STOCK_EVENT.validate_json(body)
+            event_id, report = request.id, _report_of(request)
+        return Envelope(
+            id=event_id,
+            event=report,
+            time=self._time,
+            source="http",
+            correlation_id=self._correlation_id,
+            traceparent=self._traceparent,
+        )
+
+    def row(self, number: int, body: bytes) -> Envelope | RowError:
+        """Read one row of an upload, or say why it is none."""
+        try:
+            return self.event(body)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            code = "malformed-row" if first["type"] == "json_invalid" else InvalidStockEvent.code
+            return RowError(number, code, str(first["msg"])[:_REASON_CHARACTERS_MAX], _field_of(first))
+
+
+def _row_of(report: type[WarehouseReport]) -> type[msgspec.Struct]:
     """
-    request = STOCK_EVENT.validate_json(body)
-    return Envelope(
-        id=request.id,
-        event=_report_of(request),
-        time=clock.now(),
-        source="http",
-        correlation_id=current_correlation_id(),
-        traceparent=current_traceparent(),
+    Return a report with the id of its event, read in a microsecond.
+
+    It accepts nothing that the model of the same event, which the API describes, does not.
+    """
+    sku = Annotated[str, msgspec.Meta(min_length=1, max_length=SKU_CHARACTERS_MAX)]
+    warehouse = Annotated[str, msgspec.Meta(min_length=1, max_length=CODE_CHARACTERS_MAX)]
+    moment = Annotated[datetime, msgspec.Meta(tz=True)]
+    fields: list[Any] = [("id", UUID), ("sku", sku), ("warehouse", warehouse), ("occurred_at", moment)]
+    if "expected_at" in report.__struct_fields__:
+        fields.append(("expected_at", moment) if report is GoodsExpected else ("expected_at", moment | None, None))
+    if report is GoodsExpected:
+        fields.append(("reference", str))
+    return msgspec.defstruct(
+        f"{report.__name__}Row",
+        fields,
+        bases=(report,),
+        tag_field="type",
+        tag=report.type,
+        forbid_unknown_fields=True,
+        frozen=True,
+        kw_only=True,
     )
 
 
-def read_row(number: int, body: bytes, *, clock: Clock) -> Envelope | RowError:
-    """Read one row of an upload, or say why it is none."""
-    try:
-        return read_event(body, clock=clock)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        code = "malformed-row" if first["type"] == "json_invalid" else InvalidStockEvent.code
-        return RowError(number, code, str(first["msg"])[:_REASON_CHARACTERS_MAX], _field_of(first))
+_DECODER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(Union[*map(_row_of, REPORTS)])
 
 
 def problems_of(error: ValidationError) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from libs.common.http.ndjson import BulkTally, RowError, content_type_of, read_n
 from libs.common.http.problems import UnsupportedMediaType
 from services.inventory.api.dependencies import StockEventIntake, UseCases
 from services.inventory.api.schemas import StockEventResponse, StockEventsResponse
-from services.inventory.api.stock_event_rows import STOCK_EVENT, problems_of, read_event, read_row
+from services.inventory.api.stock_event_rows import STOCK_EVENT, EventRows, problems_of
 from services.inventory.domain.plausibility import InvalidStockEvent
 
 # Rows applied in one transaction while the rest of an upload is still being read.
@@ -49,13 +49,14 @@ def router_of(use_cases: UseCases) -> APIRouter:
         content_type = content_type_of(request)
         if content_type in _NDJSON:
             tally = _Upload(intake)
+            events = EventRows(clock)
             async for number, row in read_ndjson(request.stream(), lines_max=_UPLOAD_ROWS_MAX):
-                await tally.add(number, row if isinstance(row, RowError) else read_row(number, row, clock=clock))
+                await tally.add(number, row if isinstance(row, RowError) else events.row(number, row))
             return _json(HTTPStatus.OK, await tally.finish())
         if content_type != "application/json":
             raise UnsupportedMediaType("Send application/json or application/x-ndjson.")
         try:
-            envelope = read_event(await request.body(), clock=clock)
+            envelope = EventRows(clock).event(await request.body())
         except ValidationError as error:
             raise RequestValidationError(problems_of(error)) from error
         status = await intake.submit(envelope)

@@ -1,11 +1,11 @@
 """Orders are held against the catalog's prices of their time, and the channel's policy decides."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from libs.common.events.base import Envelope, Event
@@ -35,7 +35,7 @@ def product(kind: type[Event], price_minor: int, **changes: Any) -> Event:
 
 
 def told(event: Event, *, version: int, at: datetime) -> Envelope:
-    return replace(envelope_of(event, aggregate_version=version), time=at)
+    return msgspec.structs.replace(envelope_of(event, aggregate_version=version), time=at)
 
 
 async def follow(shop: Shop, *envelopes: Envelope) -> None:
