@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 import uvloop
 from starlette.applications import Starlette
@@ -165,8 +165,7 @@ def main(service: Service[Settings]) -> None:
     try:
         settings = load_settings(service.settings)
     except InvalidSettings as error:
-        sys.stderr.write(f"{service.name}: invalid settings\n{error}\n")
-        sys.exit(_EXIT_SETTINGS)
+        _refuse(service.name, error)
     configure_logging(service.name, settings.log_level, settings.log_format)
     configure_tracing(
         service.name,
@@ -179,9 +178,17 @@ def main(service: Service[Settings]) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(service, settings, roles))
+    except InvalidSettings as error:
+        # What the settings name, such as a file, is read as the service is built.
+        _refuse(service.name, error)
     finally:
         flush_tracing()
     sys.exit(0)
+
+
+def _refuse(service: str, error: InvalidSettings) -> NoReturn:
+    sys.stderr.write(f"{service}: invalid settings\n{error}\n")
+    sys.exit(_EXIT_SETTINGS)
 
 
 async def _run(service: Service[Settings], settings: Settings, roles: frozenset[str]) -> None:

@@ -35,6 +35,7 @@ from services.orders.api import (
     price_routes,
     reminder_routes,
     return_routes,
+    review_routes,
     timeline_routes,
     webhook_routes,
 )
@@ -46,6 +47,7 @@ from services.orders.clients.alipay_notices import ALIPAY, AlipayNotices
 from services.orders.clients.alipay_payments import AlipayAccount, AlipayPayments
 from services.orders.clients.alipay_signatures import Signer, Verifier
 from services.orders.clients.email_notifier import EmailNotifier
+from services.orders.clients.review_rules import read_rules, standard_rules
 from services.orders.clients.sandbox_books import SandboxBooks
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.clients.stripe_payments import StripePayments
@@ -79,7 +81,6 @@ from services.orders.domain.reminders import (
     QuietHours,
     ReminderRule,
 )
-from services.orders.domain.review import review_rules
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
 from services.orders.handlers.fulfilment import Policy
@@ -89,6 +90,7 @@ from services.orders.handlers.payments import PaymentExecutor
 from services.orders.handlers.ports import PaymentGateway
 from services.orders.handlers.prices import PriceCheck
 from services.orders.handlers.reminders import LogNotifier, Notifier, Outcome, ReminderSender, ReminderWatch
+from services.orders.handlers.review import Reviewing
 from services.orders.handlers.settlement import MoneyAudit, OrderMoney, ProviderBooks
 from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings, PricePolicySetting
@@ -97,6 +99,7 @@ from services.orders.storage.journeys import PostgresJourneys
 from services.orders.storage.notices import purge_notices
 from services.orders.storage.prices import PostgresPrices
 from services.orders.storage.reminders import PostgresReminders, PostgresReminderUnits
+from services.orders.storage.reviews import measure_reviews
 from services.orders.storage.timers import count_open_commands, count_open_orders, count_stuck_orders
 from services.orders.storage.unit import PostgresUnits
 from services.orders.storage.webhooks import (
@@ -172,6 +175,10 @@ def deadlines_of(settings: OrdersSettings) -> Deadlines:
     """Return how long orders may stay in each stage."""
     return Deadlines(
         review=timedelta(days=settings.review_deadline_days),
+        review_escalation=timedelta(hours=settings.review_escalation_hours)
+        if settings.review_escalation_hours
+        else None,
+        is_review_kept=settings.review_overdue == "keep",
         stock_reply=timedelta(seconds=settings.stock_reply_deadline_seconds),
         backorder=timedelta(days=settings.backorder_deadline_days),
         payment=timedelta(seconds=settings.payment_deadline_seconds),
@@ -196,9 +203,7 @@ def build_backend(
         database=database,
         bind=units.bind,
         policy=policy,
-        review_rules=review_rules(
-            amount_minor_max=settings.review_amount_minor_max, units_of_sku_max=settings.review_units_of_sku_max
-        ),
+        reviewing=reviewing(settings),
         price_check=price_check(settings),
         clock=clock,
         follow_poll_seconds=settings.follow_poll_seconds,
@@ -207,6 +212,19 @@ def build_backend(
         notice_readers=_notice_readers(settings),
         provider_books=provider_books,
     )
+
+
+def reviewing(settings: OrdersSettings) -> Reviewing:
+    """Return how new orders are reviewed."""
+    rules = (
+        standard_rules(
+            amount_minor_max=settings.review_amount_minor_max, units_of_sku_max=settings.review_units_of_sku_max
+        )
+        if settings.review_rules_file is None
+        else read_rules(settings.review_rules_file)
+    )
+    calendar = work_calendar(settings)
+    return Reviewing(rules=rules, ship_by=lambda placed_at: calendar.end_of_day(calendar.handling_start(placed_at)))
 
 
 def build_webhook_desk(settings: OrdersSettings, database: Database, *, clock: Clock) -> webhook_routes.WebhookDesk:
@@ -240,6 +258,7 @@ def build_app(
             import_routes.router,
             timeline_routes.router,
             return_routes.router,
+            review_routes.router,
             webhook_routes.router,
             payment_webhook_routes.router,
             money_routes.router,
@@ -565,6 +584,15 @@ def _add_jobs(
         await database.run(inbox.purge)
         return 0
 
+    async def measure_waiting_reviews() -> int:
+        waiting, oldest_seconds, late = await database.run(
+            lambda transaction: measure_reviews(transaction, now=clock.now())
+        )
+        metrics.orders_reviews_waiting.set(waiting)
+        metrics.orders_review_oldest_seconds.set(oldest_seconds)
+        metrics.orders_reviews_late.set(late)
+        return 0
+
     process.components.extend(
         [
             PeriodicJob("purge-keys", purge_keys, every_seconds=_PURGE_KEYS_SECONDS),
@@ -576,6 +604,7 @@ def _add_jobs(
             ),
             PeriodicJob("purge-payment-notices", purge_old_notices, every_seconds=_PURGE_INBOX_SECONDS),
             PeriodicJob("measure", lambda: measure(database), every_seconds=_MEASURE_SECONDS),
+            PeriodicJob("measure-reviews", measure_waiting_reviews, every_seconds=_MEASURE_SECONDS),
         ]
     )
     return policy

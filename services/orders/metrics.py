@@ -69,6 +69,20 @@ orders_webhook_oldest_open_seconds = Gauge(
     "orders_webhook_oldest_open_seconds", "How long the oldest pending webhook delivery has waited."
 )
 
+orders_reviews_total = Counter(
+    "orders_reviews_total", "Reviews: what the rules, or a person, made of an order.", ["verdict", "by"]
+)
+orders_review_reasons_total = Counter(
+    "orders_review_reasons_total", "Review rules that counted for or against an order.", ["rule"]
+)
+orders_reviews_waiting = Gauge("orders_reviews_waiting", "Orders that wait for a person's review.")
+orders_review_oldest_seconds = Gauge(
+    "orders_review_oldest_seconds", "How long the order that has waited longest for a review has waited."
+)
+orders_reviews_late = Gauge(
+    "orders_reviews_late", "Orders that wait for a review and should have left already, had they been approved at once."
+)
+
 orders_late_risk_changes_total = Counter(
     "orders_late_risk_changes_total", "Published changes of the probability that an order is late."
 )

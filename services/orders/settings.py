@@ -1,6 +1,7 @@
 """What the processes of the orders service read from their environment."""
 
 from datetime import time, timedelta
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -69,7 +70,8 @@ class OrdersSettings(ServiceSettings):
 
     model_config = SettingsConfigDict(env_prefix="ORDERS_")
 
-    # Orders above one of these wait for a person.
+    # The rules as TOML; without a file there are the block list and the two limits below, above which a person decides.
+    review_rules_file: Path | None = None
     review_amount_minor_max: int = Field(default=10_000_000, ge=0, le=MINOR_MAX)
     review_units_of_sku_max: int = Field(default=100_000, ge=0, le=MINOR_MAX)
 
@@ -84,7 +86,10 @@ class OrdersSettings(ServiceSettings):
     # A shop's history can be imported and replayed; an order from before that is a mistake in the sender's clock.
     event_age_years_max: int = Field(default=30, ge=1, le=100)
 
+    # A review that nobody makes is escalated once (never, if 0), and at its deadline refused or kept for a person.
+    review_escalation_hours: float = Field(default=24, ge=0, le=24 * 365)
     review_deadline_days: float = Field(default=7, gt=0, le=365)
+    review_overdue: Literal["refuse", "keep"] = "refuse"
     stock_reply_deadline_seconds: float = Field(default=120, gt=0, le=86_400)
     backorder_deadline_days: float = Field(default=30, gt=0, le=3650)
     payment_deadline_seconds: float = Field(default=900, gt=0, le=604_800)

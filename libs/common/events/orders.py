@@ -41,11 +41,21 @@ class OrderPlaced(_OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderHeldForReview(_OrderEvent, frozen=True, kw_only=True):
-    """Review rules want a person to look at the order."""
+    """Review rules, in their version `rules`, want a person to look at the order; `score` is the sum of theirs."""
 
     type: ClassVar[str] = "order.held-for-review"
 
     reasons: list[str]
+    score: int = 0
+    rules: str | None = None
+
+
+class OrderReviewEscalated(_OrderEvent, frozen=True, kw_only=True):
+    """Nobody has reviewed the order for too long; it waits until `deadline_at`."""
+
+    type: ClassVar[str] = "order.review-escalated"
+
+    deadline_at: datetime | None = None
 
 
 class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
@@ -55,7 +65,8 @@ class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
     `lines` are whole quantities by SKU; `on_shortage` is `backorder`, `refuse` or `partial` (hold what there is, wait
     for the rest); `is_split_allowed` says whether several warehouses may share the order. One that the customer
     collects is served by the store `collect_at` alone, a warehouse's code. `hold_id` names what was held for it
-    before it was an order; what is held under its own id it takes over anyway.
+    before it was an order; what is held under its own id it takes over anyway. `review_score` is the sum of the
+    scores of the review rules that counted.
     """
 
     type: ClassVar[str] = "order.approved"
@@ -69,6 +80,7 @@ class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
     is_split_allowed: bool = True
     collect_at: str | None = None
     hold_id: UUID | None = None
+    review_score: int = 0
 
 
 class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):
@@ -106,6 +118,7 @@ class OrderRefused(_OrderEvent, frozen=True, kw_only=True):
 
     reason: str
     detail: str | None = None
+    review_score: int | None = None
 
 
 class OrderCancellationRequested(_OrderEvent, frozen=True, kw_only=True):

@@ -29,12 +29,12 @@ from libs.common.http.idempotency import (
 from services.orders.api.following import OrderFollower
 from services.orders.api.schemas import OrderResponse
 from services.orders.domain.order import NewOrder, PaymentTerms
-from services.orders.domain.review import ReviewRule
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.placement import place_orders
 from services.orders.handlers.ports import Unit
 from services.orders.handlers.prices import PriceCheck
+from services.orders.handlers.review import Reviewing
 from services.orders.handlers.settlement import ProviderBooks
 
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ class Backend:
     database: Database
     bind: Callable[[Transaction], Unit]
     policy: Policy
-    review_rules: Sequence[ReviewRule]
+    reviewing: Reviewing
     price_check: PriceCheck
     clock: Clock
     follow_poll_seconds: float
@@ -133,7 +133,7 @@ class Backend:
                     refused.append(claim)
                     answers[claim.write] = outcome
             views = await place_orders(
-                [order for _, order in accepted], unit=unit, rules=self.review_rules, policy=self.policy, now=now
+                [order for _, order in accepted], unit=unit, reviewing=self.reviewing, policy=self.policy, now=now
             )
             placed = [
                 (claim, StoredResponse(HTTPStatus.CREATED, OrderResponse.of(view).render()))

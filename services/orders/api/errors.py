@@ -23,6 +23,7 @@ from services.orders.domain.returns import (
     ReturnNotFound,
     SkuNotInOrder,
 )
+from services.orders.domain.review_blocks import AlreadyBlocked, BlockNotFound, NothingToBlock
 from services.orders.domain.webhooks import (
     DeliveryNotFound,
     DeliveryPending,
@@ -40,6 +41,9 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     OrderAlreadyShipped: HTTPStatus.CONFLICT,
     OrderAlreadyRefused: HTTPStatus.CONFLICT,
     OrderNotHeld: HTTPStatus.CONFLICT,
+    BlockNotFound: HTTPStatus.NOT_FOUND,
+    AlreadyBlocked: HTTPStatus.CONFLICT,
+    NothingToBlock: HTTPStatus.UNPROCESSABLE_ENTITY,
     OrderNotShipped: HTTPStatus.CONFLICT,
     ReturnExceedsOrder: HTTPStatus.CONFLICT,
     ReturnAlreadyReceived: HTTPStatus.CONFLICT,

@@ -248,7 +248,7 @@ async def _import(rows: Sequence[ImportRow], backend: Backend) -> list[Imported 
                 rows,
                 unit=unit,
                 price_check=backend.price_check,
-                rules=backend.review_rules,
+                reviewing=backend.reviewing,
                 policy=backend.policy,
                 now=backend.clock.now(),
             )

@@ -1,4 +1,4 @@
-"""Placing, reading, reviewing and calling off orders."""
+"""Placing, reading and calling off orders."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCu
 from libs.common.ids import new_id
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.orders.api.backend import Backend, BackendOfApp, Placement
-from services.orders.api.schemas import CancellationRequest, OrderResponse, PlaceOrderRequest, ReviewRequest
+from services.orders.api.schemas import CancellationRequest, OrderResponse, PlaceOrderRequest
 from services.orders.domain.order import (
     TERMINAL,
     Address,
@@ -33,13 +33,13 @@ from services.orders.domain.order import (
     OrderStatus,
     PaymentMethodNotOffered,
     PaymentTerms,
+    ReviewInputs,
     check_business_time,
     total_of,
 )
 from services.orders.handlers.cancellation import cancel_order
 from services.orders.handlers.ports import Unit
 from services.orders.handlers.queries import OrderFilter, OrderView
-from services.orders.handlers.review import review_order
 
 router = APIRouter(prefix="/v1", tags=["orders"])
 
@@ -91,7 +91,7 @@ async def get_order(
     if_none_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """Show an order."""
-    view = await backend.run(lambda unit: _found(order_id, unit))
+    view = await backend.run(lambda unit: found_order(order_id, unit))
     etag = f'"{view.revision}"'
     if if_none_match == etag:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
@@ -126,26 +126,7 @@ async def cancel(order_id: UUID, body: CancellationRequest, write: IdempotentWri
             order_id, reason=body.reason, unit=unit, policy=backend.policy, now=backend.clock.now()
         )
         code = HTTPStatus.ACCEPTED if status is OrderStatus.CANCELLING else HTTPStatus.OK
-        return StoredResponse(code, OrderResponse.of(await _found(order_id, unit)).render())
-
-    return (await backend.write(write, effect)).response()
-
-
-@router.post("/orders/{order_id}/review", dependencies=[requires("orders:review")], responses=_ORDER)
-async def review(order_id: UUID, body: ReviewRequest, write: IdempotentWrite, backend: BackendOfApp) -> Response:
-    """Approve or refuse an order that the review rules held."""
-
-    async def effect(unit: Unit) -> StoredResponse:
-        await review_order(
-            order_id,
-            verdict=body.decision,
-            reason=body.reason,
-            reviewer=write.principal,
-            unit=unit,
-            policy=backend.policy,
-            now=backend.clock.now(),
-        )
-        return StoredResponse(HTTPStatus.OK, OrderResponse.of(await _found(order_id, unit)).render())
+        return StoredResponse(code, OrderResponse.of(await found_order(order_id, unit)).render())
 
     return (await backend.write(write, effect)).response()
 
@@ -165,7 +146,8 @@ async def list_decisions(
     return page_of(decisions, limit=limit, key=lambda one: (one.id,), item=msgspec.to_builtins)
 
 
-async def _found(order_id: UUID, unit: Unit) -> OrderView:
+async def found_order(order_id: UUID, unit: Unit) -> OrderView:
+    """Return an order, for an answer."""
     view = await unit.views.find(order_id)
     if view is None:
         raise OrderNotFound(order_id)
@@ -181,7 +163,7 @@ async def _settled_view(order_id: UUID, wait_seconds: int, backend: Backend) -> 
                 if progress.status in _ANSWERED:
                     break
                 after = progress.sequence
-    view = await backend.run(lambda unit: _found(order_id, unit))
+    view = await backend.run(lambda unit: found_order(order_id, unit))
     return OrderResponse.of(view).render()
 
 
@@ -245,6 +227,7 @@ def new_order(
         address=address,
         payment_token=body.payment.token,
         payment_terms=payment_terms,
+        review=ReviewInputs(billing_country=body.payment.billing_country, email_hash=body.email_hash),
     )
 
 

@@ -68,6 +68,9 @@ class PaymentRequest(_Request):
 
     token: str = Field(min_length=1, max_length=255, pattern=_CODE, examples=["tok_ok"])
     method: str = Field(default="card", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="One that the shop takes.")
+    billing_country: str | None = Field(
+        default=None, pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2; for the review alone."
+    )
 
 
 class PlaceOrderRequest(_Request):
@@ -75,6 +78,11 @@ class PlaceOrderRequest(_Request):
 
     customer_id: Code
     channel: Code = "web"
+    email_hash: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the customer's e-mail address in lower case; for the review alone, and not kept.",
+    )
     reference: Code | None = Field(default=None, description="The order's number in the caller's system.")
     currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.", examples=["GBP"])
     lines: list[LineRequest] = Field(min_length=1, max_length=_LINES_MAX)

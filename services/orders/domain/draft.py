@@ -26,6 +26,7 @@ from services.orders.domain.state import (
     StepKind,
     StepStatus,
     TimerChange,
+    TimerKind,
     Transition,
     step_id,
 )
@@ -68,11 +69,34 @@ class Draft:
         if (new := STAGE_TIMER.get(stage)) is not None:
             due_at = self.now + self.deadlines.of(new)
             self._timers.append(SetTimer(new, due_at))
+        if state.status is OrderStatus.HELD or stage is OrderStatus.HELD:
+            self._set_review_escalation(stage)
         sequence = state.sequence + 1
         self._entered.append(
             StageEntered(sequence=sequence, stage=stage, entered_at=self.now, cause=self.cause, detail=detail or reason)
         )
         self.change(status=stage, sequence=sequence, status_reason=reason, deadline_at=due_at, stuck_since=None)
+
+    def note(self, *, detail: str) -> None:
+        """Add a line to the timeline; the stage and its deadline stay."""
+        sequence = self.state.sequence + 1
+        self._entered.append(
+            StageEntered(
+                sequence=sequence, stage=self.state.status, entered_at=self.now, cause=self.cause, detail=detail
+            )
+        )
+        self.change(sequence=sequence)
+
+    def forget_timer(self, kind: TimerKind) -> None:
+        """Drop a timer beside that of the stage."""
+        self._timers.append(ClearTimer(kind))
+
+    def _set_review_escalation(self, stage: OrderStatus) -> None:
+        after = self.deadlines.review_escalation
+        if after is None:
+            return
+        kind = TimerKind.REVIEW_ESCALATION
+        self._timers.append(SetTimer(kind, self.now + after) if stage is OrderStatus.HELD else ClearTimer(kind))
 
     def publish(self, event: Event) -> None:
         """Tell the other services; the event gets the next version of its aggregate."""

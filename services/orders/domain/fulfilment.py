@@ -25,6 +25,7 @@ from services.orders.domain.state import (
     ShipmentStatus,
     StepKind,
     StepStatus,
+    TimerKind,
     Transition,
 )
 
@@ -203,6 +204,8 @@ def _exception_to_table(state: OrderState, message: on.Message, now: datetime) -
             answer = Answer.REJECT
         case on.StockReserved(version=version) | on.StockBackordered(version=version):
             answer = _answer_to_stock(state, message, version)
+        case on.DeadlinePassed(timer=TimerKind.REVIEW_ESCALATION):
+            answer = None if state.status is OrderStatus.HELD else Answer.IGNORE
         case on.DeadlinePassed(timer=timer):
             is_due = state.deadline_at is not None and state.deadline_at <= now
             # A timer of an earlier stage, or of an earlier visit to this one, is old news.

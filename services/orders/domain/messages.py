@@ -11,9 +11,12 @@ from services.orders.domain.state import TimerKind
 
 @dataclass(frozen=True, slots=True)
 class ReviewPassed:
-    """The review rules, or a person, approve the order."""
+    """The review rules, or a person, approve the order; `reasons` are the rules that counted all the same."""
 
     name: ClassVar[str] = "review.passed"
+
+    reasons: tuple[str, ...] = ()
+    score: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +26,18 @@ class ReviewHeld:
     name: ClassVar[str] = "review.held"
 
     reasons: tuple[str, ...]
+    score: int = 0
+    rules: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewRefused:
-    """A person refuses the order."""
+    """A person, or the review rules, refuse the order."""
 
     name: ClassVar[str] = "review.refused"
 
     reason: str
+    score: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from libs.common.events.orders import (
     OrderDelivered,
     OrderHeldForReview,
     OrderRefused,
+    OrderReviewEscalated,
     OrderSettled,
     OrderShipped,
     PaymentAuthorised,
@@ -37,11 +38,13 @@ from services.orders.domain.state import (
     ShipmentStatus,
     StepKind,
     StepStatus,
+    TimerKind,
     step_id,
 )
 
 PARCEL_HAS_LEFT: Final = "a parcel had already left"
 _REVIEW_EXPIRED: Final = "review-expired"
+_REVIEW_ESCALATED: Final = "review-escalated"
 _BACKORDER_EXPIRED: Final = "backorder-expired"
 _PAYMENT_TIMED_OUT: Final = "payment-timed-out"
 _PAYMENT_DECLINED: Final = "payment-declined"
@@ -52,13 +55,13 @@ _UNSHIPPED: Final = frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLING, Or
 _CONCLUDED: Final = frozenset({ShipmentStatus.LOST, ShipmentStatus.DELIVERED})
 
 
-def pass_review(draft: Draft, _message: on.ReviewPassed) -> None:
+def pass_review(draft: Draft, message: on.ReviewPassed) -> None:
     """Ask inventory for the stock."""
-    ask_for_stock(draft, draft.state.lines)
-    draft.enter(OrderStatus.APPROVED)
+    ask_for_stock(draft, draft.state.lines, review_score=message.score)
+    draft.enter(OrderStatus.APPROVED, detail=", ".join(message.reasons) or None)
 
 
-def ask_for_stock(draft: Draft, lines: Sequence[SkuQuantity]) -> None:
+def ask_for_stock(draft: Draft, lines: Sequence[SkuQuantity], *, review_score: int = 0) -> None:
     """Have inventory reserve units; asked twice, it reserves once."""
     facts = draft.state.facts
     draft.publish(
@@ -73,19 +76,31 @@ def ask_for_stock(draft: Draft, lines: Sequence[SkuQuantity]) -> None:
             is_split_allowed=facts.is_split_allowed,
             collect_at=facts.collect_at,
             hold_id=facts.hold_id,
+            review_score=review_score,
         )
     )
 
 
 def hold(draft: Draft, message: on.ReviewHeld) -> None:
     """Wait for a person."""
-    draft.publish(OrderHeldForReview(order_id=draft.state.id, reasons=list(message.reasons)))
+    draft.publish(
+        OrderHeldForReview(
+            order_id=draft.state.id, reasons=list(message.reasons), score=message.score, rules=message.rules
+        )
+    )
     draft.enter(OrderStatus.HELD, reason=", ".join(message.reasons))
 
 
 def refuse_review(draft: Draft, message: on.ReviewRefused) -> None:
-    """End an order that a person does not want to fulfil."""
-    _refuse(draft, "review-refused", detail=message.reason)
+    """End an order that a person, or the rules, do not want to fulfil."""
+    _refuse(draft, "review-refused", detail=message.reason, review_score=message.score)
+
+
+def escalate_review(draft: Draft) -> None:
+    """Tell that nobody has decided yet; the order waits on, with the same deadline."""
+    draft.forget_timer(TimerKind.REVIEW_ESCALATION)
+    draft.publish(OrderReviewEscalated(order_id=draft.state.id, deadline_at=draft.state.deadline_at))
+    draft.note(detail=_REVIEW_ESCALATED)
 
 
 def reserve(draft: Draft, message: on.StockReserved) -> None:
@@ -298,9 +313,13 @@ def request_refund(draft: Draft, message: on.RefundRequested) -> None:
     )
 
 
-def pass_deadline(draft: Draft, _message: on.DeadlinePassed) -> None:
+def pass_deadline(draft: Draft, message: on.DeadlinePassed) -> None:
     """End what nobody waits for any longer; what must go on is marked for a person."""
     match draft.state.status:
+        case OrderStatus.HELD if message.timer is TimerKind.REVIEW_ESCALATION:
+            escalate_review(draft)
+        case OrderStatus.HELD if draft.deadlines.is_review_kept:
+            draft.mark_stuck()
         case OrderStatus.RECEIVED | OrderStatus.HELD:
             _refuse(draft, _REVIEW_EXPIRED)
         case OrderStatus.BACKORDERED if _is_planned(draft.state):
@@ -459,8 +478,8 @@ def cancel(draft: Draft, reason: str) -> None:
     _let_go(draft)
 
 
-def _refuse(draft: Draft, reason: str, *, detail: str | None = None) -> None:
-    draft.publish(OrderRefused(order_id=draft.state.id, reason=reason, detail=detail))
+def _refuse(draft: Draft, reason: str, *, detail: str | None = None, review_score: int | None = None) -> None:
+    draft.publish(OrderRefused(order_id=draft.state.id, reason=reason, detail=detail, review_score=review_score))
     draft.enter(OrderStatus.REFUSED, reason=reason, detail=f"{reason}: {detail}" if detail else None)
     _let_go(draft)
 

@@ -174,6 +174,14 @@ class PaymentTerms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewInputs:
+    """What is told for an order's review alone, and not kept; `email_hash` is a SHA-256 in hexadecimal digits."""
+
+    billing_country: str | None = None
+    email_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewOrder:
     """An order as it is placed."""
 
@@ -185,6 +193,7 @@ class NewOrder:
     payment_terms: PaymentTerms = PaymentTerms()
     # What the checks before the review found.
     findings: tuple[OrderFinding, ...] = ()
+    review: ReviewInputs = ReviewInputs()
 
 
 def total_of(lines: Iterable[OrderLine]) -> int:

@@ -123,6 +123,7 @@ class TimerKind(StrEnum):
     """What an order may wait for only so long."""
 
     REVIEW = "review"
+    REVIEW_ESCALATION = "review-escalation"
     STOCK_REPLY = "stock-reply"
     BACKORDER = "backorder"
     PAYMENT = "payment"
@@ -148,9 +149,16 @@ STAGE_TIMER: Final[Mapping[OrderStatus, TimerKind]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """How long an order may stay in each stage."""
+    """
+    How long an order may stay in each stage.
+
+    A review is escalated after `review_escalation`, if there is any; at its deadline the order is refused, or kept
+    for a person and marked as stuck.
+    """
 
     review: timedelta = timedelta(days=7)
+    review_escalation: timedelta | None = None
+    is_review_kept: bool = False
     stock_reply: timedelta = timedelta(minutes=2)
     backorder: timedelta = timedelta(days=30)
     payment: timedelta = timedelta(minutes=15)

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from libs.common.errors import Conflict, DomainError
 from services.orders.domain.order import NewOrder, OrderStatus
-from services.orders.domain.review import ReviewRule
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.placement import place_orders
 from services.orders.handlers.ports import ImportRow, KnownImport, Unit
 from services.orders.handlers.prices import PriceCheck
+from services.orders.handlers.review import Reviewing
 
 
 class ReferenceReused(Conflict):
@@ -38,7 +38,7 @@ async def import_orders(
     *,
     unit: Unit,
     price_check: PriceCheck,
-    rules: Sequence[ReviewRule],
+    reviewing: Reviewing,
     policy: Policy,
     now: datetime,
 ) -> list[Imported | DomainError]:
@@ -54,7 +54,7 @@ async def import_orders(
             [rows[number] for number in chosen],
             unit=unit,
             price_check=price_check,
-            rules=rules,
+            reviewing=reviewing,
             policy=policy,
             now=now,
         )
@@ -84,7 +84,7 @@ async def _import_distinct(
     *,
     unit: Unit,
     price_check: PriceCheck,
-    rules: Sequence[ReviewRule],
+    reviewing: Reviewing,
     policy: Policy,
     now: datetime,
 ) -> list[Imported | DomainError]:
@@ -93,7 +93,7 @@ async def _import_distinct(
     checked = await price_check.check(new, prices=unit.prices, now=now)
     accepted = [one for one in checked if isinstance(one, NewOrder)]
     refused = {order.id: one for order, one in zip(new, checked, strict=True) if not isinstance(one, NewOrder)}
-    views = await place_orders(accepted, unit=unit, rules=rules, policy=policy, now=now) if accepted else []
+    views = await place_orders(accepted, unit=unit, reviewing=reviewing, policy=policy, now=now) if accepted else []
     if refused:
         await unit.imports.unclaim(list(refused))
     placed = {view.id: view.status for view in views}

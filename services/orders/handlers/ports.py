@@ -13,6 +13,8 @@ from libs.common.events.shapes import Allocation
 from services.orders.domain.ledger import Transfer
 from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStatus
 from services.orders.domain.returns import Return
+from services.orders.domain.review import History, Needs, Subject
+from services.orders.domain.review_blocks import Block
 from services.orders.domain.state import OrderState, StageEntered, StepKind, TimerKind
 from services.orders.handlers.ledger import Ledger
 from services.orders.handlers.prices import Prices
@@ -302,6 +304,107 @@ class ImportedOrders(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldReview:
+    """What the rules, in their version `rules`, held an order for; it should leave by `ship_by`."""
+
+    order_id: UUID
+    held_at: datetime
+    ship_by: datetime
+    score: int
+    reasons: tuple[str, ...]
+    rules: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingReview:
+    """A held order as it waits in the queue."""
+
+    order_id: UUID
+    customer_id: str
+    channel: str
+    currency: str
+    total_minor: int
+    country: str
+    placed_at: datetime
+    deadline_at: datetime
+    held_at: datetime
+    ship_by: datetime
+    score: int
+    reasons: tuple[str, ...]
+    rules: str
+    escalated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFilter:
+    """Which held orders to list, after the one with this `ship_by` and id."""
+
+    reason: str | None = None
+    customer_id: str | None = None
+    channel: str | None = None
+    is_escalated: bool | None = None
+    after: tuple[datetime, UUID] | None = None
+
+
+class Reviews(Protocol):
+    """What reviews know and keep."""
+
+    async def lock_subjects(self, orders: Collection[NewOrder], *, by_address: bool) -> None:
+        """Wait until nobody else reviews orders of the same customers, or addresses, until this transaction ends."""
+        ...
+
+    async def histories(self, orders: Sequence[NewOrder], needs: Needs, *, now: datetime) -> Mapping[UUID, History]:
+        """Return what was known before the orders, in one round trip; an order that is stored is not its own past."""
+        ...
+
+    async def note_addresses(self, orders: Collection[NewOrder]) -> None:
+        """Keep which addresses orders go to, as hashes, for those that come later."""
+        ...
+
+    async def add(self, held: Collection[HeldReview]) -> None:
+        """Put orders into the queue."""
+        ...
+
+    async def decide(self, order_id: UUID, *, verdict: str, reason: str, reviewer: str, now: datetime) -> None:
+        """Keep what a person decided."""
+        ...
+
+    async def waiting(self, wanted: QueueFilter, *, limit: int) -> Sequence[WaitingReview]:
+        """Return held orders, the one that has to leave first at the front."""
+        ...
+
+
+class Blocks(Protocol):
+    """The block list; nothing is ever removed from it, only lifted."""
+
+    async def add(self, block: Block) -> None:
+        """
+        Block somebody.
+
+        :raises AlreadyBlocked: if that is blocked.
+        """
+        ...
+
+    async def lift(self, block_id: UUID, *, by: str, reason: str, now: datetime) -> Block:
+        """
+        Lift a block.
+
+        :raises BlockNotFound: if there is none, or none any more.
+        """
+        ...
+
+    async def page(
+        self, *, subject: Subject | None, is_active: bool | None, before_id: UUID | None, now: datetime, limit: int
+    ) -> Sequence[Block]:
+        """Return blocks, newest first."""
+        ...
+
+    async def subjects_of(self, order_id: UUID) -> Mapping[Subject, str]:
+        """Return under which values the customer of an order can be blocked; empty if there is no such order."""
+        ...
+
+
 class Unit(Protocol):
     """One transaction: everything reached through it commits together or not at all."""
 
@@ -338,6 +441,16 @@ class Unit(Protocol):
     @property
     def prices(self) -> Prices:
         """What the catalog asks, and asked."""
+        ...
+
+    @property
+    def reviews(self) -> Reviews:
+        """What their reviews know and keep."""
+        ...
+
+    @property
+    def blocks(self) -> Blocks:
+        """The block list."""
         ...
 
     @property

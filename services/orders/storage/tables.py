@@ -37,6 +37,7 @@ from services.orders.domain.ledger import Fact
 from services.orders.domain.order import TERMINAL, CaptureMoment, OrderStatus
 from services.orders.domain.reminders import Audience, Channel, NotificationStatus
 from services.orders.domain.returns import ReturnStatus
+from services.orders.domain.review import Subject
 from services.orders.domain.state import ShipmentStatus, StepKind, StepStatus, TimerKind
 from services.orders.domain.webhooks import DeliveryStatus, EndpointStatus
 
@@ -317,6 +318,55 @@ order_actions = Table(
     CheckConstraint("action IN ('retry', 'skip', 'force-compensate', 'refund-parcel', 'reship')", name="action"),
     # Serves the list of an order's actions.
     Index("order_actions_order_id_id_idx", "order_id", "id"),
+)
+
+# Orders that the rules held, for the queue; what the rules measured is in the decision record.
+order_reviews = Table(
+    "order_reviews",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("held_at", DateTime(timezone=True), nullable=False),
+    # When it should leave, had it been approved at once.
+    Column("ship_by", DateTime(timezone=True), nullable=False),
+    Column("score", BigInteger, nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False),
+    Column("rules", Text, nullable=False),
+    Column("verdict", Text),
+    Column("reason", Text),
+    Column("reviewer", Text),
+    Column("decided_at", DateTime(timezone=True)),
+    CheckConstraint("verdict IN ('approve', 'refuse')", name="verdict"),
+    CheckConstraint("num_nulls(verdict, reason, reviewer, decided_at) IN (0, 4)", name="decided"),
+)
+
+# Whom the shop does not sell to; lifted, never deleted. Addresses and e-mail addresses are hashes.
+review_blocks = Table(
+    "review_blocks",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("blocked_at", DateTime(timezone=True), nullable=False),
+    Column("blocked_by", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("lifted_at", DateTime(timezone=True)),
+    Column("lifted_by", Text),
+    Column("lifted_reason", Text),
+    CheckConstraint(_one_of("subject", Subject), name="subject"),
+    CheckConstraint("num_nulls(lifted_at, lifted_by, lifted_reason) IN (0, 3)", name="lifted"),
+    # Serves the review of new orders, and keeps a block from being made twice.
+    Index("review_blocks_active_idx", "subject", "value", unique=True, postgresql_where=text("lifted_at IS NULL")),
+)
+
+# Which address an order goes to, as a hash; only where a rule adds up by address.
+review_addresses = Table(
+    "review_addresses",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("address_hash", Text, nullable=False),
+    # Serves the sums of an address.
+    Index("review_addresses_address_hash_order_id_idx", "address_hash", "order_id"),
 )
 
 # What payment providers have told on their own account, so that a repeated notice is known; kept for some days.

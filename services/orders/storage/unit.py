@@ -16,6 +16,8 @@ from services.orders.storage.orders import PostgresOrders
 from services.orders.storage.payments import PostgresPaymentCommands
 from services.orders.storage.prices import PostgresPrices
 from services.orders.storage.returns import PostgresReturns
+from services.orders.storage.review_blocks import PostgresBlocks
+from services.orders.storage.reviews import PostgresReviews
 from services.orders.storage.timers import PostgresTimers
 from services.orders.storage.views import PostgresOrderViews
 
@@ -36,6 +38,8 @@ class PostgresUnit:
         self.actions = PostgresOrderActions(transaction)
         self.imports = PostgresImportedOrders(transaction)
         self.prices = PostgresPrices(transaction)
+        self.reviews = PostgresReviews(transaction)
+        self.blocks = PostgresBlocks(transaction)
         self.ledger = PostgresLedger(transaction)
         self.notices = PostgresPaymentNotices(transaction)
         self.views = PostgresOrderViews(transaction)
