@@ -95,6 +95,14 @@ class Coalescer(Generic[Request, Result]):
 
         :raises Unavailable: if the queue is full or the process is stopping.
         """
+        return await self.begin(request)
+
+    def begin(self, request: Request) -> "asyncio.Future[Result]":
+        """
+        Put `request` in the queue and return what will have its result; cancelling it in time leaves the request out.
+
+        :raises Unavailable: if the queue is full or the process is stopping.
+        """
         group = self._group
         if group is None:
             raise Unavailable("The service is stopping.")
@@ -103,7 +111,7 @@ class Coalescer(Generic[Request, Result]):
         waiter = _Waiter[Request, Result](request, asyncio.get_running_loop().create_future())
         self._queue.append(waiter)
         self._schedule(group)
-        return await waiter.result
+        return waiter.result
 
     def _schedule(self, group: asyncio.TaskGroup) -> None:
         if self._in_flight >= self._in_flight_max:

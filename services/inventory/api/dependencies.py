@@ -1,16 +1,20 @@
 """What the routes call, put together in bootstrap."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from itertools import islice
+from typing import Final, Protocol
 from uuid import UUID
+from zlib import crc32
 
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.decisions import Decision
+from libs.common.errors import Unavailable
 from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
@@ -57,18 +61,56 @@ class TimelineViews(Protocol):
         ...
 
 
+Result = Outcome | InvalidStockEvent
+# A SKU always takes the same lane, so that one lane never waits for the locks of another: while PostgreSQL works for
+# one, this process works for the other.
+_LANES: Final = 2
+# Blocks of uploads that share a transaction at most.
+_BLOCKS_PER_TRANSACTION: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Numbered events of an upload that are being applied, a share of them in each lane."""
+
+    _shares: Sequence[tuple[Sequence[tuple[int, Envelope]], asyncio.Future[Sequence[Result]]]]
+
+    async def results(self) -> list[tuple[int, Result]]:
+        """Wait until all have been applied; return what became of each, by its number."""
+        results: list[tuple[int, Result]] = []
+        for share, applying in self._shares:
+            outcomes = await applying
+            results.extend(zip((number for number, _ in share), outcomes, strict=True))
+        return results
+
+    async def abandon(self) -> None:
+        """Leave out what is not being applied already."""
+        for _, applying in self._shares:
+            applying.cancel()
+        await asyncio.gather(*(applying for _, applying in self._shares), return_exceptions=True)
+
+
 class StockEventIntake:
-    """Applies what warehouses post; concurrent posts share transactions."""
+    """Applies what warehouses post; concurrent posts share transactions, as do the blocks of concurrent uploads."""
 
     def __init__(
         self, *, database: Database, tools_of: Callable[[Transaction], Tools], event_age_years_max: int
     ) -> None:
-        """`coalescer` has to be entered before the first event is submitted."""
+        """`coalescers` have to be entered before the first event is submitted."""
         self._database = database
         self._tools_of = tools_of
         self._event_age_years_max = event_age_years_max
         # One batch at a time: a second one would be smaller, and wait for the SKUs of the first.
-        self.coalescer: Coalescer[Envelope, Outcome] = Coalescer(self.apply, in_flight_max=1)
+        self._alone: Coalescer[Envelope, Outcome] = Coalescer(self._apply, in_flight_max=1)
+        self._lanes: tuple[Coalescer[Sequence[Envelope], Sequence[Result]], ...] = tuple(
+            Coalescer(self._apply_blocks, batch_size_max=_BLOCKS_PER_TRANSACTION, in_flight_max=1)
+            for _ in range(_LANES)
+        )
+
+    @property
+    def coalescers(self) -> tuple[AbstractAsyncContextManager[object], ...]:
+        """What has to be entered before the first event is submitted."""
+        return (self._alone, *self._lanes)
 
     async def submit(self, envelope: Envelope) -> Outcome:
         """
@@ -76,12 +118,38 @@ class StockEventIntake:
 
         :raises InvalidStockEvent: if it cannot be true.
         """
-        return await self.coalescer.submit(envelope)
+        return await self._alone.submit(envelope)
 
-    async def apply(self, batch: Sequence[Envelope]) -> Sequence[Outcome | InvalidStockEvent]:
+    def begin_block(self, rows: Sequence[tuple[int, Envelope]]) -> "Block":
+        """
+        Begin to apply some numbered events of an upload, together with those of others.
+
+        :raises Unavailable: if too much is waiting or the process is stopping.
+        """
+        shares: list[list[tuple[int, Envelope]]] = [[] for _ in self._lanes]
+        for row in rows:
+            shares[crc32(row[1].event.key.encode()) % _LANES].append(row)
+        return Block(
+            [
+                (share, lane.begin([envelope for _, envelope in share]))
+                for lane, share in zip(self._lanes, shares, strict=True)
+                if share
+            ]
+        )
+
+    async def _apply_blocks(self, blocks: Sequence[Sequence[Envelope]]) -> Sequence[Sequence[Result]]:
+        batch = [envelope for block in blocks for envelope in block]
+        try:
+            results = iter(await self._apply(batch))
+        except Unavailable:
+            # An event of the same id was recorded for a SKU of the other lane; now it is known.
+            results = iter(await self._apply(batch))
+        return [list(islice(results, len(block))) for block in blocks]
+
+    async def _apply(self, batch: Sequence[Envelope]) -> Sequence[Result]:
         """Apply a batch in one transaction; return what became of each event."""
 
-        async def work(transaction: Transaction) -> Sequence[Outcome | InvalidStockEvent]:
+        async def work(transaction: Transaction) -> Sequence[Result]:
             applied = await apply_stock_events(
                 batch, tools=self._tools_of(transaction), age_years_max=self._event_age_years_max
             )
@@ -180,7 +248,7 @@ class UseCases:
     @property
     def coalescers(self) -> tuple[AbstractAsyncContextManager[object], ...]:
         """What has to be entered before the first request, and left after the last."""
-        return (self.intake.coalescer, self.holds.coalescer)
+        return (*self.intake.coalescers, self.holds.coalescer)
 
     async def write(
         self, write: KeyedWrite, effect: Callable[[Transaction], Awaitable[StoredResponse]]

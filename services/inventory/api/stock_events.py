@@ -1,7 +1,8 @@
 """Where warehouses post what happens to their stock."""
 
+from collections import deque
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
@@ -11,15 +12,15 @@ from starlette.responses import Response
 
 from libs.common.events.base import Envelope
 from libs.common.http.auth import requires
-from libs.common.http.ndjson import BulkTally, RowError, content_type_of, read_ndjson
+from libs.common.http.ndjson import BulkTally, RowError, content_type_of, read_ndjson_blocks
 from libs.common.http.problems import UnsupportedMediaType
-from services.inventory.api.dependencies import StockEventIntake, UseCases
+from services.inventory.api.dependencies import Block, StockEventIntake, UseCases
 from services.inventory.api.schemas import StockEventResponse, StockEventsResponse
 from services.inventory.api.stock_event_rows import STOCK_EVENT, EventRows, problems_of
-from services.inventory.domain.plausibility import InvalidStockEvent
 
-# Rows applied in one transaction while the rest of an upload is still being read.
-_ROWS_PER_TRANSACTION: Final = 4_000
+# Rows that are applied together while the next are being read, and how many such blocks wait to be.
+_ROWS_PER_BLOCK: Final = 2_000
+_BLOCKS_AHEAD_MAX: Final = 2
 _UPLOAD_BYTES_MAX: Final = 512 * 1024 * 1024
 _UPLOAD_ROWS_MAX: Final = 1_000_000
 _NDJSON: Final = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
@@ -48,11 +49,14 @@ def router_of(use_cases: UseCases) -> APIRouter:
         """
         content_type = content_type_of(request)
         if content_type in _NDJSON:
-            tally = _Upload(intake)
-            events = EventRows(clock)
-            async for number, row in read_ndjson(request.stream(), lines_max=_UPLOAD_ROWS_MAX):
-                await tally.add(number, row if isinstance(row, RowError) else events.row(number, row))
-            return _json(HTTPStatus.OK, await tally.finish())
+            async with _Upload(intake) as upload:
+                async for rows in read_ndjson_blocks(request.stream(), lines_max=_UPLOAD_ROWS_MAX):
+                    events = EventRows(clock)
+                    for number, row in rows:
+                        upload.add(number, row if isinstance(row, RowError) else events.row(number, row))
+                    await upload.make_way()
+                result = await upload.finish()
+            return _json(HTTPStatus.OK, result)
         if content_type != "application/json":
             raise UnsupportedMediaType("Send application/json or application/x-ndjson.")
         try:
@@ -66,24 +70,39 @@ def router_of(use_cases: UseCases) -> APIRouter:
 
 
 class _Upload:
-    """Applies the rows of one upload, a batch after the other, while it arrives."""
+    """Applies the rows of one upload, block after block, while it arrives."""
 
     def __init__(self, intake: StockEventIntake) -> None:
         self._intake = intake
         self._tally = BulkTally()
         self._duplicates = 0
         self._waiting: list[tuple[int, Envelope]] = []
+        self._blocks: deque[Block] = deque()
 
-    async def add(self, number: int, row: Envelope | RowError) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for block in self._blocks:
+            await block.abandon()
+
+    def add(self, number: int, row: Envelope | RowError) -> None:
         if isinstance(row, RowError):
             self._tally.reject(row)
-            return
-        self._waiting.append((number, row))
-        if len(self._waiting) >= _ROWS_PER_TRANSACTION:
-            await self._apply()
+        else:
+            self._waiting.append((number, row))
+
+    async def make_way(self) -> None:
+        """Begin to apply what fills a block; wait if too much is under way."""
+        if len(self._waiting) >= _ROWS_PER_BLOCK:
+            self._begin()
+        while len(self._blocks) > _BLOCKS_AHEAD_MAX:
+            await self._settle()
 
     async def finish(self) -> StockEventsResponse:
-        await self._apply()
+        self._begin()
+        while self._blocks:
+            await self._settle()
         result = self._tally.result()
         return StockEventsResponse(
             accepted=result.accepted,
@@ -92,18 +111,21 @@ class _Upload:
             errors=result.errors,
         )
 
-    async def _apply(self) -> None:
-        if not self._waiting:
-            return
+    def _begin(self) -> None:
         rows, self._waiting = self._waiting, []
-        results = await self._intake.apply([envelope for _, envelope in rows])
-        for (number, _), result in zip(rows, results, strict=True):
-            if isinstance(result, InvalidStockEvent):
-                self._tally.reject(RowError(number, result.code, result.detail, result.field))
-            elif result == "applied":
+        if rows:
+            self._blocks.append(self._intake.begin_block(rows))
+
+    async def _settle(self) -> None:
+        results = await self._blocks[0].results()
+        self._blocks.popleft()
+        for number, result in results:
+            if result == "applied":
                 self._tally.accept()
-            else:
+            elif result == "duplicate":
                 self._duplicates += 1
+            else:
+                self._tally.reject(RowError(number, result.code, result.detail, result.field))
 
 
 def _json(status: HTTPStatus, body: StockEventResponse | StockEventsResponse) -> Response:

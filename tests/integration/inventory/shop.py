@@ -1,7 +1,7 @@
 """A shop's inventory on a database of its own, driven without a broker: events in, levels and events out."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -184,12 +184,13 @@ class Api:
         self._app.state.authenticator = keys
         self._app.state.health = Health()
         headers = {"Authorization": f"Bearer {caller}"}
-        async with (
-            use_cases.intake.coalescer,
-            use_cases.holds.coalescer,
-            AsyncClient(transport=ASGITransport(app=self._app), base_url="http://inventory", headers=headers) as client,
-        ):
-            yield client
+        async with AsyncExitStack() as exits:
+            for coalescer in use_cases.coalescers:
+                await exits.enter_async_context(coalescer)
+            transport = ASGITransport(app=self._app)
+            yield await exits.enter_async_context(
+                AsyncClient(transport=transport, base_url="http://inventory", headers=headers)
+            )
 
     def _current(self, name: str) -> Any:
         return getattr(self._use_cases, name)

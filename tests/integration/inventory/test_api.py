@@ -1,11 +1,13 @@
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from services.inventory.api import stock_events
 from tests.integration.inventory.shop import Shop
 from tests.unit.inventory.builders import ARMCHAIR, MIRROR, NOON, approved
 
@@ -133,6 +135,50 @@ class TestStockEvents:
         assert await shop.level(ARMCHAIR) == (100, 0)
         [row] = await shop.rows("SELECT count(DISTINCT xmin::text) AS commits FROM stock_movements")
         assert row["commits"] <= 20
+
+    async def test_of_many_skus_are_answered_by_the_rows_they_came_in(
+        self, client: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stock_events, "_ROWS_PER_BLOCK", 10)
+        rows = [an_event(sku=f"SKU-{number}", **({"warehouse": "MARS"} if number % 3 else {})) for number in range(60)]
+
+        first, second = await asyncio.gather(upload(client, *rows), upload(client, *rows))
+
+        expected = [number for number in range(1, 61) if (number - 1) % 3]
+        assert [[error["row"] for error in answer.json()["errors"]] for answer in (first, second)] == [expected] * 2
+        assert first.json()["accepted"] + second.json()["accepted"] == 20
+        assert first.json()["duplicates"] + second.json()["duplicates"] == 20
+        assert set((await shop.levels()).values()) == {(10, 0, 0, 0)}
+
+    async def test_of_one_id_count_once_whatever_their_skus(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        # Some of these pairs of SKUs are worked on at the same time.
+        rows = [an_event(sku=f"SKU-{number}") for number in range(16)]
+        rows += [row | {"sku": f"SKU-{number}"} for number, row in enumerate(reversed(rows))]
+
+        body = (await upload(client, *rows)).json()
+
+        assert (body["accepted"], body["duplicates"], body["rejected"]) == (16, 16, 0)
+        assert sum(level[0] for level in (await shop.levels()).values()) == 160
+
+    async def test_of_an_upload_that_breaks_off_can_be_sent_again(
+        self, client: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(stock_events, "_ROWS_PER_BLOCK", 10)
+        events = [an_event(quantity=1) for _ in range(50)]
+
+        async def breaking_off() -> AsyncIterator[bytes]:
+            for number, event in enumerate(events):
+                if number == 45:
+                    raise ConnectionResetError
+                yield json.dumps(event).encode() + b"\n"
+
+        ndjson = {"Content-Type": "application/x-ndjson"}
+        broken = await client.post("/v1/stock-events", content=breaking_off(), headers=ndjson)
+        again = (await upload(client, *events)).json()
+
+        assert broken.status_code == 503
+        assert again["accepted"] + again["duplicates"] == 50
+        assert await shop.level(ARMCHAIR) == (50, 0)
 
     async def test_need_the_right_to_write(self, client: httpx.AsyncClient) -> None:
         answer = await client.post("/v1/stock-events", json=an_event(), headers={"Authorization": "Bearer storefront"})
