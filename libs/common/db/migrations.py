@@ -40,7 +40,8 @@ def revisions(directory: Path) -> list[str]:
 
 
 async def _run(database: Database, step: Callable[[Config], None], directory: Path) -> None:
-    async with database.engine.begin() as connection:
+    # A migration is whole or not at all; elsewhere transactions are the driver's.
+    async with database.engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
         await _prepare(connection)
 
         def run(sync: Connection) -> None:

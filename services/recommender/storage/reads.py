@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, Self
 
 import asyncpg
 import msgspec
@@ -84,16 +84,9 @@ class PostgresReads:
         return [Popular._make(row) for row in rows]
 
     async def _fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
-        """Run one statement outside any transaction: it is a snapshot by itself and costs one round trip, not four."""
-        async with self._database.engine.connect() as connection:
-            raw = await connection.get_raw_connection()
-            driver = cast("asyncpg.Connection", raw.driver_connection)
-            try:
-                rows: list[asyncpg.Record] = await driver.fetch(statement, *arguments)
-            except BaseException:
-                # The pool does not see what happens below it and would hand out a dead connection again and again.
-                await connection.invalidate()
-                raise
+        """Run one statement outside any transaction: it is a snapshot by itself and costs one round trip, not three."""
+        async with self._database.connect() as (_, driver):
+            rows: list[asyncpg.Record] = await driver.fetch(statement, *arguments)
         return rows
 
     async def _read_evidence(self, skus: Sequence[str]) -> list[Sequence[Evidence]]:

@@ -6,7 +6,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from libs.common.db import is_transient
 from libs.common.events.base import Event
 from libs.common.events.storefront import CartAdded
 from services.recommender.domain import popularity
@@ -201,15 +200,12 @@ class TestReads:
             [],
         ]
 
-    async def test_recover_after_the_server_dropped_every_connection(self, database: FreshDatabase) -> None:
+    async def test_go_on_after_the_server_dropped_every_connection(self, database: FreshDatabase) -> None:
         async with PostgresReads(database) as reads:
             await reads.popular()
             async with asyncio.timeout(5):
                 await _drop_connections(database)
-            with pytest.raises(Exception) as fault:  # noqa: PT011 - whichever fault it is, it must be a passing one
-                await reads.popular()
 
-            assert is_transient(fault.value)
             assert await reads.popular() == []
 
     async def test_find_nothing_about_a_stranger(self, database: FreshDatabase) -> None:

@@ -1,0 +1,150 @@
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from libs.common.db import Database, Transaction, is_transient
+from tests.support.infrastructure import Infrastructure
+from tests.support.postgres import FreshDatabase, empty_database
+
+
+@pytest.fixture
+async def database(infrastructure: Infrastructure) -> AsyncIterator[FreshDatabase]:
+    async with empty_database(infrastructure, "common") as fresh:
+        async with fresh.transaction() as transaction:
+            await (await transaction.driver()).execute("CREATE TABLE notes (note text PRIMARY KEY)")
+        yield fresh
+
+
+@pytest.fixture
+async def narrow(database: FreshDatabase) -> AsyncIterator[Database]:
+    """Return a pool of one connection: what is left open or broken is met by the next transaction."""
+    one = Database(database.url, application_name=f"narrow-{os.getpid()}", pool_size=1)
+    yield one
+    await one.dispose()
+
+
+async def note(transaction: Transaction, text_of_note: str) -> None:
+    await (await transaction.driver()).execute("INSERT INTO notes VALUES ($1)", text_of_note)
+
+
+async def notes(database: Database) -> list[str]:
+    async with database.connect() as (_, driver):
+        return [row["note"] for row in await driver.fetch("SELECT note FROM notes ORDER BY note")]
+
+
+async def process_of(transaction: Transaction) -> int:
+    return int(await (await transaction.driver()).fetchval("SELECT pg_backend_pid()"))
+
+
+async def terminate(beside: Database, process: int) -> None:
+    async with beside.connect() as (_, driver):
+        await driver.fetchval("SELECT pg_terminate_backend($1, 5000)", process)
+
+
+class TestTransaction:
+    async def test_is_committed_at_the_end_and_then_calls_back(self, narrow: Database) -> None:
+        called: list[str] = []
+
+        async def last() -> None:
+            called.append("before")
+
+        async with narrow.transaction() as transaction:
+            transaction.after_commit(lambda: called.append("after"))
+            transaction.before_commit(last)
+            await note(transaction, "kept")
+
+        assert (await notes(narrow), called) == (["kept"], ["before", "after"])
+
+    async def test_is_rolled_back_by_an_error_and_calls_nobody(self, narrow: Database) -> None:
+        called: list[str] = []
+
+        async def work(transaction: Transaction) -> None:
+            transaction.after_commit(lambda: called.append("after"))
+            await note(transaction, "gone")
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await narrow.run(work)
+
+        assert (await notes(narrow), called) == ([], [])
+
+    async def test_is_rolled_back_when_a_last_step_fails(self, narrow: Database) -> None:
+        async def last() -> None:
+            raise LookupError
+
+        async def work(transaction: Transaction) -> None:
+            transaction.before_commit(last)
+            await note(transaction, "gone")
+
+        with pytest.raises(LookupError):
+            await narrow.run(work)
+
+        assert await notes(narrow) == []
+
+    async def test_is_the_same_for_core_and_the_driver(self, narrow: Database) -> None:
+        async def work(transaction: Transaction) -> None:
+            await transaction.connection.execute(text("INSERT INTO notes VALUES ('by Core')"))
+            driver = await transaction.driver()
+            assert await driver.fetchval("SELECT count(*) FROM notes") == 1
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await narrow.run(work)
+
+        assert await notes(narrow) == []
+
+    async def test_leaves_nothing_open_when_its_task_is_cancelled(self, narrow: Database) -> None:
+        begun = asyncio.Event()
+
+        async def long() -> None:
+            async with narrow.transaction() as transaction:
+                await note(transaction, "gone")
+                begun.set()
+                await (await transaction.driver()).execute("SELECT pg_sleep(60)")
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(long())
+            await begun.wait()
+            task.cancel()
+
+        assert await notes(narrow) == []
+        async with narrow.connect() as (_, driver):
+            assert not driver.is_in_transaction()
+
+
+class TestLostConnection:
+    async def test_in_the_pool_is_replaced_before_anybody_notices(
+        self, narrow: Database, database: FreshDatabase
+    ) -> None:
+        async with narrow.transaction() as transaction:
+            process = await process_of(transaction)
+        await terminate(database, process)
+
+        async with narrow.transaction() as transaction:
+            assert await process_of(transaction) != process
+
+    async def test_in_the_middle_is_a_fault_that_passes(self, narrow: Database, database: FreshDatabase) -> None:
+        async def work(transaction: Transaction) -> None:
+            await note(transaction, "gone")
+            await terminate(database, await process_of(transaction))
+            await note(transaction, "never")
+
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)) as raised:
+            await narrow.run(work)
+
+        assert is_transient(raised.value)
+        assert await notes(narrow) == []
+
+    async def test_does_not_hide_the_error_of_the_work(self, narrow: Database, database: FreshDatabase) -> None:
+        async def work(transaction: Transaction) -> None:
+            await terminate(database, await process_of(transaction))
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await narrow.run(work)
+
+        assert await notes(narrow) == []
