@@ -6,6 +6,10 @@ import threading
 import time
 from uuid import UUID
 
+# A UUID like any other that knows its text and its bytes without computing them in Python: a tenth of the time. All
+# ids that come out of the database are of this class.
+from asyncpg.pgproto.pgproto import UUID as QuickUUID  # noqa: N811 - the name says how it differs
+
 _COUNTER_BITS = 42
 # Unique, not secret; seeded by the system, and again in a forked child, which must not repeat its parent's ids.
 _random = random.Random()  # noqa: S311
@@ -37,4 +41,17 @@ def new_id() -> UUID:
     counter_low = counter & 0x3FFF_FFFF
     random_tail = _random.getrandbits(32)
     value = milliseconds << 80 | 0x7 << 76 | counter_high << 64 | 0b10 << 62 | counter_low << 32 | random_tail
-    return UUID(int=value)
+    return QuickUUID(value.to_bytes(16))
+
+
+def parse_id(text: str) -> UUID:
+    """
+    Read an id in any of the forms that RFC 9562 and Python know.
+
+    :raises ValueError: if it is none.
+    """
+    try:
+        return QuickUUID(text)
+    except ValueError:
+        # It knows digits with dashes or without.
+        return UUID(text)

@@ -280,8 +280,9 @@ class Consumer:
         return not deliveries or await self._apply(deliveries, stop)
 
     def _read(self, record: _Record) -> Envelope | None:
-        if self._reader.knows(record.headers):
-            return self._reader.decode(record.value, record.headers)
+        envelope = self._reader.decode_known(record.value, record.headers)
+        if envelope is not None:
+            return envelope
         event_type = dict(record.headers).get("ce_type")
         if event_type is None:
             raise Undecodable("missing-header", "ce_type")
