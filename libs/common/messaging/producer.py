@@ -136,7 +136,7 @@ class BusProducer:
                     bootstrap_servers=self._bootstrap_servers,
                     client_id=self._client_id,
                     enable_idempotence=True,
-                    compression_type="lz4",
+                    compression_type="zstd",
                     max_batch_size=_BATCH_BYTES_MAX,
                     max_request_size=1_048_576,
                     request_timeout_ms=_REQUEST_TIMEOUT_MS,

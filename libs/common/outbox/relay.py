@@ -33,7 +33,7 @@ from libs.common.telemetry.metrics import (
 
 # One relay at a time per database: two would only publish duplicates, but in an order nobody promised.
 _RELAY_LOCK = 0x52_45_4C_41_59  # "RELAY"
-_BATCH_EVENTS_MAX = 1_000
+_BATCH_EVENTS_MAX = 4_000
 # What is written while it rests shares the next round; nobody notices the moment.
 _PACE = WorkPace(interval_seconds=0.005, share_max=0.5, rest_seconds_max=0.05, items_plenty=100)
 _POLL_SECONDS = 0.01
