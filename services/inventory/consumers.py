@@ -37,6 +37,8 @@ def reservations_subscription(tools_of: ToolsOf) -> Subscription:
         events=(OrderApproved, OrderCancelled, OrderRefused, ShipmentDispatched, ReturnReceived),
         handle=handle,
         batch_records_max=_ORDER_EVENTS_MAX,
+        # By the reservation, and by the ledger what was shipped or came back.
+        recognises_duplicates=True,
     )
 
 

@@ -1,5 +1,6 @@
 """The decision record."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -32,8 +33,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     rule: str
     decided_at: datetime
-    alternatives: list[Alternative] = msgspec.field(default_factory=list)
-    inputs: dict[str, Any] = msgspec.field(default_factory=dict)
+    alternatives: Sequence[Alternative] = ()
+    inputs: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 class DecisionLog(Protocol):

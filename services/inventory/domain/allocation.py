@@ -7,6 +7,7 @@ An order is served whole or not at all.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import Final, NamedTuple
 
@@ -85,12 +86,11 @@ def allocate(
     singles = _singles(wanted, free, ranking)
     total = sum(wanted.values())
     if strategy in _NEAREST_SINGLE_WINS:
-        for single in singles:
-            warehouse, units = single
+        for place, (warehouse, units) in enumerate(singles):
             if units == total:
                 code = warehouse.code
                 allocations = tuple([Allocation(warehouse=code, sku=sku, quantity=wanted[sku]) for sku in wanted])
-                return Choice(allocations, _nearest_first(singles, single, total, strategy), strategy, rule)
+                return Choice(allocations, _nearest_first(tuple(singles), place, total, strategy), strategy, rule)
     scoring = Scoring(policy, strategy, wanted, free, demand)
     if is_split_allowed and not _is_enough(wanted, free, ranking):
         found = []
@@ -161,11 +161,11 @@ def _singles(wanted: Mapping[str, int], free: Free, ranking: Iterable[RankedWare
     return singles
 
 
-def _nearest_first(singles: Sequence[_Single], chosen: _Single, total: int, strategy: Strategy) -> tuple[Option, ...]:
+# Orders to one place find the same warehouses, most of them with everything.
+@lru_cache(maxsize=16_384)
+def _nearest_first(singles: tuple[_Single, ...], chosen: int, total: int, strategy: Strategy) -> tuple[Option, ...]:
     """Return the options where the nearest warehouse with everything was chosen, whose scores are simply known."""
-    shown = singles[:OPTIONS_MAX]
-    if shown[0] is not chosen:
-        shown = [chosen, *(one for one in singles if one is not chosen)][:OPTIONS_MAX]
+    shown = (singles[chosen], *singles[:chosen], *singles[chosen + 1 :])[:OPTIONS_MAX]
     is_distance = strategy is Strategy.SINGLE_SOURCE_FIRST
     options = []
     for warehouse, units in shown:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from libs.common.events.shapes import Shortage
 from services.inventory.domain.allocation import DEFAULT_POLICY, Choice, allocate, obtainable, shortages
 from services.inventory.domain.backlog import Backlog
@@ -38,8 +40,7 @@ class QueuePlace(NamedTuple):
 FRONT: Final = QueuePlace(datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """
     What the stock allows for one order.
 
@@ -139,7 +140,7 @@ class Allocator:
             reservation=reservation,
             choice=choice,
             shortages=missing,
-            unknown_skus=tuple(one.sku for one in missing if not self.stock.items[one.sku].levels),
+            unknown_skus=tuple([one.sku for one in missing if not self.stock.items[one.sku].levels]),
             is_over_limit=is_over_limit,
             is_collectable=is_collectable,
         )

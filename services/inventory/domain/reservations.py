@@ -1,11 +1,12 @@
 """What is held for an order, and what it still waits for."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal
 from uuid import UUID
+
+import msgspec
 
 from libs.common.errors import NotFound
 from libs.common.events.shapes import Allocation, Destination
@@ -28,6 +29,9 @@ class ReservationStatus(StrEnum):
     RELEASED = "released"
     COMMITTED = "committed"
 
+    # That of an enumeration is computed in Python; this one is looked up several times for each order.
+    __hash__ = str.__hash__
+
 
 LIVE: Final = frozenset({ReservationStatus.HELD, ReservationStatus.PARTLY_HELD, ReservationStatus.WAITING})
 
@@ -42,8 +46,7 @@ class ReservationNotFound(NotFound):
     code = "reservation-not-found"
 
 
-@dataclass(slots=True)
-class ReservedLine:
+class ReservedLine(msgspec.Struct):
     """Units of one SKU in one warehouse: `committed` of them have left it, the rest is held."""
 
     quantity: int
@@ -55,8 +58,7 @@ class ReservedLine:
         return self.quantity - self.committed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """
     What the order asked for besides its units; `approved_at` is its place in the queue.
 
@@ -84,8 +86,7 @@ class Terms:
         return self.on_shortage in {"backorder", "partial"}
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Reservation:
+class Reservation(msgspec.Struct, kw_only=True, eq=False):
     """
     The reservation of one order, or a hold; `version` counts its published events.
 
@@ -97,12 +98,12 @@ class Reservation:
     status: ReservationStatus
     version: int = 0
     terms: Terms | None = None
-    lines: dict[tuple[str, str], ReservedLine] = field(default_factory=dict)
-    wanted: dict[str, int] = field(default_factory=dict)
-    bundles: Compositions = field(default_factory=dict)
+    lines: dict[tuple[str, str], ReservedLine] = msgspec.field(default_factory=dict)
+    wanted: dict[str, int] = msgspec.field(default_factory=dict)
+    bundles: Compositions = msgspec.field(default_factory=dict)
     is_new: bool = False
     has_new_terms: bool = False
-    changed_lines: set[tuple[str, str]] = field(default_factory=set)
+    changed_lines: set[tuple[str, str]] = msgspec.field(default_factory=set)
 
     @property
     def is_hold(self) -> bool:
@@ -129,12 +130,14 @@ class Reservation:
 
     def hold(self, allocations: Iterable[Allocation]) -> None:
         """Hold units that the order wants."""
+        lines = self.lines
         for one in allocations:
             key = (one.sku, one.warehouse)
-            line = self.lines.get(key)
+            line = lines.get(key)
             if line is None:
-                line = self.lines[key] = ReservedLine(0)
-            line.quantity += one.quantity
+                lines[key] = ReservedLine(one.quantity)
+            else:
+                line.quantity += one.quantity
             self.changed_lines.add(key)
             self._waive(one.sku, one.quantity)
         self._settle()

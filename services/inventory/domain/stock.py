@@ -316,11 +316,12 @@ class Stock:
 
     def _touch(self, sku: str, warehouse: str) -> Level:
         item = self.items[sku]
+        if (sku, warehouse) in self._before:
+            return item.levels[warehouse]
         if sku not in self._available_before:
             self._available_before[sku] = item.available
         level = item.levels.get(warehouse)
-        if (sku, warehouse) not in self._before:
-            self._before[sku, warehouse] = _state(level) if level is not None else None
+        self._before[sku, warehouse] = _state(level) if level is not None else None
         if level is None:
             level = item.levels[warehouse] = Level(safety_stock=item.policy.safety_stock_in(warehouse))
         return level

@@ -43,6 +43,9 @@ class Strategy(StrEnum):
     BALANCE_COVER = "balance-cover"
     WEIGHTED = "weighted"
 
+    # That of an enumeration is computed in Python; this one is looked up several times for each order.
+    __hash__ = str.__hash__
+
 
 REASONS: Final[Mapping[Strategy, str]] = {
     Strategy.SINGLE_SOURCE_FIRST: "the fewest parcels, then the nearest; the score is kilometres",

@@ -8,11 +8,13 @@ out to concern more SKUs gives its locks back and starts again with the larger s
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
+
+import msgspec
 
 from libs.common.events.base import Envelope, Event
 from libs.common.events.inventory import (
@@ -42,8 +44,7 @@ WAITING_ORDERS_MAX: Final = 200
 _ATTEMPTS_MAX: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Announcement:
+class _Announcement(NamedTuple):
     event: Event
     version: int
     cause: Envelope | None
@@ -161,7 +162,7 @@ class Desk:
 
     def extend(self, hold: Reservation, expires_at: datetime) -> None:
         """Let a hold last until `expires_at`."""
-        hold.terms, hold.has_new_terms = replace(terms_of(hold), expires_at=expires_at), True
+        hold.terms, hold.has_new_terms = msgspec.structs.replace(terms_of(hold), expires_at=expires_at), True
         self._changed[hold.order_id] = hold
         self._announce(hold, StockHoldExtended(order_id=hold.order_id, expires_at=expires_at))
         self.outcomes["extended"] += 1

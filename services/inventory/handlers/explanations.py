@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from libs.common.decisions import Alternative, Decision
@@ -47,7 +48,7 @@ def decision_of(verdict: Verdict, wanted: Mapping[str, int], decided_at: datetim
         reason=_reason(verdict, len(wanted)),
         rule=verdict.choice.rule,
         decided_at=decided_at,
-        alternatives=[_alternative(option) for option in verdict.choice.options],
+        alternatives=_alternatives(verdict.choice.options),
         inputs=inputs,
     )
 
@@ -138,6 +139,12 @@ def _reason_of_choice(verdict: Verdict, skus_wanted: int) -> str:
     if verdict.shortages:
         return f"{len(verdict.shortages)} of {skus_wanted} SKUs are short; this is what there is."
     return _REASONS[verdict.choice.strategy]
+
+
+# Choices among the same warehouses with the same units in them have the very same options.
+@lru_cache(maxsize=16_384)
+def _alternatives(options: tuple[Option, ...]) -> tuple[Alternative, ...]:
+    return tuple(map(_alternative, options))
 
 
 def _alternative(option: Option) -> Alternative:

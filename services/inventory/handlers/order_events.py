@@ -32,33 +32,41 @@ async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk
     Everything that frees or takes units comes before anything is promised: then the orders that were waiting and
     those that are new are served together, in the sequence of their approval.
 
+    Every event has its effect once, however often it comes: what was booked is in the ledger under its id, and a
+    reservation is asked for, and let go of, once.
+
     :raises UnusableOrder: if an order has no lines or impossible ones.
     """
-    skus, order_ids = set[str](), set[UUID]()
+    skus, new_ids, known_ids, booked_ids = set[str](), set[UUID](), set[UUID](), set[UUID]()
     for envelope in batch:
         match envelope.event:
             case OrderApproved(order_id=order_id, lines=lines, hold_id=hold_id):
-                order_ids.add(order_id)
+                new_ids.add(order_id)
                 if hold_id is not None:
-                    order_ids.add(hold_id)
+                    known_ids.add(hold_id)
                 skus.update([line.sku for line in lines])
             case OrderCancelled(order_id=order_id) | OrderRefused(order_id=order_id):
-                order_ids.add(order_id)
-            case ShipmentDispatched(order_id=order_id, lines=lines):
-                order_ids.add(order_id)
-                skus.update(line.sku for line in lines)
-            case ReturnReceived(order_id=order_id, restocked=lines):
-                order_ids.add(order_id)
+                known_ids.add(order_id)
+            case (
+                ShipmentDispatched(order_id=order_id, lines=lines) | ReturnReceived(order_id=order_id, restocked=lines)
+            ):
+                known_ids.add(order_id)
+                booked_ids.add(envelope.id)
                 skus.update(line.sku for line in lines)
             case _:
                 pass
     # Read without locks, so that the first set of locks is nearly always the right one.
-    skus |= await tools.reservations.skus_of(order_ids)
+    skus |= await tools.reservations.skus_of(known_ids)
 
     async def work(desk: Desk) -> None:
-        await desk.load(order_ids)
+        await desk.load(new_ids | known_ids)
+        # Asked under the locks: the same event in another transaction meets itself here.
+        done = await tools.stock.recorded(booked_ids) if booked_ids else set[UUID]()
         for envelope in batch:
-            _apply(desk, envelope)
+            if envelope.id not in done:
+                _apply(desk, envelope)
+            if envelope.id in booked_ids:
+                done.add(envelope.id)
         await desk.settle()
 
     return await work_on_stock(tools, skus, work)

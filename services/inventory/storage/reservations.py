@@ -196,7 +196,7 @@ class PostgresReservations:
 
         :raises ReservationRaced: if another transaction created one of them meanwhile.
         """
-        changed = sorted(reservations, key=lambda one: one.order_id)
+        changed = sorted(reservations, key=_number_of)
         if not changed:
             return
         driver = await self._transaction.driver()
@@ -291,6 +291,11 @@ async def _add_wanted(driver: asyncpg.Connection, changed: list[Reservation]) ->
     ]
     if wanted:
         await driver.copy_records_to_table("backorder_lines", columns=_WANTED_COLUMNS, records=wanted)
+
+
+def _number_of(one: Reservation) -> int:
+    # Ids compare in Python, numbers do not.
+    return one.order_id.int
 
 
 def _head(one: Reservation, changed_at: datetime) -> tuple[object, ...]:

@@ -364,6 +364,38 @@ class TestCommit:
         assert await shop.level(ARMCHAIR, "MAN") == (2, 2)
 
 
+class TestWhatIsSaidAgain:
+    async def test_of_a_parcel_and_what_came_back_of_it_is_booked_once(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3))
+        await shop.reports(received(5))
+        [request] = await shop.orders(order)
+        sent, back = (
+            envelope(dispatched(order.order_id, (ARMCHAIR, 2))),
+            envelope(returned(order.order_id, (ARMCHAIR, 1))),
+        )
+
+        await shop.orders(sent, sent, request)
+        await shop.orders(back, sent, back)
+        await shop.orders(request, sent, back)
+
+        assert await shop.ledger(ARMCHAIR) == [("receipt", 5), ("ship", -2), ("return", 1)]
+        assert await shop.level(ARMCHAIR) == (4, 1)
+        assert await shop.fates(order.order_id) == ["stock.reserved", "stock.committed"]
+
+    async def test_of_an_order_called_off_leaves_it_so(self, shop: Shop) -> None:
+        order, never_asked = approved((ARMCHAIR, 2)), approved((ARMCHAIR, 2))
+        await shop.reports(received(5))
+        [request] = await shop.orders(order)
+        ends = [envelope(cancelled(one.order_id)) for one in (order, never_asked)]
+        await shop.orders(*ends)
+
+        await shop.orders(*ends, request, envelope(never_asked))
+
+        assert await shop.level(ARMCHAIR) == (5, 0)
+        assert await shop.fates(order.order_id) == ["stock.reserved", "stock.released"]
+        assert await shop.fates(never_asked.order_id) == []
+
+
 class TestVersions:
     async def test_count_every_event_of_an_order_without_gaps(self, shop: Shop) -> None:
         order = approved((ARMCHAIR, 2))
