@@ -37,7 +37,9 @@ class Draft:
 
     def __init__(self, state: OrderState, *, cause: str, now: datetime, deadlines: Deadlines) -> None:
         """Begin with nothing changed."""
-        self.state = state
+        self._state = state
+        # Made into the next state when somebody looks: making one for every field took most of a transition's time.
+        self._changes: dict[str, Any] = {}
         self.cause = cause
         self.now = now
         self.deadlines = deadlines
@@ -49,16 +51,23 @@ class Draft:
 
     def finish(self, answer: Answer) -> Transition:
         """Return what came out, with the versions that its events used up."""
-        payment = self.state.payment
-        if self._payment_version != payment.version:
-            payment = replace(payment, version=self._payment_version)
-        if self._version != self.state.version or payment is not self.state.payment:
-            self.change(version=self._version, payment=payment)
+        if self._version != self._state.version:
+            self.change(version=self._version)
+        if self._payment_version != self._state.payment.version:
+            self.change(payment=replace(self.state.payment, version=self._payment_version))
         return Transition(self.state, answer, tuple(self._commands), tuple(self._timers), tuple(self._entered))
+
+    @property
+    def state(self) -> OrderState:
+        """The order as it is by now."""
+        if self._changes:
+            self._state = replace(self._state, **self._changes)
+            self._changes.clear()
+        return self._state
 
     def change(self, **changes: Any) -> None:
         """Replace fields of the state."""
-        self.state = replace(self.state, **changes)
+        self._changes.update(changes)
 
     def enter(self, stage: OrderStatus, *, reason: str | None = None, detail: str | None = None) -> None:
         """Enter a stage: a line of the timeline, and a timer that bounds it."""

@@ -191,11 +191,11 @@ class Saga:
         await self._unit.returns.save(closed, now=self._now)
 
     def _count(self) -> None:
-        for order, _ in self._new:
-            metrics.orders_placed_total.labels(order.facts.currency).inc()
-        for change in self._changes.values():
-            for entry, _ in change.entered:
-                metrics.orders_stage_entered_total.labels(entry.stage).inc()
+        for currency, orders in Counter(order.facts.currency for order, _ in self._new).items():
+            metrics.orders_placed_total.labels(currency).inc(orders)
+        entered = Counter(entry.stage for change in self._changes.values() for entry, _ in change.entered)
+        for stage, times in entered.items():
+            metrics.orders_stage_entered_total.labels(stage).inc(times)
         for (message, answer), times in self._answers.items():
             metrics.orders_saga_messages_total.labels(message, answer).inc(times)
         for (event_class, currency), minor in self._money.items():

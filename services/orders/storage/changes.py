@@ -8,45 +8,80 @@ import asyncpg
 import msgspec
 
 from services.orders.domain.order import Address, NewOrder
-from services.orders.domain.state import OrderState, PaymentStep, Shipment, StageEntered, TimerKind
+from services.orders.domain.state import OrderState, PaymentStep, Shipment, TimerKind
 from services.orders.handlers.ports import Change
+from services.orders.storage.new_rows import NewRows
 
-_INSERT_ORDERS = """
-INSERT INTO orders (id, status, version, revision, sequence, status_reason, deadline_at, customer_id, channel,
-                    reference, currency, total_minor, country, latitude, longitude, on_shortage,
-                    is_split_allowed, correlation_id, traceparent, placed_at, received_at, updated_at,
-                    collect_at, hold_id)
-SELECT id, status, version, 1, sequence, status_reason, deadline_at, customer_id, channel,
-       reference, currency, total_minor, country, latitude, longitude, on_shortage,
-       is_split_allowed, correlation_id, traceparent, placed_at, received_at, $21, collect_at, hold_id
-FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::timestamptz[], $7::text[], $8::text[],
-            $9::text[], $10::text[], $11::bigint[], $12::text[], $13::float8[], $14::float8[], $15::text[],
-            $16::bool[], $17::text[], $18::text[], $19::timestamptz[], $20::timestamptz[], $22::text[],
-            $23::uuid[])
-     AS placed (id, status, version, sequence, status_reason, deadline_at, customer_id, channel, reference,
-                currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed,
-                correlation_id, traceparent, placed_at, received_at, collect_at, hold_id)
-"""
-_INSERT_LINES = """
-INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor)
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::int[], $5::bigint[])
-"""
-_INSERT_FINDINGS = """
-INSERT INTO order_findings (order_id, position, kind, consequence, line, sku, expected_minor, offered_minor)
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[], $8::bigint[])
-"""
-_INSERT_PAYMENTS = """
-INSERT INTO payments (order_id, provider, capture_at, token, currency, total_minor)
-SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
-"""
-_INSERT_ADDRESSES = """
-INSERT INTO order_addresses (order_id, address)
-SELECT order_id, address::jsonb FROM unnest($1::uuid[], $2::text[]) AS one (order_id, address)
-"""
-_INSERT_TIMELINE = """
-INSERT INTO order_timeline (order_id, sequence, stage, entered_at, cause, cause_id, detail)
-SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::timestamptz[], $5::text[], $6::uuid[], $7::text[])
-"""
+_ORDERS = NewRows(
+    "orders",
+    {
+        "id": "uuid",
+        "status": "text",
+        "version": "bigint",
+        "revision": "bigint",
+        "sequence": "int",
+        "status_reason": "text",
+        "deadline_at": "timestamptz",
+        "customer_id": "text",
+        "channel": "text",
+        "reference": "text",
+        "currency": "text",
+        "total_minor": "bigint",
+        "country": "text",
+        "latitude": "float8",
+        "longitude": "float8",
+        "on_shortage": "text",
+        "is_split_allowed": "bool",
+        "correlation_id": "text",
+        "traceparent": "text",
+        "placed_at": "timestamptz",
+        "received_at": "timestamptz",
+        "updated_at": "timestamptz",
+        "collect_at": "text",
+        "hold_id": "uuid",
+    },
+)
+_LINES = NewRows(
+    "order_lines", {"order_id": "uuid", "line": "int", "sku": "text", "quantity": "int", "unit_price_minor": "bigint"}
+)
+_FINDINGS = NewRows(
+    "order_findings",
+    {
+        "order_id": "uuid",
+        "position": "int",
+        "kind": "text",
+        "consequence": "text",
+        "line": "int",
+        "sku": "text",
+        "expected_minor": "bigint",
+        "offered_minor": "bigint",
+    },
+)
+_PAYMENTS = NewRows(
+    "payments",
+    {
+        "order_id": "uuid",
+        "provider": "text",
+        "capture_at": "text",
+        "token": "text",
+        "currency": "text",
+        "total_minor": "bigint",
+    },
+)
+_ADDRESSES = NewRows("order_addresses", {"order_id": "uuid", "address": "jsonb"})
+_TIMELINE = NewRows(
+    "order_timeline",
+    {
+        "order_id": "uuid",
+        "sequence": "int",
+        "stage": "text",
+        "entered_at": "timestamptz",
+        "cause": "text",
+        "cause_id": "uuid",
+        "detail": "text",
+    },
+)
+_TIMERS = NewRows("order_timers", {"order_id": "uuid", "kind": "text", "due_at": "timestamptz"})
 _CLEAR_TIMERS = """
 DELETE FROM order_timers USING unnest($1::uuid[], $2::text[]) AS gone (order_id, kind)
 WHERE order_timers.order_id = gone.order_id AND order_timers.kind = gone.kind
@@ -119,26 +154,41 @@ async def insert_orders(
     driver: asyncpg.Connection, placed: Sequence[tuple[NewOrder, Change]], *, now: datetime
 ) -> None:
     """Insert new orders with all that belongs to them."""
-    await _insert_order_rows(driver, [change.after for _, change in placed], now=now)
     orders = [order for order, _ in placed]
-    await _insert_lines(driver, orders)
-    await driver.execute(
-        _INSERT_PAYMENTS,
-        [order.id for order in orders],
-        [order.payment_terms.provider for order in orders],
-        [order.payment_terms.capture_at.value for order in orders],
-        [order.payment_token for order in orders],
-        [order.facts.currency for order in orders],
-        [order.facts.total_minor for order in orders],
-    )
-    await _insert_findings(driver, orders)
-    addresses = [(order.id, order.address) for order in orders if order.address != _NO_ADDRESS]
-    if addresses:
-        texts = [_encode(address).decode() for _, address in addresses]
-        await driver.execute(_INSERT_ADDRESSES, [order_id for order_id, _ in addresses], texts)
     changes = [change for _, change in placed]
-    await _write_timeline(driver, changes)
-    await _set_timers(driver, changes)
+    await _ORDERS.insert(driver, [_order_row(change.after, now) for change in changes])
+    await _LINES.insert(
+        driver,
+        [
+            (order.id, line.line, line.sku, line.quantity, line.unit_price_minor)
+            for order in orders
+            for line in order.lines
+        ],
+    )
+    await _FINDINGS.insert(
+        driver,
+        [
+            (
+                order.id,
+                number,
+                one.kind.value,
+                one.consequence.value,
+                one.line,
+                one.sku,
+                one.expected_minor,
+                one.offered_minor,
+            )
+            for order in orders
+            for number, one in enumerate(order.findings, start=1)
+        ],
+    )
+    await _PAYMENTS.insert(driver, [_payment_row(order) for order in orders])
+    await _ADDRESSES.insert(
+        driver, [(order.id, _encode(order.address).decode()) for order in orders if order.address != _NO_ADDRESS]
+    )
+    await _TIMELINE.insert(driver, _timeline_rows(changes))
+    # A new order has no timer that a new one could replace.
+    await _TIMERS.insert(driver, [(order_id, kind.value, due_at) for order_id, kind, due_at in _set_timers_of(changes)])
 
 
 async def save_changes(driver: asyncpg.Connection, changes: Sequence[Change], *, now: datetime) -> None:
@@ -149,67 +199,44 @@ async def save_changes(driver: asyncpg.Connection, changes: Sequence[Change], *,
     await _write_shipments(driver, changes)
     await _write_allocations(driver, changes)
     await _write_transfers(driver, changes, now=now)
-    await _write_timeline(driver, changes)
+    await _TIMELINE.insert(driver, _timeline_rows(changes))
     await _clear_timers(driver, changes)
     await _set_timers(driver, changes)
 
 
-async def _insert_order_rows(driver: asyncpg.Connection, states: Sequence[OrderState], *, now: datetime) -> None:
-    facts = [state.facts for state in states]
-    await driver.execute(
-        _INSERT_ORDERS,
-        [state.id for state in states],
-        [state.status.value for state in states],
-        [state.version for state in states],
-        [state.sequence for state in states],
-        [state.status_reason for state in states],
-        [state.deadline_at for state in states],
-        [one.customer_id for one in facts],
-        [one.channel for one in facts],
-        [one.reference for one in facts],
-        [one.currency for one in facts],
-        [one.total_minor for one in facts],
-        [one.destination.country for one in facts],
-        [one.destination.latitude for one in facts],
-        [one.destination.longitude for one in facts],
-        [one.on_shortage for one in facts],
-        [one.is_split_allowed for one in facts],
-        [one.correlation_id for one in facts],
-        [one.traceparent for one in facts],
-        [one.placed_at for one in facts],
-        [one.received_at for one in facts],
+def _order_row(state: OrderState, now: datetime) -> tuple[object, ...]:
+    facts = state.facts
+    return (
+        state.id,
+        state.status.value,
+        state.version,
+        1,
+        state.sequence,
+        state.status_reason,
+        state.deadline_at,
+        facts.customer_id,
+        facts.channel,
+        facts.reference,
+        facts.currency,
+        facts.total_minor,
+        facts.destination.country,
+        facts.destination.latitude,
+        facts.destination.longitude,
+        facts.on_shortage,
+        facts.is_split_allowed,
+        facts.correlation_id,
+        facts.traceparent,
+        facts.placed_at,
+        facts.received_at,
         now,
-        [one.collect_at for one in facts],
-        [one.hold_id for one in facts],
+        facts.collect_at,
+        facts.hold_id,
     )
 
 
-async def _insert_lines(driver: asyncpg.Connection, orders: Iterable[NewOrder]) -> None:
-    lines = [(order.id, line) for order in orders for line in order.lines]
-    await driver.execute(
-        _INSERT_LINES,
-        [order_id for order_id, _ in lines],
-        [line.line for _, line in lines],
-        [line.sku for _, line in lines],
-        [line.quantity for _, line in lines],
-        [line.unit_price_minor for _, line in lines],
-    )
-
-
-async def _insert_findings(driver: asyncpg.Connection, orders: Iterable[NewOrder]) -> None:
-    found = [(order.id, number, one) for order in orders for number, one in enumerate(order.findings, start=1)]
-    if found:
-        await driver.execute(
-            _INSERT_FINDINGS,
-            [order_id for order_id, _, _ in found],
-            [number for _, number, _ in found],
-            [one.kind.value for _, _, one in found],
-            [one.consequence.value for _, _, one in found],
-            [one.line for _, _, one in found],
-            [one.sku for _, _, one in found],
-            [one.expected_minor for _, _, one in found],
-            [one.offered_minor for _, _, one in found],
-        )
+def _payment_row(order: NewOrder) -> tuple[object, ...]:
+    terms, facts = order.payment_terms, order.facts
+    return order.id, terms.provider, terms.capture_at.value, order.payment_token, facts.currency, facts.total_minor
 
 
 async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState], *, now: datetime) -> None:
@@ -321,21 +348,20 @@ async def _write_transfers(driver: asyncpg.Connection, changes: Iterable[Change]
         )
 
 
-async def _write_timeline(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
-    rows: list[tuple[UUID, StageEntered, UUID | None]] = [
-        (change.after.id, entry, cause_id) for change in changes for entry, cause_id in change.entered
-    ]
-    if rows:
-        await driver.execute(
-            _INSERT_TIMELINE,
-            [order_id for order_id, _, _ in rows],
-            [entry.sequence for _, entry, _ in rows],
-            [entry.stage.value for _, entry, _ in rows],
-            [entry.entered_at for _, entry, _ in rows],
-            [entry.cause for _, entry, _ in rows],
-            [cause_id for _, _, cause_id in rows],
-            [entry.detail for _, entry, _ in rows],
+def _timeline_rows(changes: Iterable[Change]) -> list[tuple[object, ...]]:
+    return [
+        (
+            change.after.id,
+            entry.sequence,
+            entry.stage.value,
+            entry.entered_at,
+            entry.cause,
+            cause_id,
+            entry.detail,
         )
+        for change in changes
+        for entry, cause_id in change.entered
+    ]
 
 
 async def _clear_timers(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
@@ -345,9 +371,7 @@ async def _clear_timers(driver: asyncpg.Connection, changes: Iterable[Change]) -
 
 
 async def _set_timers(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
-    rows: list[tuple[UUID, TimerKind, datetime]] = [
-        (one.after.id, kind, due_at) for one in changes for kind, due_at in one.timers.items() if due_at is not None
-    ]
+    rows = _set_timers_of(changes)
     if rows:
         await driver.execute(
             _SET_TIMERS,
@@ -355,3 +379,9 @@ async def _set_timers(driver: asyncpg.Connection, changes: Iterable[Change]) -> 
             [kind.value for _, kind, _ in rows],
             [due_at for _, _, due_at in rows],
         )
+
+
+def _set_timers_of(changes: Iterable[Change]) -> list[tuple[UUID, TimerKind, datetime]]:
+    return [
+        (one.after.id, kind, due_at) for one in changes for kind, due_at in one.timers.items() if due_at is not None
+    ]
