@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from bench.replay.progress import Steps
-from bench.speed import availability, order_flow, order_placing, reservations, stock_intake
+from bench.speed import availability, order_flow, order_import, order_placing, reservations, stock_intake
 from bench.speed.results import Row
 from bench.speed.rig import Rig
 from bench.speed.scale import Scale
@@ -18,6 +18,7 @@ FIGURES: Mapping[str, Measuring] = {
     "availability": availability.reads,
     "visibility": availability.visibility,
     "orders": order_placing.placing,
+    "orders-import": order_import.importing,
     "order-flow": order_flow.placed_to_confirmed,
 }
 

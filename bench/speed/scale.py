@@ -19,6 +19,7 @@ class Scale:
     reads: int = 20_000
     open_load_seconds: float = 10.0
     orders: int = 6_000
+    imported_orders: int = 10_000
     # Orders a second that are tried first, and how long each rate is kept up.
     flow_rate_first: float = 60.0
     flow_seconds: float = 8.0
@@ -38,6 +39,7 @@ SMALL = Scale(
     reads=300,
     open_load_seconds=0.2,
     orders=300,
+    imported_orders=1_200,
     flow_rate_first=5,
     flow_seconds=2,
     flow_rates_max=1,
