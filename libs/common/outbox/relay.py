@@ -12,6 +12,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import asyncpg
@@ -43,9 +44,10 @@ _LOCK_RETRY_SECONDS = 0.5
 _RECONNECT_SECONDS = 0.5
 _CONNECT_TIMEOUT_SECONDS = 5
 _STATEMENT_TIMEOUT_SECONDS = 15
-# Deleted rows stay in the index until vacuum; starting above them keeps the claim cheap. An id can become visible late,
-# by as long as its transaction runs beside others: so the floor follows some moments behind what was seen, and a sweep
-# from the bottom bounds what ids that come later still cost to a delay.
+# Deleted rows stay in the index until vacuum; starting above them keeps the claim cheap. An id becomes visible late, by
+# as long as its transaction goes on, and must then come before later ids of its key: so the floor rises to an id only
+# when every transaction has ended that was under way some moments after that id was seen. The moments are for one that
+# had taken an id and not yet a number of its own.
 _FLOOR_SECONDS = 0.25
 _SWEEP_SECONDS = 1.0
 _BLOCKED_KEY_RETRY_SECONDS = 30.0
@@ -54,6 +56,10 @@ _MEASURE_SECONDS = 2.0
 _CLAIM = """
 SELECT id, topic, key, headers, value FROM outbox_events
 WHERE id > $1 AND NOT (key = ANY($2::bytea[])) ORDER BY id LIMIT $3
+"""
+_SNAPSHOT = """
+SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint
+FROM pg_current_snapshot() AS snapshot
 """
 _DELETE = "DELETE FROM outbox_events WHERE id = ANY($1::bigint[])"
 _MEASURE = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox_events"
@@ -64,6 +70,26 @@ log = get_logger()
 class _Claimed(NamedTuple):
     id: int
     record: WireRecord
+
+
+@dataclass(slots=True)
+class _Floor:
+    """
+    Above which id there may be rows.
+
+    `rising_to` becomes the floor when all transactions below `horizon` have ended; `seen` is what it rises to after.
+    """
+
+    id: int = 0
+    rising_to: int = 0
+    horizon: int = 0
+    seen: int = 0
+
+    def rise(self, *, oldest_running: int, next_transaction: int, last_id: int) -> None:
+        """Follow what was seen; transactions are numbered in the order in which they first write."""
+        if oldest_running >= self.horizon:
+            self.id, self.rising_to, self.horizon = self.rising_to, self.seen, next_transaction
+            self.seen = last_id
 
 
 class Relay:
@@ -77,8 +103,7 @@ class Relay:
         self._clock = clock
         self._wake = asyncio.Event()
         self._blocked_until: dict[bytes, float] = {}
-        self._floor = 0
-        self._next_floor = 0
+        self._floor = _Floor()
         self._last_id = 0
         self._floor_moved_at = 0.0
         self._swept_at = 0.0
@@ -121,7 +146,7 @@ class Relay:
             )
             relay_takeovers_total.labels(self._service).inc()
             log.info("relay.lock_acquired", epoch=epoch)
-            self._floor = self._next_floor = self._last_id = 0
+            self._floor, self._last_id = _Floor(), 0
             await self._relay(connection, stop)
         finally:
             # Closing may itself wait for a dead server; the lock dies with the connection either way.
@@ -152,7 +177,7 @@ class Relay:
 
     async def _relay_batch(self, connection: asyncpg.Connection) -> int:
         now = self._clock.monotonic_seconds()
-        floor = self._current_floor(now)
+        floor = await self._current_floor(connection, now)
         self._blocked_until = {key: until for key, until in self._blocked_until.items() if until > now}
         rows = await connection.fetch(_CLAIM, floor, list(self._blocked_until), _BATCH_EVENTS_MAX)
         if not rows:
@@ -171,14 +196,16 @@ class Relay:
             outbox_published_events_total.labels(self._service, topic).inc(events)
         return len(acknowledged)
 
-    def _current_floor(self, now: float) -> int:
+    async def _current_floor(self, connection: asyncpg.Connection, now: float) -> int:
         """Return above which id to look: that of some moments ago, or from time to time none."""
-        if now - self._floor_moved_at >= _FLOOR_SECONDS:
-            self._floor, self._next_floor, self._floor_moved_at = self._next_floor, self._last_id, now
+        if now - self._floor_moved_at >= _FLOOR_SECONDS and self._last_id > self._floor.id:
+            self._floor_moved_at = now
+            [(oldest, following)] = await connection.fetch(_SNAPSHOT)
+            self._floor.rise(oldest_running=oldest, next_transaction=following, last_id=self._last_id)
         if now - self._swept_at >= _SWEEP_SECONDS:
             self._swept_at = now
             return 0
-        return self._floor
+        return self._floor.id
 
     async def _publish(self, claimed: Sequence[_Claimed]) -> list[_Claimed]:
         outcomes = await self._producer.publish_keyed([one.record for one in claimed])

@@ -126,6 +126,32 @@ class TestRelay:
             await eventually(lambda: pending(database), lambda count: count == 0)
             stop.set()
 
+    async def test_keeps_the_order_of_a_key_whose_earlier_event_is_committed_after_long(
+        self, database: FreshDatabase, bus: TestBus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(relay, "_SWEEP_SECONDS", 3600.0)
+        monkeypatch.setattr(relay, "_FLOOR_SECONDS", 0.0)
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(a_relay(database, bus).run(stop))
+            await eventually(lambda: lease_count(database), lambda count: count == 1)
+            async with database.transaction() as transaction:
+                outbox = OutboxWriter(transaction, source="inventory", clock=SystemClock())
+                outbox.add(an_adjustment(), aggregate_version=1)
+                await outbox._write()  # noqa: SLF001 - its id is taken now, long before it is seen
+                outbox._rows.clear()  # noqa: SLF001
+                for _ in range(5):
+                    await write(database, an_adjustment("OMINOUS-MIRROR"))
+                    await eventually(lambda: pending(database), lambda count: count == 0)
+            async with database.transaction() as transaction:
+                outbox = OutboxWriter(transaction, source="inventory", clock=SystemClock())
+                outbox.add(an_adjustment(), aggregate_version=2)
+            await eventually(lambda: pending(database), lambda count: count == 0)
+            stop.set()
+
+        published = [one for one in await bus.read_all(INVENTORY_WAREHOUSE) if one.event.key == "CRUNCHY-ARMCHAIR"]
+        assert [envelope.aggregate_version for envelope in published] == [1, 2]
+
     async def test_finishes_what_was_committed_before_it_is_stopped(
         self, database: FreshDatabase, bus: TestBus
     ) -> None:
