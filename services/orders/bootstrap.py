@@ -81,6 +81,7 @@ from services.orders.domain.reminders import (
     QuietHours,
     ReminderRule,
 )
+from services.orders.domain.shortage import ShortagePolicy
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
 from services.orders.handlers.fulfilment import Policy
@@ -181,6 +182,8 @@ def deadlines_of(settings: OrdersSettings) -> Deadlines:
         is_review_kept=settings.review_overdue == "keep",
         stock_reply=timedelta(seconds=settings.stock_reply_deadline_seconds),
         backorder=timedelta(days=settings.backorder_deadline_days),
+        wait=timedelta(days=settings.wait_deadline_days),
+        wait_answer=timedelta(hours=settings.wait_answer_hours),
         payment=timedelta(seconds=settings.payment_deadline_seconds),
         dispatch=timedelta(days=settings.dispatch_deadline_days),
         cancellation=timedelta(seconds=settings.cancellation_deadline_seconds),
@@ -208,6 +211,7 @@ def build_backend(
         clock=clock,
         follow_poll_seconds=settings.follow_poll_seconds,
         event_age_max=settings.event_age_max,
+        shortage_policy=ShortagePolicy(settings.on_shortage, settings.on_shortage_by_channel),
         payment_methods=_payment_terms(settings),
         notice_readers=_notice_readers(settings),
         provider_books=provider_books,

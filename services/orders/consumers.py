@@ -39,6 +39,9 @@ TOLD: Final[tuple[type[Event], ...]] = tuple(event for event in EVENTS.values() 
 _MESSAGES: Final[Mapping[type[Event], Callable[[Any, int], on.Message]]] = {
     inventory.StockReserved: lambda event, version: on.StockReserved(tuple(event.allocations), version),
     inventory.StockBackordered: lambda event, version: on.StockBackordered(tuple(event.shortages), version),
+    inventory.StockPartlyReserved: lambda event, version: on.StockPartlyReserved(
+        tuple(event.allocations), tuple(event.missing), version, tuple(event.shortages)
+    ),
     inventory.StockRejected: lambda event, _: on.StockRejected(event.reason),
     logistics.ShipmentPlanned: lambda event, _: on.ShipmentPlanned(event.shipment_id, event.warehouse),
     logistics.ShipmentDispatched: lambda event, _: on.ShipmentDispatched(

@@ -13,6 +13,8 @@ from libs.common.settings import ServiceSettings
 
 _URL: Final = r"^https?://[\x21-\x7e]+$"
 
+OnShortage = Literal["cancel", "split", "wait", "backorder"]
+ChannelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 PaymentMethod = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 _EMAIL: Final = r"^[!-?A-~]+@[!-?A-~]+\.[!-?A-~]+$"
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -92,6 +94,12 @@ class OrdersSettings(ServiceSettings):
     review_overdue: Literal["refuse", "keep"] = "refuse"
     stock_reply_deadline_seconds: float = Field(default=120, gt=0, le=86_400)
     backorder_deadline_days: float = Field(default=30, gt=0, le=3650)
+    # How long an order waits that is to wait, and the customer then has to say whether to wait on; 0: nobody is asked.
+    wait_deadline_days: float = Field(default=7, gt=0, le=3650)
+    wait_answer_hours: float = Field(default=0, ge=0, le=8760)
+    # What becomes of an order that is short, unless it says so itself, and of those of certain channels.
+    on_shortage: OnShortage = "backorder"
+    on_shortage_by_channel: dict[ChannelName, OnShortage] = Field(default={}, max_length=100)
     payment_deadline_seconds: float = Field(default=900, gt=0, le=604_800)
     dispatch_deadline_days: float = Field(default=7, gt=0, le=365)
     cancellation_deadline_seconds: float = Field(default=1800, gt=0, le=604_800)

@@ -176,12 +176,13 @@ class StockBackordered(_ReservationEvent, frozen=True, kw_only=True):
 
 
 class StockPartlyReserved(_ReservationEvent, frozen=True, kw_only=True):
-    """Some units of the order are held for it, all in `allocations`; it waits in line for the rest."""
+    """Some units of the order are held for it, all in `allocations`; it waits in line for what is `missing`."""
 
     type: ClassVar[str] = "stock.partly-reserved"
 
     allocations: list[Allocation]
     shortages: list[Shortage]
+    missing: list[SkuQuantity] = msgspec.field(default_factory=list)
 
 
 class StockHeld(_ReservationEvent, frozen=True, kw_only=True):

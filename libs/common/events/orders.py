@@ -66,7 +66,8 @@ class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
     for the rest); `is_split_allowed` says whether several warehouses may share the order. One that the customer
     collects is served by the store `collect_at` alone, a warehouse's code. `hold_id` names what was held for it
     before it was an order; what is held under its own id it takes over anyway. `review_score` is the sum of the
-    scores of the review rules that counted.
+    scores of the review rules that counted. The order that is the remainder of another takes the place in line of
+    `remainder_of`, and what is held for that beyond what it `keeps`.
     """
 
     type: ClassVar[str] = "order.approved"
@@ -81,15 +82,51 @@ class OrderApproved(_OrderEvent, frozen=True, kw_only=True):
     collect_at: str | None = None
     hold_id: UUID | None = None
     review_score: int = 0
+    remainder_of: UUID | None = None
+    keeps: list[Allocation] = msgspec.field(default_factory=list)
+
+
+class OrderReserved(_OrderEvent, frozen=True, kw_only=True):
+    """
+    Stock is held in `warehouses`; the payment comes next.
+
+    What is `missing` follows once it is there, as the remainder of the order; empty if all units are held.
+    """
+
+    type: ClassVar[str] = "order.reserved"
+
+    warehouses: list[str]
+    missing: list[SkuQuantity] = msgspec.field(default_factory=list)
 
 
 class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):
-    """The order waits for stock until `deadline_at`."""
+    """The order waits for stock until `deadline_at`; all of it should be there at `expected_at`, if that is known."""
 
     type: ClassVar[str] = "order.backordered"
 
     shortages: list[Shortage]
     deadline_at: datetime
+    expected_at: datetime | None = None
+
+
+class OrderWaitExpired(_OrderEvent, frozen=True, kw_only=True):
+    """The customer is to say whether to wait on; without an answer by `answer_by` the order is cancelled."""
+
+    type: ClassVar[str] = "order.wait-expired"
+
+    answer_by: datetime
+    expected_at: datetime | None = None
+
+
+class OrderDivided(_OrderEvent, frozen=True, kw_only=True):
+    """What is missing of the order became an order of its own, `remainder_id`, which this one pays for."""
+
+    type: ClassVar[str] = "order.divided"
+
+    remainder_id: UUID
+    lines: list[SkuQuantity]
+    value_minor: int
+    currency: str
 
 
 class OrderConfirmed(_OrderEvent, frozen=True, kw_only=True):

@@ -1,5 +1,7 @@
 """Parts that events of several services are made of."""
 
+from datetime import datetime
+
 import msgspec
 
 
@@ -56,8 +58,14 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shortage(msgspec.Struct, frozen=True, kw_only=True):
-    """What an order wanted of a SKU and what all warehouses together could still promise."""
+    """
+    What an order wanted of a SKU and what all warehouses together could still promise.
+
+    `expected_at` is when goods on their way should have filled it, for all who wait before the order too; None if
+    nobody has announced that much.
+    """
 
     sku: str
     requested: int
     available: int
+    expected_at: datetime | None = None

@@ -4,7 +4,7 @@ Goods on their way: announced by a buyer or warehouse, or sent by another wareho
 The latest announcement of a reference holds, whatever order they come in; what is received under it uses it up.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -69,6 +69,18 @@ class Arrival:
 def arrival_of_transfer(transfer_id: UUID, destination: str) -> ArrivalKey:
     """Return what a transfer's goods arrive under."""
     return ArrivalKey(destination, ArrivalKind.TRANSFER, str(transfer_id))
+
+
+def expected_when(
+    arrivals: Iterable[tuple[ArrivalKey, Arrival]], units: int, *, places: Collection[str], now: datetime
+) -> datetime | None:
+    """Return when so many units should have come to certain warehouses, None if nobody has announced that many."""
+    ahead = [one for key, one in arrivals if key.warehouse in places and one.left and one.expected_at > now]
+    for one in sorted(ahead, key=lambda arrival: arrival.expected_at):
+        units -= one.left
+        if units <= 0:
+            return one.expected_at
+    return None
 
 
 def soonest(arrivals: Iterable[tuple[ArrivalKey, Arrival]], now: datetime) -> list[tuple[ArrivalKey, Arrival]]:

@@ -192,6 +192,26 @@ class Reservation(msgspec.Struct, kw_only=True, eq=False):
                 given.append(Allocation(warehouse=warehouse, sku=sku, quantity=units))
         return given
 
+    def part_with(self, wanted: Mapping[str, int], keeps: Mapping[tuple[str, str], int]) -> list[Allocation]:
+        """
+        Leave to another order what it wants: first what is waited for, then what is held beyond what this one `keeps`.
+
+        `keeps` is by (SKU, warehouse). Return what was held and is the other's now.
+        """
+        given = []
+        for sku, units in wanted.items():
+            missing = units - self._waive(sku, units)
+            for (line_sku, warehouse), line in self.lines.items():
+                spare = line.held - keeps.get((sku, warehouse), 0) if line_sku == sku else 0
+                taken = min(missing, spare)
+                if taken > 0:
+                    line.quantity -= taken
+                    missing -= taken
+                    self.changed_lines.add((sku, warehouse))
+                    given.append(Allocation(warehouse=warehouse, sku=sku, quantity=taken))
+        self._settle()
+        return given
+
     def become_order(self, terms: Terms, wanted: Mapping[str, int]) -> list[Allocation]:
         """Turn a hold into the reservation of the order of the same id; return what that does not want."""
         kept = self.hand_over(wanted, collect_at=terms.collect_at)

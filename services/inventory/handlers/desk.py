@@ -26,7 +26,7 @@ from libs.common.events.inventory import (
     WarehouseLevel,
 )
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
-from services.inventory.domain.arrivals import soonest
+from services.inventory.domain.arrivals import expected_when, soonest
 from services.inventory.domain.backlog import Backlog
 from services.inventory.domain.bundles import Compositions, unpack
 from services.inventory.domain.queue import FRONT, Allocator, QueuePlace, Verdict, place_of, terms_of
@@ -152,6 +152,15 @@ class Desk:
             self.release(hold.order_id, "adopted")
             self.outcomes["adopted"] += 1
 
+    def divide(self, origin: Reservation, remainder: Reservation, keeps: Mapping[tuple[str, str], int]) -> None:
+        """Give an order, before it is put in line, what another one waits for, and holds beyond what it `keeps`."""
+        if not origin.is_live:
+            return
+        remainder.terms = msgspec.structs.replace(terms_of(remainder), approved_at=terms_of(origin).approved_at)
+        remainder.hold(origin.part_with(remainder.wanted, keeps))
+        self._changed[origin.order_id] = origin
+        self.outcomes["divided"] += 1
+
     def become_order(self, hold: Reservation, terms: Terms, wanted: Mapping[str, int], bundles: Compositions) -> None:
         """Let an order go on with the hold of its own id; what it does not want of it becomes free."""
         if hold.is_live:
@@ -223,11 +232,51 @@ class Desk:
             wanted = {sku for skus in asked.values() for sku in skus}
             demand = await self.tools.stock.daily_demand(wanted, until=self.now)
         backlog = await self._backlog(called)
-        verdicts = Allocator(self.stock, self.warehouses, policy, demand, backlog).serve(self._asking)
+        verdicts: Sequence[Verdict] = Allocator(self.stock, self.warehouses, policy, demand, backlog).serve(
+            self._asking
+        )
+        if any(verdict.shortages for verdict in verdicts):
+            verdicts = await self._with_promises(verdicts)
         for verdict in verdicts:
             self._answer(verdict, asked[verdict.reservation.order_id])
         self._asking.clear()
         self._newcomers.clear()
+
+    async def _with_promises(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        """Say of those who begin to wait when goods on their way should have filled what they are short of."""
+        items = self.stock.items
+        waiting = [one for one in verdicts if one.shortages and terms_of(one.reservation).may_wait]
+        skus = {short.sku for one in waiting for short in one.shortages if items[short.sku].arrivals}
+        if not skus or not any(one.reservation.order_id in self._newcomers for one in waiting):
+            return verdicts
+        units = await self._waiting_units(dict.fromkeys(skus, FRONT))
+        dates: dict[UUID, dict[str, datetime | None]] = {}
+        for one in sorted(waiting, key=lambda verdict: place_of(verdict.reservation)):
+            reservation = one.reservation
+            places = self._places_for(terms_of(reservation))
+            for sku in skus & reservation.wanted.keys():
+                units[sku] += reservation.wanted[sku]
+                needed = units[sku] - sum(
+                    items[sku].levels[code].available for code in places & items[sku].levels.keys()
+                )
+                when = expected_when(items[sku].arrivals.items(), needed, places=places, now=self.now)
+                dates.setdefault(reservation.order_id, {})[sku] = when
+        return [
+            msgspec.structs.replace(
+                one,
+                shortages=tuple(
+                    msgspec.structs.replace(short, expected_at=found.get(short.sku)) for short in one.shortages
+                ),
+            )
+            if (found := dates.get(one.reservation.order_id)) and one.shortages
+            else one
+            for one in verdicts
+        ]
+
+    def _places_for(self, terms: Terms) -> set[str]:
+        if terms.collect_at is not None:
+            return {terms.collect_at}
+        return {one.code for one in self.warehouses if one.is_active and one.ships_orders}
 
     async def save(self) -> None:
         """Write everything and announce it."""

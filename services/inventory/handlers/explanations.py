@@ -15,7 +15,7 @@ from libs.common.events.inventory import (
     StockReleased,
     StockReserved,
 )
-from libs.common.events.shapes import Allocation, Shortage
+from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from services.inventory.domain.queue import Verdict, terms_of
 from services.inventory.domain.reservations import Reservation, ReservationStatus
 from services.inventory.domain.strategies import REASONS, Option
@@ -77,7 +77,12 @@ def waiting(reservation: Reservation, shortages: Iterable[Shortage]) -> Event:
     order_id, missing = reservation.order_id, list(shortages)
     # Who takes no parts may have taken over some from a hold; it is all or nothing to whoever fulfils the order.
     if reservation.status is ReservationStatus.PARTLY_HELD and terms_of(reservation).takes_parts:
-        return StockPartlyReserved(order_id=order_id, allocations=reservation.held(), shortages=missing)
+        return StockPartlyReserved(
+            order_id=order_id,
+            allocations=reservation.held(),
+            shortages=missing,
+            missing=[SkuQuantity(sku=sku, quantity=units) for sku, units in reservation.wanted.items()],
+        )
     return StockBackordered(order_id=order_id, shortages=missing)
 
 

@@ -40,10 +40,9 @@ async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk
     skus, new_ids, known_ids, booked_ids = set[str](), set[UUID](), set[UUID](), set[UUID]()
     for envelope in batch:
         match envelope.event:
-            case OrderApproved(order_id=order_id, lines=lines, hold_id=hold_id):
+            case OrderApproved(order_id=order_id, lines=lines, hold_id=hold_id, remainder_of=remainder_of):
                 new_ids.add(order_id)
-                if hold_id is not None:
-                    known_ids.add(hold_id)
+                known_ids.update(one for one in (hold_id, remainder_of) if one is not None)
                 skus.update([line.sku for line in lines])
             case OrderCancelled(order_id=order_id) | OrderRefused(order_id=order_id):
                 known_ids.add(order_id)
@@ -118,6 +117,9 @@ def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
     if hold is not None:
         desk.caused_by(envelope, order_id=hold.order_id)
         desk.adopt(hold, reservation)
+    origin = desk.reservation(event.remainder_of) if event.remainder_of is not None else None
+    if origin is not None:
+        desk.divide(origin, reservation, {(one.sku, one.warehouse): one.quantity for one in event.keeps})
     desk.ask(reservation)
 
 

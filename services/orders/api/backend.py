@@ -29,6 +29,7 @@ from libs.common.http.idempotency import (
 from services.orders.api.following import OrderFollower
 from services.orders.api.schemas import OrderResponse
 from services.orders.domain.order import NewOrder, PaymentTerms
+from services.orders.domain.shortage import ShortagePolicy
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.placement import place_orders
@@ -60,6 +61,7 @@ class Backend:
     clock: Clock
     follow_poll_seconds: float
     event_age_max: timedelta
+    shortage_policy: ShortagePolicy
     # The methods of payment that the shop takes, and how each is carried out.
     payment_methods: Mapping[str, PaymentTerms]
     notice_readers: Mapping[str, NoticeReader]

@@ -52,6 +52,7 @@ class DelayResponse(_Response):
     carrier: str | None = None
     promised_by: datetime | None = None
     ship_by: datetime | None = None
+    expected_at: datetime | None = Field(default=None, description="When goods that it waits for should be there.")
     probability_late: float | None = None
     probability_late_at_confirmation: float | None = None
     dispatched_at: datetime | None = None
@@ -223,11 +224,12 @@ def _delay(row: Row, *, now: datetime, calendar: WorkCalendar) -> DelayResponse:
     return DelayResponse(
         order_id=row["order_id"],
         status=OrderStatus(row["status"]),
-        state=_state(row, lateness, is_open=is_open),
+        state=_state(row, lateness, is_open=is_open, now=now),
         warehouse=row["warehouse"] or None,
         carrier=row["carrier"] or None,
         promised_by=row["promised_by"],
         ship_by=row["ship_by"],
+        expected_at=row["expected_at"],
         probability_late=row["probability_late"],
         probability_late_at_confirmation=row["probability_at_confirmation"],
         dispatched_at=row["dispatched_at"],
@@ -238,8 +240,11 @@ def _delay(row: Row, *, now: datetime, calendar: WorkCalendar) -> DelayResponse:
     )
 
 
-def _state(row: Row, lateness: float | None, *, is_open: bool) -> State:
+def _state(row: Row, lateness: float | None, *, is_open: bool, now: datetime) -> State:
     if row["promised_by"] is None:
+        if row["expected_at"] is not None and row["expected_at"] + row["shift"] < now:
+            # The goods that it was told to wait for have not come.
+            return "late"
         return "ended" if row["status"] in {"refused", "cancelled"} else "unconfirmed"
     if row["delivered_at"] is not None:
         return "delivered-late" if lateness else "delivered"

@@ -185,6 +185,7 @@ def _read_row(number: int, line: bytes, backend: Backend) -> ImportRow | RowErro
             body,
             now=backend.clock.now(),
             age_max=backend.event_age_max,
+            on_shortage=backend.shortage_policy.choose(body.on_shortage, body.channel),
             payment_methods=backend.payment_methods,
             is_traced=False,
         )

@@ -22,11 +22,12 @@ from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCu
 from libs.common.ids import new_id
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.orders.api.backend import Backend, BackendOfApp, Placement
-from services.orders.api.schemas import CancellationRequest, OrderResponse, PlaceOrderRequest
+from services.orders.api.schemas import CancellationRequest, OrderResponse, PlaceOrderRequest, WaitingRequest
 from services.orders.domain.order import (
     TERMINAL,
     Address,
     NewOrder,
+    OnShortage,
     OrderFacts,
     OrderLine,
     OrderNotFound,
@@ -40,6 +41,7 @@ from services.orders.domain.order import (
 from services.orders.handlers.cancellation import cancel_order
 from services.orders.handlers.ports import Unit
 from services.orders.handlers.queries import OrderFilter, OrderView
+from services.orders.handlers.waiting import wait_on
 
 router = APIRouter(prefix="/v1", tags=["orders"])
 
@@ -70,7 +72,11 @@ async def place_order(
 ) -> Response:
     """Place an order. Once this is answered the order is durable and will reach an end by itself."""
     order = new_order(
-        body, now=backend.clock.now(), age_max=backend.event_age_max, payment_methods=backend.payment_methods
+        body,
+        now=backend.clock.now(),
+        age_max=backend.event_age_max,
+        on_shortage=backend.shortage_policy.choose(body.on_shortage, body.channel),
+        payment_methods=backend.payment_methods,
     )
     answer = await backend.placements.submit(Placement(write, order))
     order_id = msgspec.json.decode(answer.body, type=_OrderId).id
@@ -131,6 +137,17 @@ async def cancel(order_id: UUID, body: CancellationRequest, write: IdempotentWri
     return (await backend.write(write, effect)).response()
 
 
+@router.post("/orders/{order_id}/waiting", dependencies=[requires("orders:write")], responses=_ORDER)
+async def prolong_wait(order_id: UUID, body: WaitingRequest, write: IdempotentWrite, backend: BackendOfApp) -> Response:
+    """Wait on for the goods of a backordered order, as long again, because the customer wants to."""
+
+    async def effect(unit: Unit) -> StoredResponse:
+        await wait_on(order_id, reason=body.reason, unit=unit, policy=backend.policy, now=backend.clock.now())
+        return StoredResponse(HTTPStatus.OK, OrderResponse.of(await found_order(order_id, unit)).render())
+
+    return (await backend.write(write, effect)).response()
+
+
 @router.get("/decisions", dependencies=[requires("orders:read")], tags=["decisions"])
 async def list_decisions(
     backend: BackendOfApp,
@@ -177,6 +194,7 @@ def new_order(
     *,
     now: datetime,
     age_max: timedelta,
+    on_shortage: OnShortage,
     payment_methods: Mapping[str, PaymentTerms],
     is_traced: bool = True,
 ) -> NewOrder:
@@ -207,7 +225,7 @@ def new_order(
         destination=Destination(
             country=ship_to.country, latitude=_coarse(ship_to.latitude), longitude=_coarse(ship_to.longitude)
         ),
-        on_shortage=body.on_shortage,
+        on_shortage=on_shortage,
         is_split_allowed=body.is_split_allowed,
         correlation_id=(current_correlation_id() if is_traced else None) or str(order_id),
         traceparent=current_traceparent() if is_traced else None,

@@ -8,8 +8,9 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.orders.domain.findings import Consequence, FindingKind
-from services.orders.domain.order import OrderStatus
+from services.orders.domain.order import DERIVED_CHANNELS, OrderStatus
 from services.orders.domain.returns import Return, ReturnStatus
+from services.orders.domain.shortage import SHOWN
 from services.orders.handlers.queries import OrderView, TimelineEntry
 from services.orders.handlers.review import Verdict
 
@@ -89,10 +90,29 @@ class PlaceOrderRequest(_Request):
     ship_to: ShipToRequest
     payment: PaymentRequest
     placed_at: AwareDatetime | None = Field(default=None, description="Now, unless the order is imported.")
-    on_shortage: Literal["backorder", "refuse"] = "backorder"
+    on_shortage: Literal["cancel", "split", "wait", "backorder", "partial", "refuse"] | None = Field(
+        default=None,
+        description="What becomes of it if units are short: it is refused (`cancel`), what there is goes ahead and the "
+        "rest follows (`split`), or all of it waits, for days (`wait`) or as long as goods may take (`backorder`). By "
+        "default what the shop does in its channel. `refuse` and `partial` are older names of `cancel` and `split`.",
+    )
     is_split_allowed: bool = True
     hold_id: UUID | None = Field(default=None, description="What inventory holds for it already; it takes that over.")
     collect_at: StoreCode | None = Field(default=None, description="The store where the customer collects the order.")
+
+    @field_validator("channel")
+    @classmethod
+    def _is_a_place_to_buy(cls, channel: str) -> str:
+        if channel in DERIVED_CHANNELS:
+            message = f"{channel} is kept for orders that come of others"
+            raise ValueError(message)
+        return channel
+
+
+class WaitingRequest(_Request):
+    """Why an order waits on."""
+
+    reason: Reason = "customer-waits"
 
 
 class CancellationRequest(_Request):
@@ -190,6 +210,13 @@ class ShipmentResponse(_Response):
     status: str
 
 
+class LinkedOrderResponse(_Response):
+    """An order that came of this one: its remainder, a replacement, or what goods were exchanged for."""
+
+    order_id: UUID
+    channel: str
+
+
 class OrderResponse(_Response):
     """An order; `version` counts its published events."""
 
@@ -209,6 +236,12 @@ class OrderResponse(_Response):
     payment: PaymentResponse
     shipments: list[ShipmentResponse]
     findings: list[FindingResponse] | None = None
+    on_shortage: str
+    expected_at: datetime | None = Field(
+        default=None, description="When the goods that it waits for should be there, if that is known."
+    )
+    origin_id: UUID | None = Field(default=None, description="The order that this one comes of.")
+    linked_orders: list[LinkedOrderResponse] = Field(default_factory=list)
 
     @classmethod
     def of(cls, view: OrderView) -> "OrderResponse":
@@ -230,6 +263,10 @@ class OrderResponse(_Response):
             payment=PaymentResponse.model_validate(view),
             shipments=[ShipmentResponse.model_validate(parcel) for parcel in view.shipments],
             findings=[FindingResponse.model_validate(one) for one in view.findings] or None,
+            on_shortage=SHOWN[view.on_shortage],
+            expected_at=view.expected_at,
+            origin_id=view.origin_id,
+            linked_orders=[LinkedOrderResponse.model_validate(one) for one in view.linked_orders],
         )
 
     def render(self) -> bytes:

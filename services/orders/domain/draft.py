@@ -1,7 +1,7 @@
 """A transition in the making."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from services.orders.domain.state import (
     CloseReturn,
     Command,
     Deadlines,
+    Divide,
     OrderState,
     Pay,
     PaymentStep,
@@ -25,6 +26,7 @@ from services.orders.domain.state import (
     StageEntered,
     StepKind,
     StepStatus,
+    Tell,
     TimerChange,
     TimerKind,
     Transition,
@@ -69,14 +71,21 @@ class Draft:
         """Replace fields of the state."""
         self._changes.update(changes)
 
-    def enter(self, stage: OrderStatus, *, reason: str | None = None, detail: str | None = None) -> None:
-        """Enter a stage: a line of the timeline, and a timer that bounds it."""
+    def enter(
+        self,
+        stage: OrderStatus,
+        *,
+        reason: str | None = None,
+        detail: str | None = None,
+        lasts: timedelta | None = None,
+    ) -> None:
+        """Enter a stage: a line of the timeline, and a timer that bounds it, at the usual time unless it `lasts`."""
         state = self.state
         if (old := STAGE_TIMER.get(state.status)) is not None:
             self._timers.append(ClearTimer(old))
         due_at = None
         if (new := STAGE_TIMER.get(stage)) is not None:
-            due_at = self.now + self.deadlines.of(new)
+            due_at = self.now + (self.deadlines.of(new) if lasts is None else lasts)
             self._timers.append(SetTimer(new, due_at))
         if state.status is OrderStatus.HELD or stage is OrderStatus.HELD:
             self._set_review_escalation(stage)
@@ -160,6 +169,21 @@ class Draft:
     def close_return(self, return_id: UUID, refunded_minor: int) -> None:
         """Finish a return whose money is back with the customer."""
         self._commands.append(CloseReturn(return_id, refunded_minor))
+
+    def divide(self, command: Divide) -> None:
+        """Have what is missing become an order of its own."""
+        self._commands.append(command)
+
+    def tell(self, order_id: UUID, message: object) -> None:
+        """Let an order know that has to do with this one."""
+        self._commands.append(Tell(order_id, message))
+
+    def wait_on(self) -> None:
+        """Give the stage its whole time again, without a line in the timeline: nothing has happened."""
+        if (kind := STAGE_TIMER.get(self.state.status)) is not None:
+            due_at = self.now + self.deadlines.of(kind)
+            self._timers.append(SetTimer(kind, due_at))
+            self.change(deadline_at=due_at)
 
     def mark_stuck(self) -> None:
         """Note that the order does not move though it should; whoever watches the metric takes over."""

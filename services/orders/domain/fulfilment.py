@@ -22,6 +22,7 @@ from services.orders.domain.state import (
     Deadlines,
     OrderState,
     Payment,
+    RemainderStatus,
     ShipmentStatus,
     StepKind,
     StepStatus,
@@ -54,18 +55,22 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.ReviewPassed:           "A A . . . . . . . . x x",
     on.ReviewHeld:             "A . x x x x x x x x x x",
     on.ReviewRefused:          "A A x x x x x x x x . x",
-    on.StockReserved:          "x x A A . . . . . . . .",
+    on.StockReserved:          "x x A A A . . . . . . .",
     on.StockBackordered:       "x x A . A A . . . . . .",
+    on.StockPartlyReserved:    "x x A A A A . . . . . .",
     on.StockRejected:          "x x A A x x x x x x . .",
+    on.WaitProlonged:          "x x x A x x x x x x x x",
+    on.RemainderShipped:       "x x x A x A A A A x x A",
+    on.RemainderEnded:         "x x x A x A A A A A x A",
     on.AuthorisationSucceeded: "x x x A A x x x x x c c",
     on.AuthorisationDeclined:  "x x x A A x x x x x A A",
     on.AuthorisationWithdrawn: "x x x x x x x x x x A A",
     on.CaptureSucceeded:       "x x x A x A A A A A c c",
     on.CaptureDeclined:        "x x x A x A A A A x A A",
-    on.VoidSucceeded:          "x x x x x x x A A A A A",
-    on.VoidDeclined:           "x x x x x x x A A A A A",
-    on.RefundSucceeded:        "x x x x x x x A A A A A",
-    on.RefundDeclined:         "x x x x x x x A A A A A",
+    on.VoidSucceeded:          "x x x A x A A A A A A A",
+    on.VoidDeclined:           "x x x A x A A A A A A A",
+    on.RefundSucceeded:        "x x x A x A A A A A A A",
+    on.RefundDeclined:         "x x x A x A A A A A A A",
     on.ShipmentPlanned:        "x x x A x A A . . . x .",
     on.ShipmentDispatched:     "x x x c x A c . . . x x",
     on.ShipmentDelivered:      "x x x c x A c A . . x x",
@@ -92,7 +97,11 @@ _MOVES: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
     on.ReviewRefused: moves.refuse_review,
     on.StockReserved: moves.reserve,
     on.StockBackordered: moves.backorder,
+    on.StockPartlyReserved: moves.reserve_part,
     on.StockRejected: moves.reject_stock,
+    on.WaitProlonged: moves.wait_on,
+    on.RemainderShipped: moves.charge_remainder,
+    on.RemainderEnded: moves.give_up_remainder,
     on.AuthorisationSucceeded: moves.authorise,
     on.AuthorisationDeclined: moves.decline_authorisation,
     on.AuthorisationWithdrawn: moves.withdraw_authorisation,
@@ -200,16 +209,14 @@ def _exception_to_table(state: OrderState, message: on.Message, now: datetime) -
     """Return what is to be answered because of what the table cannot see: clocks, amounts, parcels."""
     answer: Answer | None = None
     match message:
-        case on.StockReserved(allocations=()):
-            answer = Answer.REJECT
-        case on.StockReserved(version=version) | on.StockBackordered(version=version):
-            answer = _answer_to_stock(state, message, version)
-        case on.DeadlinePassed(timer=TimerKind.REVIEW_ESCALATION):
-            answer = None if state.status is OrderStatus.HELD else Answer.IGNORE
+        case on.StockReserved() | on.StockBackordered() | on.StockPartlyReserved():
+            answer = _answer_to_stock(state, message)
+        case on.WaitProlonged(until=until):
+            answer = Answer.IGNORE if state.deadline_at is not None and until <= state.deadline_at else None
+        case on.RemainderShipped() | on.RemainderEnded():
+            answer = _answer_about_remainder(state, message)
         case on.DeadlinePassed(timer=timer):
-            is_due = state.deadline_at is not None and state.deadline_at <= now
-            # A timer of an earlier stage, or of an earlier visit to this one, is old news.
-            answer = None if is_due and timer is STAGE_TIMER[state.status] else Answer.IGNORE
+            answer = _answer_to_deadline(state, timer, now)
         case on.RefundRequested():
             answer = _answer_to_refund(state, message)
         case on.CancellationRequested() if any(parcel.has_left for parcel in state.shipments):
@@ -227,14 +234,54 @@ def _exception_to_table(state: OrderState, message: on.Message, now: datetime) -
     return answer
 
 
-def _answer_to_stock(state: OrderState, message: on.StockReserved | on.StockBackordered, version: int) -> Answer | None:
-    if 0 < version <= state.stock_version:
+def _answer_to_deadline(state: OrderState, timer: TimerKind, now: datetime) -> Answer | None:
+    if timer is TimerKind.REVIEW_ESCALATION:
+        return None if state.status is OrderStatus.HELD else Answer.IGNORE
+    is_due = state.deadline_at is not None and state.deadline_at <= now
+    # A timer of an earlier stage, or of an earlier visit to this one, is old news.
+    return None if is_due and timer is STAGE_TIMER[state.status] else Answer.IGNORE
+
+
+def _answer_to_stock(
+    state: OrderState, message: on.StockReserved | on.StockBackordered | on.StockPartlyReserved
+) -> Answer | None:
+    if not isinstance(message, on.StockBackordered) and not message.allocations:
+        return Answer.REJECT
+    if 0 < message.version <= state.stock_version:
         return Answer.IGNORE
+    if isinstance(message, on.StockPartlyReserved):
+        return _answer_to_part(state, message)
+    if isinstance(message, on.StockReserved) and state.status is OrderStatus.RESERVED:
+        # The rest came before the order went ahead without it.
+        return None if state.missing else Answer.IGNORE
     if isinstance(message, on.StockReserved) or state.status is OrderStatus.APPROVED:
         return None
     # Only what surely is newer than the reservation takes it back, and only while all goods are still here.
     has_left = any(parcel.has_left for parcel in state.shipments)
-    return Answer.IGNORE if version == 0 or has_left else None
+    return Answer.IGNORE if message.version == 0 or has_left else None
+
+
+def _answer_to_part(state: OrderState, message: on.StockPartlyReserved) -> Answer | None:
+    if state.status is OrderStatus.RESERVED:
+        return Answer.IGNORE if message.version == 0 else None
+    if not state.warehouses:
+        return None
+    # Parcels are planned: more than they need is the remainder's, less takes the order back to where it waits.
+    has_left = any(parcel.has_left for parcel in state.shipments)
+    held = {(one.warehouse, one.sku): one.quantity for one in message.allocations}
+    is_enough = all(held.get((one.warehouse, one.sku), 0) >= one.quantity for one in state.allocations)
+    is_waiting = state.status is OrderStatus.BACKORDERED
+    return Answer.IGNORE if message.version == 0 or has_left or is_enough is not is_waiting else None
+
+
+def _answer_about_remainder(state: OrderState, message: on.RemainderShipped | on.RemainderEnded) -> Answer | None:
+    remainder = state.payment.remainder
+    if remainder is None:
+        return Answer.REJECT
+    is_news = remainder.status is RemainderStatus.OPEN or (
+        remainder.status is RemainderStatus.SHIPPED and isinstance(message, on.RemainderEnded)
+    )
+    return None if is_news else Answer.IGNORE
 
 
 def _is_possible(state: OrderState, message: on.OperatorRetried | on.OperatorSkipped | on.ParcelGivenUp) -> bool:
@@ -255,7 +302,7 @@ def _unpromised_minor(state: OrderState) -> int:
     gone += sum(
         step.amount_minor for step in state.steps if step.kind is StepKind.REFUND and step.status is StepStatus.WAIVED
     )
-    gone += state.payment.voided_minor + state.open_minor(StepKind.VOID)
+    gone += state.payment.voided_minor + state.open_minor(StepKind.VOID) + state.payment.open_remainder_minor
     return max(0, state.facts.total_minor - gone)
 
 

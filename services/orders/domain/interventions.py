@@ -4,11 +4,10 @@ from dataclasses import replace
 
 from libs.common.events.orders import OrderCancellationRequested, OrderDelivered
 from services.orders.domain import messages as on
-from services.orders.domain import moves
+from services.orders.domain import moves, remainders
 from services.orders.domain.draft import Draft
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import OrderStatus
-from services.orders.domain.parcels import value_by_warehouse
 from services.orders.domain.state import OrderState, PaymentStep, StepKind, StepStatus
 
 
@@ -62,6 +61,7 @@ def compensate(draft: Draft, message: on.OperatorCompensated) -> None:
     if state.warehouses and state.status in {OrderStatus.BACKORDERED, OrderStatus.CONFIRMED, OrderStatus.SHIPPED}:
         draft.publish(OrderCancellationRequested(order_id=state.id, reason=message.reason))
     moves.cancel(draft, message.reason)
+    remainders.call_off(draft, message)
 
 
 def _waive(draft: Draft, declined: PaymentStep) -> None:
@@ -91,7 +91,7 @@ def _ship_what_left(draft: Draft) -> None:
     """Call what left the whole order; the price of the rest is let go of, or goes back."""
     state = draft.state
     left, _ = moves.departures(state)
-    values = value_by_warehouse(state.priced_lines, state.allocations)
+    values = remainders.value_of_parcels(state)
     unshipped = sum(value for warehouse, value in values.items() if warehouse not in left)
     draft.change(warehouses=tuple(sorted(left)))
     if unshipped:

@@ -61,6 +61,46 @@ class StockBackordered:
 
 
 @dataclass(frozen=True, slots=True)
+class StockPartlyReserved:
+    """Some units are held, and what is `missing` is waited for."""
+
+    name: ClassVar[str] = "stock.partly-reserved"
+
+    allocations: tuple[Allocation, ...]
+    missing: tuple[SkuQuantity, ...]
+    version: int = 0
+    shortages: tuple[Shortage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitProlonged:
+    """The customer waits on for goods, until then."""
+
+    name: ClassVar[str] = "wait.prolonged"
+
+    reason: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RemainderShipped:
+    """What was missing of the order has left; `shipment_id` is the parcel that it is to be paid with."""
+
+    name: ClassVar[str] = "remainder.shipped"
+
+    shipment_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class RemainderEnded:
+    """What was missing of the order will not come."""
+
+    name: ClassVar[str] = "remainder.ended"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StockRejected:
     """Nothing is held and nothing waits."""
 
@@ -292,7 +332,11 @@ Message: TypeAlias = (
     | ReviewRefused
     | StockReserved
     | StockBackordered
+    | StockPartlyReserved
     | StockRejected
+    | WaitProlonged
+    | RemainderShipped
+    | RemainderEnded
     | StepResult
     | ShipmentMessage
     | ParcelGivenUp
@@ -308,7 +352,11 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     ReviewRefused,
     StockReserved,
     StockBackordered,
+    StockPartlyReserved,
     StockRejected,
+    WaitProlonged,
+    RemainderShipped,
+    RemainderEnded,
     AuthorisationSucceeded,
     AuthorisationDeclined,
     AuthorisationWithdrawn,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -14,9 +15,11 @@ from libs.common.events.orders import (
     OrderDelivered,
     OrderHeldForReview,
     OrderRefused,
+    OrderReserved,
     OrderReviewEscalated,
     OrderSettled,
     OrderShipped,
+    OrderWaitExpired,
     PaymentAuthorised,
     PaymentCaptured,
     PaymentFailed,
@@ -25,15 +28,17 @@ from libs.common.events.orders import (
 )
 from libs.common.events.shapes import SkuQuantity
 from services.orders.domain import messages as on
+from services.orders.domain import remainders
 from services.orders.domain.draft import Draft
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import CaptureMoment, OrderStatus
-from services.orders.domain.parcels import value_by_warehouse
 from services.orders.domain.state import (
     OPEN_STEP,
     SHIPMENT_RANK,
+    Deadlines,
     OrderState,
     PaymentStep,
+    RemainderStatus,
     Shipment,
     ShipmentStatus,
     StepKind,
@@ -50,6 +55,9 @@ _PAYMENT_TIMED_OUT: Final = "payment-timed-out"
 _PAYMENT_DECLINED: Final = "payment-declined"
 _SHIPMENTS_CANCELLED: Final = "shipments-cancelled"
 _STOCK_MOVED: Final = "stock-moved"
+_WAIT_EXPIRED: Final = "wait-expired"
+# How inventory is asked for what an order may be short of.
+_ASKED_FOR: Final = {"split": "partial", "wait": "backorder"}
 _ENDED: Final = frozenset({OrderStatus.REFUSED, OrderStatus.CANCELLED})
 _UNSHIPPED: Final = frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLING, OrderStatus.BACKORDERED})
 _CONCLUDED: Final = frozenset({ShipmentStatus.LOST, ShipmentStatus.DELIVERED})
@@ -72,11 +80,13 @@ def ask_for_stock(draft: Draft, lines: Sequence[SkuQuantity], *, review_score: i
             placed_at=facts.placed_at,
             lines=list(lines),
             destination=facts.destination,
-            on_shortage=facts.on_shortage,
+            on_shortage=_ASKED_FOR.get(facts.on_shortage, facts.on_shortage),
             is_split_allowed=facts.is_split_allowed,
             collect_at=facts.collect_at,
             hold_id=facts.hold_id,
             review_score=review_score,
+            remainder_of=facts.origin.order_id if facts.origin is not None and facts.is_remainder else None,
+            keeps=list(facts.origin.keeps) if facts.origin is not None and facts.is_remainder else [],
         )
     )
 
@@ -105,7 +115,7 @@ def escalate_review(draft: Draft) -> None:
 
 def reserve(draft: Draft, message: on.StockReserved) -> None:
     """Ask for the money, now that the goods are there; once it was held, there is no need to ask again."""
-    planned = draft.state.warehouses
+    planned = draft.state.warehouses if draft.state.status is OrderStatus.BACKORDERED else ()
     warehouses = tuple(sorted({allocation.warehouse for allocation in message.allocations}))
     draft.change(stock_version=max(message.version, draft.state.stock_version))
     if planned and planned != warehouses:
@@ -113,12 +123,37 @@ def reserve(draft: Draft, message: on.StockReserved) -> None:
         draft.enter(OrderStatus.CONFIRMED, reason=_STOCK_MOVED)
         draft.mark_stuck()
         return
-    draft.change(allocations=message.allocations, warehouses=warehouses)
+    draft.change(allocations=message.allocations, warehouses=warehouses, expected_at=None)
+    if draft.state.payment.remainder is None:
+        draft.change(missing=())
     if planned:
         _confirm(draft)
-        return
+    else:
+        _enter_reserved(draft)
+
+
+def reserve_part(draft: Draft, message: on.StockPartlyReserved) -> None:
+    """Go ahead with what is held; once parcels are planned, only see to it that it is still what they are made of."""
+    state = draft.state
+    draft.change(stock_version=max(message.version, state.stock_version))
+    if state.status is OrderStatus.CONFIRMED:
+        _wait(draft)
+        draft.publish(
+            OrderBackordered(order_id=state.id, shortages=list(message.shortages), deadline_at=_deadline(draft))
+        )
+    elif state.warehouses and state.status is OrderStatus.BACKORDERED:
+        _confirm(draft)
+    else:
+        warehouses = tuple(sorted({allocation.warehouse for allocation in message.allocations}))
+        draft.change(allocations=message.allocations, warehouses=warehouses, missing=message.missing, expected_at=None)
+        _enter_reserved(draft)
+
+
+def _enter_reserved(draft: Draft) -> None:
+    """Ask for the money, now that goods are there; once it was held, there is no need to ask again."""
     draft.enter(OrderStatus.RESERVED)
     state = draft.state
+    draft.publish(OrderReserved(order_id=state.id, warehouses=list(state.warehouses), missing=list(state.missing)))
     if state.payment.held_minor == state.facts.total_minor:
         _confirm(draft)
     elif not state.open_minor(StepKind.AUTHORISE):
@@ -129,15 +164,80 @@ def backorder(draft: Draft, message: on.StockBackordered) -> None:
     """Wait for goods, perhaps again: what is held or asked for of the customer's money stays as it is."""
     draft.change(stock_version=max(message.version, draft.state.stock_version))
     if draft.state.status is OrderStatus.RESERVED:
-        draft.change(allocations=(), warehouses=())
-    draft.enter(OrderStatus.BACKORDERED)
+        draft.change(allocations=(), warehouses=(), missing=())
+    times = [shortage.expected_at for shortage in message.shortages]
+    known = [moment for moment in times if moment is not None]
+    expected_at = max(known) if known and len(known) == len(times) else None
+    draft.change(expected_at=expected_at)
+    _wait(draft)
     draft.publish(
         OrderBackordered(
             order_id=draft.state.id,
             shortages=list(message.shortages),
-            deadline_at=draft.now + draft.deadlines.backorder,
+            deadline_at=_deadline(draft),
+            expected_at=expected_at,
         )
     )
+
+
+def _wait(draft: Draft) -> None:
+    expected_at = draft.state.expected_at
+    detail = None if expected_at is None else f"expected at {expected_at.isoformat()}"
+    draft.enter(OrderStatus.BACKORDERED, detail=detail, lasts=patience(draft.state, draft.deadlines))
+
+
+def patience(state: OrderState, deadlines: Deadlines) -> timedelta:
+    """Return how long an order waits for goods."""
+    return deadlines.wait if state.facts.on_shortage == "wait" else deadlines.backorder
+
+
+def _deadline(draft: Draft) -> datetime:
+    return draft.now + patience(draft.state, draft.deadlines)
+
+
+def wait_on(draft: Draft, message: on.WaitProlonged) -> None:
+    """Wait longer, as the customer wants."""
+    draft.enter(OrderStatus.BACKORDERED, detail=message.reason, lasts=message.until - draft.now)
+
+
+def _wait_or_end(draft: Draft) -> None:
+    """Ask the customer, once, whether to wait on; otherwise nobody waits any longer."""
+    state = draft.state
+    answer_by = draft.now + draft.deadlines.wait_answer
+    if state.facts.on_shortage != "wait" or state.status_reason == _WAIT_EXPIRED or answer_by <= draft.now:
+        cancel(draft, _BACKORDER_EXPIRED)
+        return
+    draft.enter(OrderStatus.BACKORDERED, reason=_WAIT_EXPIRED, lasts=draft.deadlines.wait_answer)
+    draft.publish(OrderWaitExpired(order_id=state.id, answer_by=answer_by, expected_at=state.expected_at))
+
+
+def charge_remainder(draft: Draft, message: on.RemainderShipped) -> None:
+    """Charge for what was missing, now that it has left."""
+    value_minor = remainders.conclude(draft, RemainderStatus.SHIPPED)
+    state = draft.state
+    parcel = Shipment(id=message.shipment_id, status=ShipmentStatus.DISPATCHED)
+    if state.status in _ENDED or state.payment.capture_at is CaptureMoment.EACH_DISPATCH:
+        _charge(draft, parcel, min(value_minor, _uncharged_minor(state)))
+    elif state.payment.capture_at is CaptureMoment.FIRST_DISPATCH:
+        _charge(draft, parcel, _unasked_minor(state))
+    else:
+        _capture_what_left(draft)
+    go_on_with_what_waits(draft)
+    settle_if_complete(draft)
+
+
+def give_up_remainder(draft: Draft, _message: on.RemainderEnded) -> None:
+    """Let go of, or give back, the price of what was missing."""
+    value_minor = remainders.conclude(draft, RemainderStatus.ENDED)
+    if draft.state.status in _ENDED:
+        _let_go(draft)
+        return
+    if value_minor:
+        let_go_of_part(draft, value_minor)
+    if draft.state.payment.capture_at is CaptureMoment.LAST_DISPATCH:
+        _capture_what_left(draft)
+    go_on_with_what_waits(draft)
+    settle_if_complete(draft)
 
 
 def reject_stock(draft: Draft, message: on.StockRejected) -> None:
@@ -252,6 +352,8 @@ def note_declined_step(draft: Draft, message: on.CaptureDeclined | on.VoidDeclin
     _publish_failure(draft, step, message.reason)
     if step.kind is StepKind.CAPTURE and draft.state.status in _ENDED:
         # Nothing is owed for an order that was called off: let go of what was to be captured.
+        if step.shipment_id not in {parcel.id for parcel in draft.state.shipments}:
+            remainders.conclude(draft, RemainderStatus.ENDED)
         draft.book(Fact.UNEARNED, step)
         draft.set_step(step.id, StepStatus.WAIVED)
         _let_go(draft)
@@ -276,6 +378,7 @@ def request_cancellation(draft: Draft, message: on.CancellationRequested) -> Non
         _ask_to_stop(draft, message.reason)
     else:
         cancel(draft, message.reason)
+    remainders.call_off(draft, message)
 
 
 def give_up_parcel(draft: Draft, message: on.ParcelGivenUp) -> None:
@@ -325,7 +428,10 @@ def pass_deadline(draft: Draft, message: on.DeadlinePassed) -> None:
         case OrderStatus.BACKORDERED if _is_planned(draft.state):
             _ask_to_stop(draft, _BACKORDER_EXPIRED)
         case OrderStatus.BACKORDERED:
-            cancel(draft, _BACKORDER_EXPIRED)
+            _wait_or_end(draft)
+        case OrderStatus.DELIVERED if draft.state.payment.is_remainder_open:
+            # What was missing has deadlines of its own.
+            draft.wait_on()
         case OrderStatus.RESERVED:
             # The provider's answer is unknown, not "no": should it still say yes, the amount is voided.
             _refuse(draft, _PAYMENT_TIMED_OUT)
@@ -408,6 +514,8 @@ def _ship(draft: Draft) -> None:
     draft.publish(OrderShipped(order_id=state.id, shipped_at=shipped_at))
     draft.enter(OrderStatus.SHIPPED)
     _capture_what_left(draft)
+    if state.facts.is_remainder:
+        remainders.tell_shipped(draft, state.shipments[-1].id)
 
 
 def _capture_what_left(draft: Draft) -> None:
@@ -425,13 +533,13 @@ def _capture_what_left(draft: Draft) -> None:
     is_complete = set(state.warehouses) <= left
     match state.payment.capture_at:
         case CaptureMoment.FIRST_DISPATCH:
-            _charge(draft, parcels[0], _uncharged_minor(state))
-        case CaptureMoment.LAST_DISPATCH if is_complete:
+            _charge(draft, parcels[0], _unasked_minor(state))
+        case CaptureMoment.LAST_DISPATCH if is_complete and not state.payment.is_remainder_open:
             _charge(draft, parcels[-1], _uncharged_minor(state))
         case CaptureMoment.LAST_DISPATCH:
             pass
         case CaptureMoment.EACH_DISPATCH:
-            values = value_by_warehouse(state.priced_lines, state.allocations) if len(state.warehouses) > 1 else {}
+            values = remainders.value_of_parcels(state) if len(state.warehouses) > 1 else {}
             for parcel in parcels:
                 uncharged = _uncharged_minor(draft.state)
                 is_last = is_complete and parcel is parcels[-1]
@@ -445,7 +553,12 @@ def _charge(draft: Draft, parcel: Shipment, amount_minor: int) -> None:
 
 
 def _uncharged_minor(state: OrderState) -> int:
-    """Return what of the order's price was neither asked for nor let go of."""
+    """Return what of the price of the order's own goods was neither asked for nor let go of."""
+    return max(0, _unasked_minor(state) - state.payment.open_remainder_minor)
+
+
+def _unasked_minor(state: OrderState) -> int:
+    """Return what of the order's whole price was neither asked for nor let go of."""
     captures = sum(
         step.amount_minor
         for step in state.steps
@@ -470,28 +583,34 @@ def _confirm(draft: Draft) -> None:
         )
     )
     draft.enter(OrderStatus.CONFIRMED)
+    remainders.divide(draft)
 
 
 def cancel(draft: Draft, reason: str) -> None:
     draft.publish(OrderCancelled(order_id=draft.state.id, reason=reason, stage=draft.state.status.value))
     draft.enter(OrderStatus.CANCELLED, reason=reason)
     _let_go(draft)
+    remainders.tell_ended(draft, reason)
 
 
 def _refuse(draft: Draft, reason: str, *, detail: str | None = None, review_score: int | None = None) -> None:
     draft.publish(OrderRefused(order_id=draft.state.id, reason=reason, detail=detail, review_score=review_score))
     draft.enter(OrderStatus.REFUSED, reason=reason, detail=f"{reason}: {detail}" if detail else None)
     _let_go(draft)
+    remainders.tell_ended(draft, reason)
 
 
 def _let_go(draft: Draft) -> None:
     """Give back every penny of an order that will not be fulfilled."""
+    go_on_with_what_waits(draft)
     state = draft.state
     # What may yet be captured is let go of, or given back, once that is known.
     held = state.payment.held_minor - state.open_minor(StepKind.VOID) - state.open_minor(StepKind.CAPTURE)
-    if held > 0:
-        draft.pay(StepKind.VOID, held)
-    owed = _refundable_minor(draft.state)
+    # A provider that lets go of anything lets go of all, so that what may yet leave as a remainder goes first.
+    if held > 0 and not state.payment.is_remainder_open:
+        is_charged = state.open_minor(StepKind.CAPTURE) > 0
+        draft.pay(StepKind.VOID, held, status=StepStatus.WAITING if is_charged else StepStatus.PENDING)
+    owed = _refundable_minor(draft.state) - state.payment.shipped_remainder_minor
     if owed > 0:
         draft.pay(StepKind.REFUND, owed)
 
@@ -515,12 +634,17 @@ def go_on_with_what_waits(draft: Draft) -> None:
     for waiting in [step for step in draft.state.steps if step.status is StepStatus.WAITING]:
         state = draft.state
         is_possible = (
-            not state.open_minor(StepKind.CAPTURE)
+            not state.open_minor(StepKind.CAPTURE) and (state.status in _ENDED or not _is_to_be_charged(state))
             if waiting.kind is StepKind.VOID
             else waiting.amount_minor <= _refundable_minor(state)
         )
         if is_possible:
             draft.set_step(waiting.id, StepStatus.PENDING)
+
+
+def _is_to_be_charged(state: OrderState) -> bool:
+    """Tell whether anything will yet be asked for of what the provider holds."""
+    return state.payment.is_remainder_open or _uncharged_minor(state) > 0
 
 
 def _ask_to_stop(draft: Draft, reason: str) -> None:
@@ -547,7 +671,8 @@ def settle_if_complete(draft: Draft) -> None:
     payment = state.payment
     is_paid = payment.authorised_minor == state.facts.total_minor and payment.held_minor == 0
     owes_nothing = not any(step.status in OPEN_STEP for step in state.steps)
-    if state.status is OrderStatus.DELIVERED and is_paid and owes_nothing:
+    is_divided = state.payment.is_remainder_open
+    if state.status is OrderStatus.DELIVERED and is_paid and owes_nothing and not is_divided:
         draft.publish(
             OrderSettled(
                 order_id=state.id,

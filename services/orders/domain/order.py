@@ -8,13 +8,21 @@ from typing import ClassVar, Final, Literal
 from uuid import UUID
 
 from libs.common.errors import Conflict, Invalid, NotFound
-from libs.common.events.shapes import Destination, SkuQuantity
+from libs.common.events.shapes import Allocation, Destination, SkuQuantity
 from libs.common.money import MINOR_MAX
 from services.orders.domain.findings import OrderFinding
 
 _BUSINESS_TIME_FUTURE_MAX: Final = timedelta(days=1)
 
-OnShortage = Literal["backorder", "refuse"]
+# What becomes of an order that is short: it is refused, what there is goes ahead, or all of it waits, either until the
+# customer is asked (`wait`) or as long as goods may take (`backorder`).
+OnShortage = Literal["refuse", "split", "wait", "backorder"]
+
+# Channels of orders that come of another; nobody can place one there.
+REPLACEMENT_CHANNEL: Final = "replacement"
+REMAINDER_CHANNEL: Final = "remainder"
+EXCHANGE_CHANNEL: Final = "exchange"
+DERIVED_CHANNELS: Final = frozenset({REPLACEMENT_CHANNEL, REMAINDER_CHANNEL, EXCHANGE_CHANNEL})
 
 SANDBOX_PROVIDER: Final = "sandbox"
 
@@ -81,6 +89,16 @@ class OrderNotHeld(Conflict):
         super().__init__(f"Order {order_id} is {status}; only a held order can be reviewed.")
 
 
+class OrderNotWaiting(Conflict):
+    """The order does not wait for goods."""
+
+    code: ClassVar[str] = "order-not-waiting"
+
+    def __init__(self, order_id: UUID, status: OrderStatus) -> None:
+        """Name the order and where it is."""
+        super().__init__(f"Order {order_id} is {status}; only a backordered order can wait on.")
+
+
 class OrderTooExpensive(Invalid):
     """The total is beyond what can be represented."""
 
@@ -130,6 +148,16 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The order that another comes of; `prepaid_minor` is what that one pays for, or has paid, of its goods."""
+
+    order_id: UUID
+    prepaid_minor: int = 0
+    # Of a remainder: what the origin's own parcels are made of.
+    keeps: tuple[Allocation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderFacts:
     """What is known of an order when it is received and never changes."""
 
@@ -151,6 +179,12 @@ class OrderFacts:
     collect_at: str | None = None
     # What inventory held for it before it was an order.
     hold_id: UUID | None = None
+    origin: Origin | None = None
+
+    @property
+    def is_remainder(self) -> bool:
+        """Whether it is what was missing of another order, which pays for it."""
+        return self.origin is not None and self.channel == REMAINDER_CHANNEL
 
     def business_time(self, now: datetime) -> datetime:
         """Return `now` in the time the order was placed in: replayed orders live in the past."""

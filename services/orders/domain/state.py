@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid5
 
 from libs.common.events.base import Event
@@ -87,6 +87,22 @@ class PaymentStep:
     shipment_id: UUID | None = None
 
 
+class RemainderStatus(StrEnum):
+    """What is known of the goods that were missing of an order and became one of their own."""
+
+    OPEN = "open"
+    SHIPPED = "shipped"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remainder:
+    """What an order pays for another one, which what was missing of it became; `value_minor` is of its total."""
+
+    value_minor: int
+    status: RemainderStatus = RemainderStatus.OPEN
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
     """
@@ -102,6 +118,23 @@ class Payment:
     captured_minor: int = 0
     refunded_minor: int = 0
     voided_minor: int = 0
+    remainder: Remainder | None = None
+
+    @property
+    def is_remainder_open(self) -> bool:
+        """Whether goods may yet leave that are paid for with this, as another order."""
+        return self.remainder is not None and self.remainder.status is RemainderStatus.OPEN
+
+    @property
+    def open_remainder_minor(self) -> int:
+        """What is to be paid for them if they leave."""
+        return self.remainder.value_minor if self.remainder is not None and self.is_remainder_open else 0
+
+    @property
+    def shipped_remainder_minor(self) -> int:
+        """What is owed for them since they have left."""
+        has_left = self.remainder is not None and self.remainder.status is RemainderStatus.SHIPPED
+        return self.remainder.value_minor if self.remainder is not None and has_left else 0
 
     @property
     def held_minor(self) -> int:
@@ -161,6 +194,9 @@ class Deadlines:
     is_review_kept: bool = False
     stock_reply: timedelta = timedelta(minutes=2)
     backorder: timedelta = timedelta(days=30)
+    wait: timedelta = timedelta(days=7)
+    # How long the customer has to say whether to wait on; nobody is asked if there is no time for it.
+    wait_answer: timedelta = timedelta(0)
     payment: timedelta = timedelta(minutes=15)
     dispatch: timedelta = timedelta(days=7)
     cancellation: timedelta = timedelta(minutes=30)
@@ -182,6 +218,8 @@ class OrderState:
     `lines` are known while the order is under review, `allocations` while it waits for its payment, and both, with
     prices, while it may leave in several parcels: the long lists are needed nowhere else. `warehouses` are those that a
     parcel must come from. `stock_version` numbers the last word of inventory that was followed, 0 if it had no number.
+    `missing` is what does not go with the rest, known as long as allocations are; goods that are waited for should be
+    there at `expected_at`.
     """
 
     id: UUID
@@ -200,6 +238,8 @@ class OrderState:
     lines: tuple[SkuQuantity, ...] = ()
     priced_lines: tuple[OrderLine, ...] = ()
     allocations: tuple[Allocation, ...] = ()
+    missing: tuple[SkuQuantity, ...] = ()
+    expected_at: datetime | None = None
 
     def step(self, step_id: UUID) -> PaymentStep | None:
         """Return a payment step."""
@@ -262,7 +302,25 @@ class CloseReturn:
     refunded_minor: int
 
 
-Command: TypeAlias = Publish | Pay | Book | CloseReturn
+@dataclass(frozen=True, slots=True)
+class Divide:
+    """Make an order of what is missing of this one, which pays `value_minor` for it."""
+
+    order_id: UUID
+    lines: tuple[SkuQuantity, ...]
+    keeps: tuple[Allocation, ...]
+    value_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Tell an order that has to do with this one, in the same transaction."""
+
+    order_id: UUID
+    message: Any
+
+
+Command: TypeAlias = Publish | Pay | Book | CloseReturn | Divide | Tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What people decide about orders that do not move by themselves; every decision is kept, with who made it and why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, assert_never
@@ -11,15 +11,18 @@ from libs.common.errors import Conflict, Invalid
 from libs.common.ids import new_id
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import receive
-from services.orders.domain.order import Address, NewOrder, OrderLine, OrderNotFound, OrderStatus, units_by_sku
-from services.orders.domain.parcels import value_by_warehouse
+from services.orders.domain.order import (
+    REPLACEMENT_CHANNEL,
+    OrderLine,
+    OrderNotFound,
+    OrderStatus,
+    Origin,
+    units_by_sku,
+)
+from services.orders.domain.remainders import parcel_values
 from services.orders.domain.state import Answer, OrderState, Shipment
-from services.orders.handlers.fulfilment import Policy, Saga
+from services.orders.handlers.fulfilment import Policy, Saga, derived_order
 from services.orders.handlers.ports import OrderAction, Unit
-
-_REPLACEMENT_CHANNEL = "replacement"
-# A replacement costs nothing, so that no provider is ever asked with it.
-_NO_TOKEN = "none"  # noqa: S105 - the absence of one
 
 
 class Action(StrEnum):
@@ -90,7 +93,15 @@ async def act_on_order(order_id: UUID, request: Request, *, unit: Unit, policy: 
             parcel = _parcel(before, request.shipment_id)
             goods, value_minor = await _goods_of(before, parcel, unit)
             if request.action is Action.RESHIP:
-                replacement = _replacement(before, goods, await unit.orders.address_of(order_id), now)
+                replacement = derived_order(
+                    before,
+                    new_id(),
+                    channel=REPLACEMENT_CHANNEL,
+                    lines=[(line.sku, line.quantity) for line in goods],
+                    address=await unit.orders.address_of(order_id),
+                    origin=Origin(order_id=order_id),
+                    now=now,
+                )
                 refund_minor = 0
             else:
                 refund_minor = value_minor if request.refund_minor is None else request.refund_minor
@@ -132,29 +143,13 @@ def _parcel(state: OrderState, shipment_id: UUID | None) -> Shipment:
 async def _goods_of(state: OrderState, parcel: Shipment, unit: Unit) -> tuple[Sequence[OrderLine], int]:
     """Return the units in a parcel, and what they cost."""
     lines = await unit.orders.lines_of(state.id)
-    if len(state.warehouses) <= 1:
+    if len(state.warehouses) <= 1 and state.payment.remainder is None:
         return lines, state.facts.total_minor
-    allocations = await unit.orders.allocations_of(state.id)
+    allocations, missing = await unit.orders.allocations_of(state.id)
     goods = [
         OrderLine(line=number, sku=one.sku, quantity=one.quantity, unit_price_minor=0)
         for number, one in enumerate(allocations, start=1)
         if one.warehouse == parcel.warehouse
     ]
-    return goods, value_by_warehouse(lines, allocations).get(parcel.warehouse or "", 0)
-
-
-def _replacement(state: OrderState, goods: Sequence[OrderLine], address: Address, now: datetime) -> NewOrder:
-    """Return an order for the same goods that costs nothing: stock is reserved and parcels are planned as always."""
-    order_id = new_id()
-    facts = replace(
-        state.facts,
-        channel=_REPLACEMENT_CHANNEL,
-        reference=str(state.id),
-        total_minor=0,
-        # What was held before the first order was placed went with it.
-        hold_id=None,
-        placed_at=state.facts.business_time(now),
-        received_at=now,
-    )
-    lines = tuple(replace(line, unit_price_minor=0, returned_quantity=0) for line in goods)
-    return NewOrder(id=order_id, facts=facts, lines=lines, address=address, payment_token=_NO_TOKEN)
+    values, _ = parcel_values(lines, allocations, missing)
+    return goods, values.get(parcel.warehouse or "", 0)

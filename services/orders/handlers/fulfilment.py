@@ -1,7 +1,7 @@
 """Applies messages to the orders of one transaction, in memory, and writes what became of them at once."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -12,9 +12,10 @@ from libs.common.failpoints import Failpoint, failpoints
 from libs.common.telemetry.logs import get_logger
 from libs.common.telemetry.tracing import correlated
 from services.orders import metrics
-from services.orders.domain.fulfilment import transition
-from services.orders.domain.messages import DeadlinePassed, Message
-from services.orders.domain.order import NewOrder, OrderFacts
+from services.orders.domain.fulfilment import receive, transition
+from services.orders.domain.messages import DeadlinePassed, Message, ReviewPassed
+from services.orders.domain.order import REMAINDER_CHANNEL, Address, NewOrder, OrderFacts, OrderLine, Origin
+from services.orders.domain.remainders import remainder_id
 from services.orders.domain.returns import ReturnStatus
 from services.orders.domain.state import (
     Answer,
@@ -23,16 +24,21 @@ from services.orders.domain.state import (
     CloseReturn,
     Command,
     Deadlines,
+    Divide,
     OrderState,
     Pay,
     Publish,
     SetTimer,
+    Tell,
     TimerKind,
     Transition,
 )
 from services.orders.handlers.ports import Change, Unit
 
 log = get_logger()
+
+# What comes of another order costs nothing, so that no provider is ever asked with it.
+_NO_TOKEN = "none"  # noqa: S105 - the absence of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class Saga:
         self._now = now
         self._changes: dict[UUID, Change] = {}
         self._new: list[tuple[NewOrder, Change]] = []
+        self._divided: list[tuple[OrderState, Divide]] = []
         self._closed: list[tuple[CloseReturn, Envelope | None, OrderFacts]] = []
         self._answers: Counter[tuple[str, Answer]] = Counter()
         self._money: Counter[tuple[type, str]] = Counter()
@@ -79,8 +86,9 @@ class Saga:
     async def load_free(self, order_ids: Collection[UUID]) -> Collection[UUID]:
         """Lock those of the orders that nobody has, and return their ids."""
         locked = await self._unit.orders.lock_free(order_ids)
-        self._take(locked)
-        return locked.keys()
+        free = {order_id: state for order_id, state in locked.items() if _has_its_relatives(state, locked)}
+        self._take(free)
+        return free.keys()
 
     def state(self, order_id: UUID) -> OrderState | None:
         """Return an order in its present state."""
@@ -115,6 +123,8 @@ class Saga:
 
     async def write(self) -> None:
         """Store and publish everything; call it once, at the end."""
+        for state, command in self._divided:
+            self._begin_remainder(state, command, await self._unit.orders.address_of(state.id))
         if self._new:
             await self._unit.orders.add(self._new, now=self._now)
         new_ids = {order.id for order, _ in self._new}
@@ -133,6 +143,19 @@ class Saga:
         entered = {entry.stage for change in self._changes.values() for entry, _ in change.entered}
         await failpoints.reach(Failpoint.SAGA_BEFORE_COMMIT, *entered)
         self._unit.after_commit(lambda: failpoints.reach_at_once(Failpoint.SAGA_AFTER_COMMIT, *entered))
+
+    def _begin_remainder(self, state: OrderState, command: Divide, address: Address) -> None:
+        remainder = derived_order(
+            state,
+            command.order_id,
+            channel=REMAINDER_CHANNEL,
+            lines=[(one.sku, one.quantity) for one in command.lines],
+            address=address,
+            origin=Origin(order_id=state.id, prepaid_minor=command.value_minor, keeps=command.keeps),
+            now=self._now,
+        )
+        self.begin(remainder, receive(remainder, self._now, self._policy.deadlines))
+        self.apply(remainder.id, ReviewPassed())
 
     def _take(self, states: Mapping[UUID, OrderState]) -> None:
         for order_id, state in states.items():
@@ -169,6 +192,10 @@ class Saga:
                 self._has_payments = True
             case CloseReturn():
                 self._closed.append((command, cause, facts))
+            case Divide():
+                self._divided.append((change.after, command))
+            case Tell(order_id, message):
+                self.apply(order_id, message, cause)
 
     async def _close_returns(self) -> None:
         returns = {one.id: one for one in await self._unit.returns.get([one.return_id for one, _, _ in self._closed])}
@@ -205,6 +232,44 @@ class Saga:
                 else metrics.orders_refunded_minor_total
             )
             counter.labels(currency).inc(minor)
+
+
+def _has_its_relatives(state: OrderState, locked: Collection[UUID]) -> bool:
+    """Tell whether all are locked that a state may have something to say to."""
+    origin = state.facts.origin
+    if origin is not None and state.facts.is_remainder and origin.order_id not in locked:
+        return False
+    return not state.payment.is_remainder_open or remainder_id(state.id) in locked
+
+
+def derived_order(
+    state: OrderState,
+    order_id: UUID,
+    *,
+    channel: str,
+    lines: Iterable[tuple[str, int]],
+    address: Address,
+    origin: Origin,
+    now: datetime,
+) -> NewOrder:
+    """Return an order that comes of another and costs nothing: stock and parcels are asked for as always."""
+    facts = replace(
+        state.facts,
+        channel=channel,
+        reference=str(state.id),
+        total_minor=0,
+        on_shortage="backorder",
+        # What was held before the first order was placed went with it.
+        hold_id=None,
+        origin=origin,
+        placed_at=state.facts.business_time(now),
+        received_at=now,
+    )
+    numbered = tuple(
+        OrderLine(line=number, sku=sku, quantity=quantity, unit_price_minor=0)
+        for number, (sku, quantity) in enumerate(lines, start=1)
+    )
+    return NewOrder(id=order_id, facts=facts, lines=numbered, address=address, payment_token=_NO_TOKEN)
 
 
 async def advance_orders(

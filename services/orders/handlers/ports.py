@@ -9,7 +9,7 @@ from uuid import UUID
 
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
-from libs.common.events.shapes import Allocation
+from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.domain.ledger import Transfer
 from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStatus
 from services.orders.domain.returns import Return
@@ -75,8 +75,8 @@ class Orders(Protocol):
         """Return the lines of a locked order."""
         ...
 
-    async def allocations_of(self, order_id: UUID) -> Sequence[Allocation]:
-        """Return what warehouses hold, or held, for a locked order."""
+    async def allocations_of(self, order_id: UUID) -> tuple[Sequence[Allocation], Sequence[SkuQuantity]]:
+        """Return what warehouses hold, or held, for a locked order, and what was missing besides."""
         ...
 
     async def address_of(self, order_id: UUID) -> Address:

@@ -7,7 +7,7 @@ from typing import Protocol
 from uuid import UUID
 
 from services.orders.domain.findings import OrderFinding
-from services.orders.domain.order import NewOrder, OrderLine, OrderStatus
+from services.orders.domain.order import NewOrder, OnShortage, OrderLine, OrderStatus
 from services.orders.domain.state import OrderState
 
 
@@ -18,6 +18,14 @@ class ShipmentView:
     shipment_id: UUID
     warehouse: str | None
     status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedOrder:
+    """An order that came of another."""
+
+    order_id: UUID
+    channel: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,10 @@ class OrderView:
     lines: tuple[OrderLine, ...]
     shipments: tuple[ShipmentView, ...] = ()
     findings: tuple[OrderFinding, ...] = ()
+    on_shortage: OnShortage = "backorder"
+    expected_at: datetime | None = None
+    origin_id: UUID | None = None
+    linked_orders: tuple[LinkedOrder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,4 +133,5 @@ def view_of_new(order: NewOrder, state: OrderState) -> OrderView:
         refunded_minor=0,
         lines=order.lines,
         findings=order.findings,
+        on_shortage=facts.on_shortage,
     )

@@ -95,10 +95,10 @@ _UPDATE_ORDERS = """
 UPDATE orders SET status = changed.status, version = changed.version, sequence = changed.sequence,
                   status_reason = changed.status_reason, deadline_at = changed.deadline_at,
                   stuck_since = changed.stuck_since, stock_version = changed.stock_version,
-                  revision = orders.revision + 1, updated_at = $9
+                  expected_at = changed.expected_at, revision = orders.revision + 1, updated_at = $10
 FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-            $8::bigint[])
-     AS changed (id, status, version, sequence, status_reason, deadline_at, stuck_since, stock_version)
+            $8::bigint[], $9::timestamptz[])
+     AS changed (id, status, version, sequence, status_reason, deadline_at, stuck_since, stock_version, expected_at)
 WHERE orders.id = changed.id
 """
 _UPDATE_PAYMENTS = """
@@ -108,6 +108,17 @@ UPDATE payments SET version = changed.version, reference = changed.reference,
 FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
      AS changed (order_id, version, reference, authorised_minor, captured_minor, refunded_minor, voided_minor)
 WHERE payments.order_id = changed.order_id
+"""
+_UPDATE_REMAINDERS = """
+UPDATE payments SET remainder_minor = changed.remainder_minor, remainder_status = changed.remainder_status
+FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS changed (order_id, remainder_minor, remainder_status)
+WHERE payments.order_id = changed.order_id
+"""
+_INSERT_ORIGINS = """
+INSERT INTO order_origins (order_id, origin_id, is_remainder, prepaid_minor, keeps)
+SELECT order_id, origin_id, is_remainder, prepaid_minor, keeps::jsonb
+FROM unnest($1::uuid[], $2::uuid[], $3::bool[], $4::bigint[], $5::text[])
+     AS derived (order_id, origin_id, is_remainder, prepaid_minor, keeps)
 """
 _INSERT_STEPS = """
 INSERT INTO payment_commands (id, order_id, provider, kind, amount_minor, status, return_id, shipment_id, due_at,
@@ -135,10 +146,11 @@ SET warehouse = excluded.warehouse, status = excluded.status,
     dispatched_at = excluded.dispatched_at, delivered_at = excluded.delivered_at
 """
 _INSERT_ALLOCATIONS = """
-INSERT INTO order_allocations (order_id, warehouses, allocations)
-SELECT order_id, ARRAY(SELECT jsonb_array_elements_text(warehouses::jsonb)), allocations::jsonb
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS one (order_id, warehouses, allocations)
-ON CONFLICT (order_id) DO UPDATE SET warehouses = excluded.warehouses, allocations = excluded.allocations
+INSERT INTO order_allocations (order_id, warehouses, allocations, missing)
+SELECT order_id, ARRAY(SELECT jsonb_array_elements_text(warehouses::jsonb)), allocations::jsonb, missing::jsonb
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS one (order_id, warehouses, allocations, missing)
+ON CONFLICT (order_id) DO UPDATE
+SET warehouses = excluded.warehouses, allocations = excluded.allocations, missing = excluded.missing
 """
 _DELETE_ALLOCATIONS = "DELETE FROM order_allocations WHERE order_id = ANY($1::uuid[])"
 _INSERT_TRANSFERS = """
@@ -186,6 +198,7 @@ async def insert_orders(
     await _ADDRESSES.insert(
         driver, [(order.id, _encode(order.address).decode()) for order in orders if order.address != _NO_ADDRESS]
     )
+    await _insert_origins(driver, orders)
     await _TIMELINE.insert(driver, _timeline_rows(changes))
     # A new order has no timer that a new one could replace.
     await _TIMERS.insert(driver, [(order_id, kind.value, due_at) for order_id, kind, due_at in _set_timers_of(changes)])
@@ -239,6 +252,19 @@ def _payment_row(order: NewOrder) -> tuple[object, ...]:
     return order.id, terms.provider, terms.capture_at.value, order.payment_token, facts.currency, facts.total_minor
 
 
+async def _insert_origins(driver: asyncpg.Connection, orders: Iterable[NewOrder]) -> None:
+    derived = [(order, order.facts.origin) for order in orders if order.facts.origin is not None]
+    if derived:
+        await driver.execute(
+            _INSERT_ORIGINS,
+            [order.id for order, _ in derived],
+            [origin.order_id for _, origin in derived],
+            [order.facts.is_remainder for order, _ in derived],
+            [origin.prepaid_minor for _, origin in derived],
+            [_encode(origin.keeps).decode() for _, origin in derived],
+        )
+
+
 async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState], *, now: datetime) -> None:
     if states:
         await driver.execute(
@@ -251,6 +277,7 @@ async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState
             [state.deadline_at for state in states],
             [state.stuck_since for state in states],
             [state.stock_version for state in states],
+            [state.expected_at for state in states],
             now,
         )
 
@@ -268,6 +295,14 @@ async def _update_payments(driver: asyncpg.Connection, states: Sequence[OrderSta
             [payment.refunded_minor for payment in payments],
             [payment.voided_minor for payment in payments],
         )
+        divided = [(state.id, one) for state in states if (one := state.payment.remainder) is not None]
+        if divided:
+            await driver.execute(
+                _UPDATE_REMAINDERS,
+                [order_id for order_id, _ in divided],
+                [one.value_minor for _, one in divided],
+                [one.status.value for _, one in divided],
+            )
 
 
 async def _write_steps(driver: asyncpg.Connection, changes: Iterable[Change], *, now: datetime) -> None:
@@ -329,6 +364,7 @@ async def _write_allocations(driver: asyncpg.Connection, changes: Iterable[Chang
             [state.id for state in reserved],
             [_encode(state.warehouses).decode() for state in reserved],
             [_encode(state.allocations).decode() for state in reserved],
+            [_encode(state.missing).decode() if state.missing else None for state in reserved],
         )
 
 

@@ -121,7 +121,8 @@ SELECT count(*) FILTER (WHERE promised_by < $1::timestamptz + (placed_at - recei
 FROM order_journeys JOIN orders ON orders.id = order_id WHERE is_at_risk
 """
 _JOURNEY = """
-SELECT journeys.*, orders.id AS order_id, orders.status AS status, placed_at, placed_at - received_at AS shift
+SELECT journeys.*, orders.id AS order_id, orders.status AS status, placed_at, placed_at - received_at AS shift,
+       CASE WHEN orders.status = 'backordered' THEN expected_at END AS expected_at
 FROM orders LEFT JOIN order_journeys journeys ON journeys.order_id = orders.id WHERE orders.id = $1
 """
 _LATE_GROUPS: Final[Mapping[str, str]] = {

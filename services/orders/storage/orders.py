@@ -11,11 +11,22 @@ import msgspec
 
 from libs.common.db import Transaction
 from libs.common.events.shapes import Allocation, Destination, SkuQuantity
-from services.orders.domain.order import Address, CaptureMoment, NewOrder, OrderFacts, OrderLine, OrderStatus
+from services.orders.domain.order import (
+    DERIVED_CHANNELS,
+    Address,
+    CaptureMoment,
+    NewOrder,
+    OrderFacts,
+    OrderLine,
+    OrderStatus,
+    Origin,
+)
 from services.orders.domain.state import (
     OrderState,
     Payment,
     PaymentStep,
+    Remainder,
+    RemainderStatus,
     Shipment,
     ShipmentStatus,
     StepKind,
@@ -24,16 +35,21 @@ from services.orders.domain.state import (
 from services.orders.handlers.ports import Change
 from services.orders.storage.changes import insert_orders, save_changes
 
+# An order and its remainder tell each other what happens, so that whoever locks one has both.
 _LOCK = """
 SELECT id, status, version, sequence, stock_version, status_reason, deadline_at, stuck_since, customer_id, channel,
        reference, currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed, correlation_id,
-       traceparent, placed_at, received_at, collect_at, hold_id
-FROM orders WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+       traceparent, placed_at, received_at, collect_at, hold_id, expected_at
+FROM orders WHERE id = ANY($1::uuid[] || ARRAY(
+    SELECT origin_id FROM order_origins WHERE order_id = ANY($1::uuid[]) AND is_remainder
+    UNION ALL SELECT order_id FROM order_origins WHERE origin_id = ANY($1::uuid[]) AND is_remainder
+)) ORDER BY id FOR UPDATE
 """
 _LOCK_FREE = f"{_LOCK} SKIP LOCKED"
 # Read after the lock, in statements of their own: one statement would see these rows as they were before the wait.
 _PAYMENTS = """
-SELECT order_id, version, capture_at, reference, authorised_minor, captured_minor, refunded_minor, voided_minor
+SELECT order_id, version, capture_at, reference, remainder_minor, remainder_status,
+       authorised_minor, captured_minor, refunded_minor, voided_minor
 FROM payments WHERE order_id = ANY($1::uuid[])
 """
 _STEPS = """
@@ -47,8 +63,12 @@ FROM order_shipments WHERE order_id = ANY($1::uuid[]) ORDER BY shipment_id
 _ALLOCATIONS = """
 SELECT order_id, warehouses,
        CASE WHEN order_id = ANY($2::uuid[]) OR (order_id = ANY($3::uuid[]) AND cardinality(warehouses) > 1)
-            THEN allocations::text END AS allocations
+            THEN allocations::text END AS allocations, missing::text
 FROM order_allocations WHERE order_id = ANY($1::uuid[])
+"""
+_ALLOCATED = "SELECT allocations::text, missing::text FROM order_allocations WHERE order_id = $1"
+_ORIGINS = """
+SELECT order_id, origin_id, prepaid_minor, keeps::text FROM order_origins WHERE order_id = ANY($1::uuid[])
 """
 _UNITS = """
 SELECT order_id, sku, sum(quantity)::bigint AS quantity
@@ -76,6 +96,7 @@ _BEFORE_STOCK = _UNDER_REVIEW | {OrderStatus.APPROVED}
 # Parcels may leave one by one, each charged for what is in it.
 _LEAVING = frozenset({OrderStatus.BACKORDERED, OrderStatus.CONFIRMED, OrderStatus.CANCELLING})
 _decode_address = msgspec.json.Decoder(Address).decode
+_decode_units = msgspec.json.Decoder(tuple[SkuQuantity, ...]).decode
 _decode_allocations = msgspec.json.Decoder(tuple[Allocation, ...]).decode
 
 
@@ -107,11 +128,14 @@ class PostgresOrders:
         driver = await self._transaction.driver()
         return [OrderLine(**row) for row in await driver.fetch(_LINES, order_id)]
 
-    async def allocations_of(self, order_id: UUID) -> Sequence[Allocation]:
-        """Return what warehouses hold, or held, for a locked order."""
+    async def allocations_of(self, order_id: UUID) -> tuple[Sequence[Allocation], Sequence[SkuQuantity]]:
+        """Return what warehouses hold, or held, for a locked order (see `Orders.allocations_of`)."""
         driver = await self._transaction.driver()
-        found = await driver.fetchval("SELECT allocations::text FROM order_allocations WHERE order_id = $1", order_id)
-        return () if found is None else _decode_allocations(found)
+        found = await driver.fetchrow(_ALLOCATED, order_id)
+        if found is None:
+            return (), ()
+        missing = found["missing"]
+        return _decode_allocations(found["allocations"]), () if missing is None else _decode_units(missing)
 
     async def address_of(self, order_id: UUID) -> Address:
         """Return where a locked order goes (see `Orders.address_of`)."""
@@ -147,6 +171,8 @@ class _Parts:
     allocations: dict[UUID, tuple[Allocation, ...]] = field(default_factory=dict)
     priced_lines: dict[UUID, tuple[OrderLine, ...]] = field(default_factory=dict)
     units: dict[UUID, list[SkuQuantity]] = field(default_factory=dict)
+    missing: dict[UUID, tuple[SkuQuantity, ...]] = field(default_factory=dict)
+    origins: dict[UUID, Origin] = field(default_factory=dict)
 
 
 async def _parts_of(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> _Parts:
@@ -156,16 +182,25 @@ async def _parts_of(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]) 
         for row in await driver.fetch(_UNITS, under_review):
             units = SkuQuantity(sku=row["sku"], quantity=row["quantity"])
             parts.units.setdefault(row["order_id"], []).append(units)
+    derived = [row["id"] for row in rows if row["channel"] in DERIVED_CHANNELS]
+    if derived:
+        for row in await driver.fetch(_ORIGINS, derived):
+            parts.origins[row["order_id"]] = Origin(
+                order_id=row["origin_id"], prepaid_minor=row["prepaid_minor"], keeps=_decode_allocations(row["keeps"])
+            )
     with_stock = [row["id"] for row in rows if row["status"] not in _BEFORE_STOCK]
     if not with_stock:
         return parts
     for row in await driver.fetch(_PAYMENTS, with_stock):
         order_id, *amounts = row.values()
-        version, capture_at, reference, *minor = amounts
+        version, capture_at, reference, remainder_minor, remainder_status, *minor = amounts
         parts.payments[order_id] = Payment(
             version=version,
             capture_at=CaptureMoment(capture_at),
             reference=reference,
+            remainder=None
+            if remainder_minor is None
+            else Remainder(value_minor=remainder_minor, status=RemainderStatus(remainder_status)),
             **dict(zip(_AMOUNTS, minor, strict=True)),
         )
     for row in await driver.fetch(_STEPS, with_stock):
@@ -180,7 +215,7 @@ async def _load_goods(
     driver: asyncpg.Connection, rows: Sequence[asyncpg.Record], with_stock: Sequence[UUID], parts: _Parts
 ) -> None:
     """Load which warehouses send the orders, and what and at which price only where that is needed."""
-    reserved = [row["id"] for row in rows if row["status"] == OrderStatus.RESERVED]
+    reserved = [row["id"] for row in rows if row["status"] == OrderStatus.RESERVED or _may_be_divided(row)]
     leaving = [row["id"] for row in rows if row["status"] in _LEAVING]
     in_parts: list[UUID] = []
     for row in await driver.fetch(_ALLOCATIONS, with_stock, reserved, leaving):
@@ -188,12 +223,18 @@ async def _load_goods(
         parts.warehouses[order_id] = tuple(row["warehouses"])
         if row["allocations"] is not None:
             parts.allocations[order_id] = _decode_allocations(row["allocations"])
-            if len(row["warehouses"]) > 1:
+            if row["missing"] is not None:
+                parts.missing[order_id] = _decode_units(row["missing"])
+            if len(row["warehouses"]) > 1 or row["missing"] is not None:
                 in_parts.append(order_id)
     if in_parts:
         for row in await driver.fetch(_PRICED_LINES, in_parts):
             order_id, *columns = row.values()
             _append(parts.priced_lines, order_id, OrderLine(**dict(zip(_PRICED, columns, strict=True))))
+
+
+def _may_be_divided(row: asyncpg.Record) -> bool:
+    return row["on_shortage"] == "split" and row["status"] in _LEAVING
 
 
 _AMOUNTS = ("authorised_minor", "captured_minor", "refunded_minor", "voided_minor")
@@ -205,7 +246,7 @@ def _state(row: asyncpg.Record, parts: _Parts) -> OrderState:
     order_id = row["id"]
     return OrderState(
         id=order_id,
-        facts=_facts(row),
+        facts=_facts(row, parts.origins.get(order_id)),
         status=OrderStatus(row["status"]),
         version=row["version"],
         sequence=row["sequence"],
@@ -220,10 +261,12 @@ def _state(row: asyncpg.Record, parts: _Parts) -> OrderState:
         lines=tuple(parts.units.get(order_id, ())),
         priced_lines=parts.priced_lines.get(order_id, ()),
         allocations=parts.allocations.get(order_id, ()),
+        missing=parts.missing.get(order_id, ()),
+        expected_at=row["expected_at"],
     )
 
 
-def _facts(row: asyncpg.Record) -> OrderFacts:
+def _facts(row: asyncpg.Record, origin: Origin | None) -> OrderFacts:
     return OrderFacts(
         customer_id=row["customer_id"],
         channel=row["channel"],
@@ -239,6 +282,7 @@ def _facts(row: asyncpg.Record) -> OrderFacts:
         traceparent=row["traceparent"],
         collect_at=row["collect_at"],
         hold_id=row["hold_id"],
+        origin=origin,
     )
 
 

@@ -38,7 +38,7 @@ from services.orders.domain.order import TERMINAL, CaptureMoment, OrderStatus
 from services.orders.domain.reminders import Audience, Channel, NotificationStatus
 from services.orders.domain.returns import ReturnStatus
 from services.orders.domain.review import Subject
-from services.orders.domain.state import ShipmentStatus, StepKind, StepStatus, TimerKind
+from services.orders.domain.state import RemainderStatus, ShipmentStatus, StepKind, StepStatus, TimerKind
 from services.orders.domain.webhooks import DeliveryStatus, EndpointStatus
 
 metadata = new_metadata()
@@ -89,9 +89,11 @@ orders = Table(
     Column("collect_at", Text),
     # What inventory held for it before it was an order.
     Column("hold_id", Uuid),
+    # When goods that it waits for should be there.
+    Column("expected_at", DateTime(timezone=True)),
     CheckConstraint(_one_of("status", OrderStatus), name="status"),
     CheckConstraint("total_minor >= 0", name="total"),
-    CheckConstraint("on_shortage IN ('backorder', 'refuse')", name="on_shortage"),
+    CheckConstraint("on_shortage IN ('refuse', 'split', 'wait', 'backorder')", name="on_shortage"),
     # An accepted order is at its end or waits for something until a known time.
     CheckConstraint(f"({_TERMINAL}) = (deadline_at IS NULL)", name="deadline"),
     # Serves GET /orders?status=… and the count of open orders by stage.
@@ -175,7 +177,27 @@ order_allocations = Table(
     Column("order_id", Uuid, primary_key=True),
     Column("warehouses", ARRAY(Text), nullable=False),
     Column("allocations", JSONB, nullable=False),
+    # What is not allocated, of an order that goes ahead without it.
+    Column("missing", JSONB),
     CheckConstraint("cardinality(warehouses) > 0", name="warehouses"),
+)
+
+# The orders that come of others: remainders, replacements, exchanges.
+order_origins = Table(
+    "order_origins",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("origin_id", Uuid, nullable=False),
+    Column("is_remainder", Boolean, nullable=False),
+    # What the origin pays for.
+    Column("prepaid_minor", BigInteger, nullable=False),
+    # Of a remainder: what the origin's own parcels are made of.
+    Column("keeps", JSONB, nullable=False),
+    CheckConstraint("prepaid_minor >= 0", name="prepaid"),
+    # Serves the list of what came of an order.
+    Index("order_origins_origin_id_idx", "origin_id"),
+    # Serves the lock of an order with its remainder, of which there is one.
+    Index("order_origins_remainder_idx", "origin_id", unique=True, postgresql_where=text("is_remainder")),
 )
 
 order_shipments = Table(
@@ -231,6 +253,12 @@ payments = Table(
     Column("captured_minor", BigInteger, nullable=False, server_default=text("0")),
     Column("refunded_minor", BigInteger, nullable=False, server_default=text("0")),
     Column("voided_minor", BigInteger, nullable=False, server_default=text("0")),
+    # What of the total is for goods that became an order of their own.
+    Column("remainder_minor", BigInteger),
+    Column("remainder_status", Text),
+    CheckConstraint("remainder_minor BETWEEN 0 AND total_minor", name="remainder"),
+    CheckConstraint(_one_of("remainder_status", RemainderStatus), name="remainder_status"),
+    CheckConstraint("(remainder_minor IS NULL) = (remainder_status IS NULL)", name="divided"),
     # Never more refunded than captured, never more captured or let go than authorised, never more than the total.
     CheckConstraint("refunded_minor BETWEEN 0 AND captured_minor", name="refunded"),
     CheckConstraint("captured_minor >= 0 AND voided_minor >= 0", name="captured"),

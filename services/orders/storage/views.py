@@ -9,17 +9,22 @@ import msgspec
 from libs.common.db import Transaction
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import OrderLine, OrderStatus
-from services.orders.handlers.queries import OrderFilter, OrderView, Progress, ShipmentView, TimelineEntry
+from services.orders.handlers.queries import LinkedOrder, OrderFilter, OrderView, Progress, ShipmentView, TimelineEntry
 
 _ORDER = """
 SELECT orders.id, orders.version, orders.revision, status, status_reason, deadline_at, customer_id, channel,
        orders.reference, orders.currency, orders.total_minor, placed_at, received_at,
-       authorised_minor, captured_minor, refunded_minor,
+       authorised_minor, captured_minor, refunded_minor, on_shortage, expected_at, order_origins.origin_id,
+       (
+           SELECT array_agg((linked.id, linked.channel) ORDER BY linked.id)
+           FROM order_origins came JOIN orders linked ON linked.id = came.order_id WHERE came.origin_id = orders.id
+       ) AS linked_orders,
        (
            SELECT jsonb_agg(to_jsonb(order_findings) ORDER BY position)::text
            FROM order_findings WHERE order_findings.order_id = orders.id
        ) AS findings
 FROM orders JOIN payments ON payments.order_id = orders.id
+LEFT JOIN order_origins ON order_origins.order_id = orders.id
 """
 _FIND = f"{_ORDER} WHERE orders.id = $1"
 _LINES = """
@@ -116,4 +121,7 @@ def _view(row: asyncpg.Record, lines: Sequence[OrderLine], shipments: Sequence[S
     fields = dict(row)
     fields["status"] = OrderStatus(row["status"])
     fields["findings"] = _decode_findings(row["findings"]) if row["findings"] else ()
+    fields["linked_orders"] = tuple(
+        LinkedOrder(order_id=order_id, channel=channel) for order_id, channel in row["linked_orders"] or ()
+    )
     return OrderView(**fields, lines=tuple(lines), shipments=tuple(shipments))

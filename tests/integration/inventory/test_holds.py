@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from libs.common.events.inventory import (
+    StockBackordered,
     StockCommitted,
     StockHeld,
     StockHoldExtended,
@@ -17,7 +18,7 @@ from libs.common.events.inventory import (
     StockReserved,
 )
 from libs.common.events.orders import OrderApproved
-from libs.common.events.shapes import Allocation
+from libs.common.events.shapes import Allocation, SkuQuantity
 from services.inventory.domain.holds import ANYWHERE, HoldPolicies, HoldPolicy
 from services.inventory.handlers.holds import (
     CommitHold,
@@ -40,10 +41,13 @@ from tests.unit.inventory.builders import (
     cancelled,
     dispatched,
     envelope,
+    expected,
     minutes,
     received,
 )
 
+TOMORROW = NOON + timedelta(days=1)
+LATER = NOON + timedelta(days=2)
 POLICIES = HoldPolicies({"till": HoldPolicy(ttl_seconds_default=60, ttl_seconds_max=120, lifetime_seconds_max=200,
                                             units_per_sku_max=5, modes=frozenset({"all-or-nothing"}))})  # fmt: skip
 
@@ -439,6 +443,75 @@ class TestPartialOrder:
         await shop.reports(received(2))
 
         assert await shop.level(ARMCHAIR) == (4, 0)
+
+
+class TestRemainder:
+    async def test_takes_the_place_in_line_of_the_order_it_comes_of(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3), on_shortage="partial")
+        other = approved((ARMCHAIR, 2))
+        await shop.reports(received(2))
+        await shop.orders(order)
+        [part] = await shop.announced(StockPartlyReserved)
+        assert part.missing == [SkuQuantity(sku=ARMCHAIR, quantity=1)]
+        await shop.orders(envelope(other, at=minutes(1)))
+
+        remainder = approved((ARMCHAIR, 1), remainder_of=order.order_id, keeps=part.allocations)
+        await shop.orders(envelope(remainder, at=minutes(2)))
+        await shop.reports(received(1))
+
+        assert await shop.status(order.order_id) == await shop.status(remainder.order_id) == "held"
+        assert await shop.status(other.order_id) == "waiting"
+        assert await shop.level(ARMCHAIR) == (3, 3)
+
+    async def test_gets_what_came_for_that_order_meanwhile_and_leaves_it_what_it_keeps(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3), on_shortage="partial")
+        await shop.reports(received(2))
+        await shop.orders(order)
+        [part] = await shop.announced(StockPartlyReserved)
+        await shop.reports(received(1, at="MAN"))
+
+        remainder = approved((ARMCHAIR, 1), remainder_of=order.order_id, keeps=part.allocations)
+        await shop.orders(remainder)
+        await shop.orders(
+            dispatched(order.order_id, (ARMCHAIR, 2)), dispatched(remainder.order_id, (ARMCHAIR, 1), at="MAN")
+        )
+
+        reserved = await shop.announced(StockReserved)
+        assert reserved[-1].allocations == [Allocation(warehouse="MAN", sku=ARMCHAIR, quantity=1)]
+        assert await shop.level(ARMCHAIR) == await shop.level(ARMCHAIR, "MAN") == (0, 0)
+
+    async def test_of_an_order_that_was_called_off_stands_for_itself(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3), on_shortage="partial")
+        await shop.reports(received(2))
+        await shop.orders(order, cancelled(order.order_id))
+
+        remainder = approved((ARMCHAIR, 1), remainder_of=order.order_id)
+        await shop.orders(remainder)
+
+        assert await shop.status(order.order_id) == "released"
+        assert await shop.level(ARMCHAIR) == (2, 1)
+
+
+class TestPromise:
+    async def test_is_when_enough_comes_for_all_who_wait_before(self, shop: Shop) -> None:
+        first, second, third = (approved((ARMCHAIR, 3)) for _ in range(3))
+        await shop.reports(
+            expected(4, arrives=TOMORROW, reference="PO-1"), expected(4, arrives=LATER, reference="PO-2"), received(1)
+        )
+
+        for number, order in enumerate((first, second, third)):
+            await shop.orders(envelope(order, at=minutes(number)))
+
+        told = {event.order_id: event.shortages[0].expected_at for event in await shop.announced(StockBackordered)}
+        assert told == {first.order_id: TOMORROW, second.order_id: LATER, third.order_id: LATER}
+
+    async def test_is_not_made_for_what_nobody_has_announced(self, shop: Shop) -> None:
+        await shop.reports(expected(2, arrives=TOMORROW, reference="PO-1"))
+
+        await shop.orders(approved((ARMCHAIR, 3)))
+
+        [waiting] = await shop.announced(StockBackordered)
+        assert waiting.shortages[0].expected_at is None
 
 
 class TestLastUnit:

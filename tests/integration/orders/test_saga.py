@@ -61,12 +61,13 @@ class TestBatch:
             assert await published_about(shop, order_id) == [
                 ("order.placed", 1),
                 ("order.approved", 2),
-                ("order.confirmed", 3),
-                ("order.shipped", 4),
-                ("order.delivered", 5),
-                ("order.settled", 6),
+                ("order.reserved", 3),
+                ("order.confirmed", 4),
+                ("order.shipped", 5),
+                ("order.delivered", 6),
+                ("order.settled", 7),
             ]
-            assert (await shop.order(order_id))["version"] == 6
+            assert (await shop.order(order_id))["version"] == 7
         payment_versions = [
             envelope.aggregate_version
             for envelope in await shop.published()

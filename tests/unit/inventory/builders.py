@@ -1,5 +1,6 @@
 """Boring defaults, so that a test names only what it is about."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,7 +15,7 @@ from libs.common.events.inventory import (
 )
 from libs.common.events.logistics import ShipmentDispatched
 from libs.common.events.orders import OrderApproved, OrderCancelled, OrderRefused, ReturnReceived
-from libs.common.events.shapes import Destination, SkuQuantity
+from libs.common.events.shapes import Allocation, Destination, SkuQuantity
 from services.inventory.domain.warehouses import Warehouse
 
 NOON = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -113,6 +114,8 @@ def approved(
     channel: str = "web",
     collect_at: str | None = None,
     hold_id: UUID | None = None,
+    remainder_of: UUID | None = None,
+    keeps: Sequence[Allocation] = (),
 ) -> OrderApproved:
     """Return the request to reserve `lines` (one armchair if there are none)."""
     return OrderApproved(
@@ -126,6 +129,8 @@ def approved(
         is_split_allowed=is_split_allowed,
         collect_at=collect_at,
         hold_id=hold_id,
+        remainder_of=remainder_of,
+        keeps=list(keeps),
     )
 
 

@@ -3,22 +3,25 @@ Every order of events, exhaustively: a search through all that can happen to one
 
 The world answers the order as inventory, logistics and a payment provider do. Each step delivers any message that is
 under way (also once more), carries out any payment step (its answer comes whenever it likes, so that a timeout and a
-crash are its late answers), moves a parcel, lets the customer call the order off, or lets a deadline pass.
+crash are its late answers), moves a parcel, lets the customer call the order off, or lets a deadline pass. What was
+missing of an order that goes ahead leaves, or will never come, whenever it likes.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import transition
 from services.orders.domain.ledger import Account, balances
-from services.orders.domain.order import TERMINAL, OrderStatus
+from services.orders.domain.order import TERMINAL, CaptureMoment, OnShortage, OrderStatus, PaymentTerms
 from services.orders.domain.state import (
     STAGE_TIMER,
     Book,
+    Divide,
     OrderState,
     Pay,
     PaymentStep,
@@ -26,16 +29,19 @@ from services.orders.domain.state import (
     StepKind,
 )
 from tests.unit.orders.domain.worlds import (
+    MISSING_MINOR,
     NOW,
     TOTAL_MINOR,
     WAREHOUSES,
     Logistics,
     Story,
+    an_order,
     answers_to,
     success,
 )
 
 STATES_MAX = 60_000
+REMAINDER_PARCEL = UUID(int=800)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class World:
     done: frozenset[PaymentStep] = frozenset()
     parcels: tuple[tuple[str, str], ...] = ()
     ledger: tuple[tuple[Account, int], ...] = ()
+    remainder: str = ""
+    compensations: int = 0
     cancellations: int = 0
     deadlines: int = 0
     repetitions: int = 0
@@ -63,6 +71,9 @@ class Scenario:
     deadlines: int = 0
     repetitions: int = 0
     is_declined: bool = False
+    compensations: int = 0
+    on_shortage: OnShortage = "backorder"
+    capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
 
 
 def key(world: World) -> tuple[object, ...]:
@@ -81,6 +92,8 @@ def key(world: World) -> tuple[object, ...]:
         world.asked,
         world.done,
         world.parcels,
+        world.remainder,
+        world.compensations,
         world.cancellations,
         world.deadlines,
         world.repetitions,
@@ -108,7 +121,7 @@ def told(world: World, message: on.Message, scenario: Scenario) -> World:
     outcome = transition(world.order, message, now)
     logistics = Logistics(dict(world.parcels))
     ledger = dict(world.ledger)
-    mail, asked = world.mail, set(world.asked)
+    mail, asked, remainder = world.mail, set(world.asked), world.remainder
     for command in outcome.commands:
         match command:
             case Publish(event):
@@ -118,6 +131,10 @@ def told(world: World, message: on.Message, scenario: Scenario) -> World:
             case Book(transfer):
                 for account, balance in balances([transfer]).items():
                     ledger[account] = ledger.get(account, 0) + balance
+            case Divide(value_minor=value_minor):
+                assert not remainder, "divided twice"
+                assert value_minor == MISSING_MINOR
+                remainder = "open"
             case _:
                 pass
     return replace(
@@ -126,6 +143,7 @@ def told(world: World, message: on.Message, scenario: Scenario) -> World:
         mail=mail,
         asked=frozenset(asked),
         parcels=tuple(sorted(logistics.parcels.items())),
+        remainder=remainder,
         ledger=tuple(sorted(ledger.items())),
     )
 
@@ -146,8 +164,25 @@ def next_worlds(world: World, scenario: Scenario) -> Iterator[World]:
         if moved := logistics.move(warehouse):
             parcels = tuple(sorted(logistics.parcels.items()))
             yield replace(world, parcels=parcels, mail=put(world.mail, *moved))
+    yield from elsewhere(world, scenario)
+    yield from decisions(world, scenario)
+
+
+def elsewhere(world: World, scenario: Scenario) -> Iterator[World]:
+    """Let what was missing leave, or never come."""
+    if world.remainder == "open":
+        yield told(replace(world, remainder="shipped"), on.RemainderShipped(REMAINDER_PARCEL), scenario)
+    if world.remainder in {"open", "shipped"} and (world.remainder == "open" or scenario.compensations):
+        yield told(replace(world, remainder="ended"), on.RemainderEnded("backorder-expired"), scenario)
+
+
+def decisions(world: World, scenario: Scenario) -> Iterator[World]:
+    """Let somebody decide about the order, or time pass."""
     if world.order.status in TERMINAL:
         return
+    if world.compensations < scenario.compensations:
+        compensated = replace(world, compensations=world.compensations + 1)
+        yield told(compensated, on.OperatorCompensated("give it up"), scenario)
     if world.cancellations < scenario.cancellations:
         cancelled = replace(world, cancellations=world.cancellations + 1)
         yield told(cancelled, on.CancellationRequested("changed-mind"), scenario)
@@ -165,6 +200,9 @@ def check(world: World) -> None:
     moved = world.at_provider(StepKind.CAPTURE) + world.at_provider(StepKind.VOID)
     assert moved <= world.at_provider(StepKind.AUTHORISE), "more was moved than was held"
     assert world.at_provider(StepKind.REFUND) <= world.at_provider(StepKind.CAPTURE)
+    is_let_go = any(step.kind is StepKind.VOID for step in world.done)
+    is_charged = any(step.kind is StepKind.CAPTURE for step in world.asked)
+    assert not (is_let_go and is_charged), "the provider let go of what is still to be captured"
     assert (order.deadline_at is None) == (order.status in TERMINAL), "nothing waits for ever unseen"
     ledger = dict(world.ledger)
     assert sum(ledger.values()) == 0
@@ -183,24 +221,28 @@ def check_end(world: World) -> None:
     assert payment.voided_minor == world.at_provider(StepKind.VOID)
     assert payment.refunded_minor == world.at_provider(StepKind.REFUND)
     left = {state for _, state in world.parcels} & {"dispatched", "delivered"}
+    missing_minor = MISSING_MINOR if world.remainder else 0
+    kept_minor = missing_minor if world.remainder == "shipped" else 0
     if order.status in {OrderStatus.CANCELLED, OrderStatus.REFUSED}:
         assert payment.held_minor == 0, "money is still held"
-        assert payment.captured_minor == payment.refunded_minor, "money was kept"
-        assert not left, "goods left for nothing"
+        assert payment.captured_minor == payment.refunded_minor + kept_minor, "money was kept, or lost"
+        assert not left or world.compensations, "goods left for nothing"
     if order.status is OrderStatus.SETTLED:
-        assert payment.captured_minor == TOTAL_MINOR
+        assert payment.held_minor == 0
+        assert payment.captured_minor - payment.refunded_minor == TOTAL_MINOR - missing_minor + kept_minor
         assert {state for _, state in world.parcels} == {"delivered"}
 
 
 def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
     """Visit every world that can be reached; return how many there are, and the stages in which they come to rest."""
-    story = Story.received()
+    order = an_order(on_shortage=scenario.on_shortage)
+    story = Story.received(replace(order, payment_terms=PaymentTerms(capture_at=scenario.capture_at)))
     first = told(World(story.state), on.ReviewPassed(), scenario)
     waiting, seen, ends = [first], {key(first)}, set[OrderStatus]()
     while waiting:
         world = waiting.pop()
         check(world)
-        if not world.mail and not world.asked:
+        if not world.mail and not world.asked and world.remainder != "open":
             check_end(world)
             ends.add(world.order.status)
         for following in next_worlds(world, scenario):
@@ -228,6 +270,32 @@ def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
             id="waits for goods",
         ),
         pytest.param(Scenario(stock="taken back"), {OrderStatus.SETTLED}, id="stock is taken back"),
+        *(
+            pytest.param(
+                Scenario(stock="partly reserved", on_shortage="split", capture_at=moment),
+                {OrderStatus.SETTLED},
+                id=f"goes ahead without what is missing, charged at {moment}",
+            )
+            for moment in CaptureMoment
+        ),
+        pytest.param(
+            Scenario(stock="partly reserved in one place", on_shortage="split", cancellations=1),
+            {OrderStatus.SETTLED, OrderStatus.CANCELLED},
+            id="goes ahead and is called off at any time",
+        ),
+        pytest.param(
+            Scenario(stock="partly reserved in one place", on_shortage="split", compensations=1),
+            {OrderStatus.SETTLED, OrderStatus.CANCELLED},
+            id="goes ahead and is ended by a person at any time",
+        ),
+        pytest.param(
+            Scenario(stock="the rest comes at once", on_shortage="split"), {OrderStatus.SETTLED}, id="the rest comes"
+        ),
+        pytest.param(
+            Scenario(stock="a part is taken back", on_shortage="split"),
+            {OrderStatus.SETTLED},
+            id="a part is taken back",
+        ),
     ],
 )
 def test_no_interleaving_loses_a_penny_or_a_parcel(scenario: Scenario, ends: set[OrderStatus]) -> None:

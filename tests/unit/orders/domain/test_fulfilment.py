@@ -29,6 +29,7 @@ from tests.unit.orders.domain.worlds import (
     dispatched,
     shipment_id,
     stock_backordered,
+    stock_partly_reserved,
     stock_reserved,
     story_in,
 )
@@ -42,7 +43,11 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
     on.ReviewRefused: on.ReviewRefused("a known fraud"),
     on.StockReserved: stock_reserved(),
     on.StockBackordered: stock_backordered(),
+    on.StockPartlyReserved: stock_partly_reserved(),
     on.StockRejected: on.StockRejected("insufficient-stock"),
+    on.WaitProlonged: on.WaitProlonged("customer-waits", NOW + timedelta(days=500)),
+    on.RemainderShipped: on.RemainderShipped(UUID(int=800)),
+    on.RemainderEnded: on.RemainderEnded("backorder-expired"),
     on.AuthorisationSucceeded: on.AuthorisationSucceeded(STRANGE_STEP, "provider-1"),
     on.AuthorisationDeclined: on.AuthorisationDeclined(STRANGE_STEP, "card-declined"),
     on.AuthorisationWithdrawn: on.AuthorisationWithdrawn(STRANGE_STEP),
@@ -70,7 +75,7 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
 class TestTable:
     def test_answers_every_message_in_every_stage(self) -> None:
         assert set(TABLE) == {(status, message) for status in OrderStatus for message in on.MESSAGES}
-        assert len(TABLE) == 12 * 27
+        assert len(TABLE) == 12 * 31
 
     @pytest.mark.parametrize("status", OrderStatus)
     @pytest.mark.parametrize("kind", on.MESSAGES)
@@ -112,6 +117,7 @@ class TestOrder:
         assert story.event_types == [
             "order.placed",
             "order.approved",
+            "order.reserved",
             "payment.authorised",
             "order.confirmed",
             "order.shipped",

@@ -17,16 +17,18 @@ from libs.common.events.topics import ORDERS_ORDER
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import transition
 from services.orders.domain.ledger import Account, balances
-from services.orders.domain.order import SHIPPED_OR_LATER, TERMINAL, OrderStatus
+from services.orders.domain.order import SHIPPED_OR_LATER, TERMINAL, OnShortage, OrderStatus
 from services.orders.domain.state import (
     STAGE_TIMER,
     Answer,
     Book,
     CloseReturn,
+    Divide,
     Pay,
     PaymentStep,
     Publish,
     StepKind,
+    Tell,
     TimerKind,
 )
 from tests.unit.orders.domain.worlds import (
@@ -42,7 +44,15 @@ from tests.unit.orders.domain.worlds import (
 )
 
 # What inventory says, and how often that is tried.
-STOCK = [*["reserved"] * 6, *["backordered"] * 3, *["taken back"] * 3, "short for ever", "rejected", "silent"]
+STOCK = [
+    *["partly reserved"] * 3,
+    *["reserved"] * 6,
+    *["backordered"] * 3,
+    *["taken back"] * 3,
+    "short for ever",
+    "rejected",
+    "silent",
+]
 STAGES = [None, None, *OrderStatus, *[OrderStatus.CONFIRMED] * 6, *[OrderStatus.CANCELLING] * 2]
 
 
@@ -61,6 +71,8 @@ class OrderLife(RuleBasedStateMachine):
         self.cancelled_in: OrderStatus | None = None
         self.expired_in: OrderStatus | None = None
         self.returned_minor = 0
+        self.remainder = ""
+        self.missing_minor = 0
         self.closed: list[CloseReturn] = []
         self.sequences: list[int] = [1]
 
@@ -72,7 +84,10 @@ class OrderLife(RuleBasedStateMachine):
     )
     def place(self, stock: str, lot: int, cancelled_in: OrderStatus | None, expired_in: OrderStatus | None) -> None:
         """Begin a life; what ends it happens in a stage chosen now, or hardly any life would be long."""
-        self.story = Story.received(an_order(unit_price_minor=0 if lot == 0 else 1_300))
+        on_shortage: OnShortage = "split" if stock == "partly reserved" else "backorder"
+        price_minor = 0 if lot == 0 else 1_300
+        self.missing_minor = 2 * price_minor
+        self.story = Story.received(an_order(unit_price_minor=price_minor, on_shortage=on_shortage))
         self.stock, self.declines = stock, lot == 1
         self.cancelled_in, self.expired_in = cancelled_in, expired_in
         self.tell(on.ReviewHeld(("amount-above-limit",)) if lot == 2 else on.ReviewPassed())
@@ -92,7 +107,10 @@ class OrderLife(RuleBasedStateMachine):
                     self.asked.append(step)
                 case CloseReturn():
                     self.closed.append(command)
-                case Book():
+                case Divide(value_minor=value_minor):
+                    assert value_minor == self.missing_minor
+                    self.remainder = "open"
+                case Book() | Tell():
                     pass
 
     @rule(data=st.data(), is_repeated=st.booleans())
@@ -131,6 +149,13 @@ class OrderLife(RuleBasedStateMachine):
     def review(self, approves: bool) -> None:  # noqa: FBT001
         self.tell(on.ReviewPassed() if approves else on.ReviewRefused("a known fraud"))
 
+    @rule(has_left=st.booleans())
+    @precondition(lambda self: self.remainder == "open")
+    def conclude_remainder(self, has_left: bool) -> None:  # noqa: FBT001
+        self.remainder = "shipped" if has_left else "ended"
+        message = on.RemainderShipped(UUID(int=800)) if has_left else on.RemainderEnded("backorder-expired")
+        self.tell(message)
+
     @rule(warehouse=st.sampled_from(WAREHOUSES))
     @precondition(lambda self: self.logistics.parcels)
     def move_parcel(self, warehouse: str) -> None:
@@ -151,7 +176,7 @@ class OrderLife(RuleBasedStateMachine):
         payment = self.story.state.payment
         assert 0 <= payment.refunded_minor <= payment.captured_minor
         assert payment.captured_minor + payment.voided_minor <= payment.authorised_minor <= TOTAL_MINOR
-        assert self.provider.times(StepKind.CAPTURE) <= len(WAREHOUSES)
+        assert self.provider.times(StepKind.CAPTURE) <= len(WAREHOUSES) + (self.remainder == "shipped")
         assert sum(balances(self.story.transfers).values()) == 0
         assert self.provider.times(StepKind.AUTHORISE) <= 1
         assert self.provider.total_minor(StepKind.REFUND) <= self.provider.total_minor(StepKind.CAPTURE)
@@ -175,6 +200,9 @@ class OrderLife(RuleBasedStateMachine):
         """Let everybody finish; then the order is at its end and every book agrees."""
         for _ in range(12):
             self.drain()
+            if self.remainder == "open":
+                self.conclude_remainder(True)  # noqa: FBT003
+                continue
             if self.story.state.status in TERMINAL:
                 break
             if self.story.state.status is not OrderStatus.CANCELLING:
@@ -197,16 +225,18 @@ class OrderLife(RuleBasedStateMachine):
         assert state.status in TERMINAL or (is_silent and state.stuck_since is not None), state
         assert payment.authorised_minor == self.provider.total_minor(StepKind.AUTHORISE)
         assert payment.captured_minor == self.provider.total_minor(StepKind.CAPTURE)
+        ended_minor = self.missing_minor if self.remainder == "ended" else 0
+        kept_minor = self.missing_minor if self.remainder == "shipped" else 0
         assert payment.refunded_minor == self.provider.total_minor(StepKind.REFUND) == self.returned_minor
         assert payment.held_minor == 0
         ledger = balances(self.story.transfers)
         assert ledger.get(Account.CLEARING, 0) == payment.captured_minor - payment.refunded_minor
         assert ledger.get(Account.HELD, 0) == ledger.get(Account.RECEIVABLE, 0) == 0
         if state.status is OrderStatus.SETTLED:
-            assert payment.captured_minor == state.facts.total_minor
+            assert payment.captured_minor == state.facts.total_minor - ended_minor
             assert set(self.logistics.parcels.values()) == {"delivered"}
         elif state.status in TERMINAL:
-            assert payment.captured_minor == 0
+            assert payment.captured_minor == kept_minor
             assert "dispatched" not in self.logistics.parcels.values()
             assert "delivered" not in self.logistics.parcels.values()
 

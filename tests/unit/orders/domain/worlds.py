@@ -1,6 +1,6 @@
 """Orders in given stages, and a world that answers them: for tests of the saga's pure function."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -8,11 +8,19 @@ from uuid import UUID
 
 from libs.common.events.base import Event
 from libs.common.events.orders import OrderApproved, OrderCancellationRequested, OrderConfirmed
-from libs.common.events.shapes import Allocation, Destination, Shortage
+from libs.common.events.shapes import Allocation, Destination, Shortage, SkuQuantity
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import receive, transition
 from services.orders.domain.ledger import Transfer
-from services.orders.domain.order import SHIPPED_OR_LATER, Address, NewOrder, OrderFacts, OrderLine, OrderStatus
+from services.orders.domain.order import (
+    SHIPPED_OR_LATER,
+    Address,
+    NewOrder,
+    OnShortage,
+    OrderFacts,
+    OrderLine,
+    OrderStatus,
+)
 from services.orders.domain.state import (
     Answer,
     Book,
@@ -30,11 +38,14 @@ from services.orders.domain.state import (
 ORDER_ID: Final = UUID(int=1)
 NOW: Final = datetime(2026, 3, 2, 9, tzinfo=UTC)
 TOTAL_MINOR: Final = 6_500
+MISSING_MINOR: Final = 2_600
 PARCELS_MINOR: Final = {"leeds": 2_600, "lyon": 3_900}
 WAREHOUSES: Final = ("leeds", "lyon")
 
 
-def an_order(*, unit_price_minor: int = 1_300, placed_at: datetime = NOW) -> NewOrder:
+def an_order(
+    *, unit_price_minor: int = 1_300, placed_at: datetime = NOW, on_shortage: OnShortage = "backorder"
+) -> NewOrder:
     lines = (
         OrderLine(line=1, sku="CRUNCHY-ARMCHAIR", quantity=2, unit_price_minor=unit_price_minor),
         OrderLine(line=2, sku="OMINOUS-MIRROR", quantity=3, unit_price_minor=unit_price_minor),
@@ -50,7 +61,7 @@ def an_order(*, unit_price_minor: int = 1_300, placed_at: datetime = NOW) -> New
             placed_at=placed_at,
             received_at=NOW,
             destination=Destination(country="GB"),
-            on_shortage="backorder",
+            on_shortage=on_shortage,
             is_split_allowed=True,
             correlation_id="correlation-1",
         ),
@@ -72,6 +83,28 @@ def stock_reserved(version: int = 0) -> on.StockReserved:
         ),
         version,
     )
+
+
+def stock_partly_reserved(version: int = 0) -> on.StockPartlyReserved:
+    return on.StockPartlyReserved(
+        (
+            Allocation(warehouse="leeds", sku="CRUNCHY-ARMCHAIR", quantity=2),
+            Allocation(warehouse="lyon", sku="OMINOUS-MIRROR", quantity=1),
+        ),
+        (SkuQuantity(sku="OMINOUS-MIRROR", quantity=2),),
+        version,
+    )
+
+
+def in_one_place(units: int, version: int) -> on.StockPartlyReserved | on.StockReserved:
+    """Return that so many of the mirrors are held, and all else, in one warehouse."""
+    held = (
+        Allocation(warehouse="leeds", sku="CRUNCHY-ARMCHAIR", quantity=2),
+        Allocation(warehouse="leeds", sku="OMINOUS-MIRROR", quantity=units),
+    )
+    if units == 3:
+        return on.StockReserved(held, version)
+    return on.StockPartlyReserved(held, (SkuQuantity(sku="OMINOUS-MIRROR", quantity=3 - units),), version)
 
 
 def stock_backordered(version: int = 0) -> on.StockBackordered:
@@ -217,10 +250,10 @@ class Logistics:
 
     parcels: dict[str, str] = field(default_factory=dict)
 
-    def plan(self) -> list[on.Message]:
-        for warehouse in WAREHOUSES:
+    def plan(self, warehouses: Sequence[str]) -> list[on.Message]:
+        for warehouse in warehouses:
             self.parcels.setdefault(warehouse, "planned")
-        return [on.ShipmentPlanned(shipment_id(warehouse), warehouse) for warehouse in WAREHOUSES]
+        return [on.ShipmentPlanned(shipment_id(warehouse), warehouse) for warehouse in warehouses]
 
     def stop(self) -> list[on.Message]:
         if set(self.parcels.values()) != {"planned"}:
@@ -249,12 +282,16 @@ def answers_to(event: Event, stock: str, logistics: Logistics) -> list[on.Messag
                 "backordered": [stock_backordered(), stock_reserved()],
                 "short for ever": [stock_backordered()],
                 "rejected": [on.StockRejected("insufficient-stock")],
+                "partly reserved": [stock_partly_reserved(1)],
+                "partly reserved in one place": [in_one_place(1, 1)],
+                "the rest comes at once": [in_one_place(1, 1), in_one_place(3, 2)],
+                "a part is taken back": [in_one_place(1, 1), stock_backordered(2), in_one_place(1, 3)],
                 "taken back": [stock_reserved(1), stock_backordered(2), stock_reserved(3)],
                 "silent": [],
             }
             return replies[stock]
-        case OrderConfirmed():
-            return logistics.plan()
+        case OrderConfirmed(allocations=allocations):
+            return logistics.plan(sorted({one.warehouse for one in allocations}))
         case OrderCancellationRequested():
             return logistics.stop()
         case _:

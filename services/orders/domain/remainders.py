@@ -1,0 +1,99 @@
+"""
+What is missing of an order that goes ahead without it.
+
+It becomes an order of its own, the remainder: reserved, sent and called off like any other, but paid for by the order
+that it comes of, so that the customer pays once and is charged for it when it leaves. The two tell each other what the
+other has to know, in one transaction.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Final
+from uuid import UUID, uuid5
+
+from libs.common.events.orders import OrderDivided
+from libs.common.events.shapes import Allocation, SkuQuantity
+from services.orders.domain import messages as on
+from services.orders.domain.draft import Draft
+from services.orders.domain.order import OrderLine
+from services.orders.domain.parcels import value_by_warehouse
+from services.orders.domain.state import Divide, OrderState, Remainder, RemainderStatus
+
+_TIME_BITS: Final = 80
+_VERSION: Final = 0x7 << 76
+_VARIANT: Final = 0b10 << 62
+_RANDOM_BITS: Final = ((1 << 76) - 1) & ~(0b11 << 62)
+# No warehouse is called this: what is valued under it is in none.
+_NOWHERE: Final = "\U0010ffff"
+
+
+def remainder_id(order_id: UUID) -> UUID:
+    """Return the id of an order's remainder: always the same, and in lists next to the order's own (RFC 9562, v7)."""
+    drawn = uuid5(order_id, "remainder").int & _RANDOM_BITS
+    return UUID(int=order_id.int >> _TIME_BITS << _TIME_BITS | _VERSION | _VARIANT | drawn)
+
+
+def value_of_parcels(state: OrderState) -> dict[str, int]:
+    """Return what the units that each warehouse sends for an order cost, without those that are missing."""
+    return parcel_values(state.priced_lines, state.allocations, state.missing)[0]
+
+
+def parcel_values(
+    lines: Iterable[OrderLine], allocations: Collection[Allocation], missing: Iterable[SkuQuantity]
+) -> tuple[dict[str, int], int]:
+    """Return what of the lines' price is for each warehouse's units, and for those that are missing, in minor units."""
+    nowhere = [Allocation(warehouse=_NOWHERE, sku=one.sku, quantity=one.quantity) for one in missing]
+    values = value_by_warehouse(lines, [*allocations, *nowhere])
+    return values, values.pop(_NOWHERE, 0)
+
+
+def divide(draft: Draft) -> None:
+    """Go ahead with what is held, and make an order of what is not."""
+    state = draft.state
+    if not state.missing or state.payment.remainder is not None:
+        return
+    _, value_minor = parcel_values(state.priced_lines, state.allocations, state.missing)
+    other_id = remainder_id(state.id)
+    draft.publish(
+        OrderDivided(
+            order_id=state.id,
+            remainder_id=other_id,
+            lines=list(state.missing),
+            value_minor=value_minor,
+            currency=state.facts.currency,
+        )
+    )
+    draft.divide(Divide(other_id, state.missing, state.allocations, value_minor))
+    draft.change(payment=replace(state.payment, remainder=Remainder(value_minor=value_minor)))
+
+
+def conclude(draft: Draft, status: RemainderStatus) -> int:
+    """Note what became of an order's remainder; return what is paid for it."""
+    payment = draft.state.payment
+    if payment.remainder is None:
+        return 0
+    draft.change(payment=replace(payment, remainder=replace(payment.remainder, status=status)))
+    return payment.remainder.value_minor
+
+
+def call_off(draft: Draft, message: on.CancellationRequested | on.OperatorCompensated) -> None:
+    """Have the remainder called off with the order that it comes of, as far as it can be."""
+    if draft.state.payment.is_remainder_open:
+        draft.tell(remainder_id(draft.state.id), message)
+
+
+def tell_shipped(draft: Draft, shipment_id: UUID) -> None:
+    """Let the order that pays know that what was missing of it has left."""
+    if (origin_id := _payer(draft.state)) is not None:
+        draft.tell(origin_id, on.RemainderShipped(shipment_id))
+
+
+def tell_ended(draft: Draft, reason: str) -> None:
+    """Let the order that pays know that what was missing of it will not come."""
+    if (origin_id := _payer(draft.state)) is not None:
+        draft.tell(origin_id, on.RemainderEnded(reason))
+
+
+def _payer(state: OrderState) -> UUID | None:
+    origin = state.facts.origin
+    return origin.order_id if origin is not None and state.facts.is_remainder else None
