@@ -6,14 +6,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 from libs.common.db import is_transient
 from libs.common.errors import Unavailable
+from libs.common.pacing import WorkPace
 from libs.common.telemetry.logs import get_logger
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
+
+_RESTLESS: Final = WorkPace()
 
 _log = get_logger(__name__)
 
@@ -34,6 +37,7 @@ class Coalescer(Generic[Request, Result]):
 
     The first request starts at once. What arrives while a batch is running forms the next one, which starts when that
     batch ends, when it is full, or, as long as fewer than `in_flight_max` are running, after `delay_seconds_max`.
+    After a batch of several it rests as `pace` says; whoever sends one request after the other never waits for that.
 
     `work` returns a result or an exception for each request, in order. It runs in a task of the coalescer's own: a
     request that is cancelled before its batch starts is left out, one that is cancelled later is carried out all the
@@ -48,6 +52,7 @@ class Coalescer(Generic[Request, Result]):
         delay_seconds_max: float = 0.002,
         in_flight_max: int = 2,
         queue_max: int = 10_000,
+        pace: WorkPace = _RESTLESS,
     ) -> None:
         """Prepare; `async with` starts it, and on leaving carries out what is queued."""
         self._work = work
@@ -55,6 +60,7 @@ class Coalescer(Generic[Request, Result]):
         self._delay_seconds_max = delay_seconds_max
         self._in_flight_max = in_flight_max
         self._queue_max = queue_max
+        self._pace = pace
         self._queue: deque[_Waiter[Request, Result]] = deque()
         self._in_flight = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -135,11 +141,16 @@ class Coalescer(Generic[Request, Result]):
 
     async def _run_batches(self) -> None:
         """Run batches one after the other for as long as there is a queue."""
+        loop = asyncio.get_running_loop()
         try:
             while batch := self._take_batch():
                 if self._queue and self._group is not None:
                     self._schedule(self._group)
+                started_at = loop.time()
                 await self._settle(batch)
+                if len(batch) > 1:
+                    worked_seconds = loop.time() - started_at
+                    await asyncio.sleep(self._pace.rest_seconds(items=len(batch), worked_seconds=worked_seconds))
         finally:
             self._in_flight -= 1
 

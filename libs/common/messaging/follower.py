@@ -8,10 +8,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable
+from libs.common.pacing import WorkPace
 from libs.common.telemetry.logs import get_logger
 
 _POLL_TIMEOUT_MS = 200
 _BATCH_RECORDS_MAX = 5_000
+# Each partition that has something answers a fetch of its own unless several have something by then.
+_PACE = WorkPace(interval_seconds=0.005, share_max=0.5, rest_seconds_max=0.02, items_plenty=500)
 _RESTART_SECONDS = 1.0
 _START_TIMEOUT_SECONDS = 15.0
 _STOP_TIMEOUT_SECONDS = 5.0
@@ -88,8 +91,10 @@ class Follower:
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
+        loop = asyncio.get_running_loop()
         while not stop.is_set():
             fetched = await consumer.getmany(timeout_ms=_POLL_TIMEOUT_MS, max_records=_BATCH_RECORDS_MAX)
+            started_at = loop.time()
             for records in fetched.values():
                 # Of a compacted topic only the latest record of a key counts; what came before it is not even decoded.
                 for record in {record.key: record for record in records}.values():
@@ -98,6 +103,9 @@ class Follower:
                 positions = [await consumer.position(partition) for partition in partitions]
                 if all(position >= ends[partition] for position, partition in zip(positions, partitions, strict=True)):
                     self._caught_up.set()
+            if fetched:
+                records_fetched = sum(map(len, fetched.values()))
+                await asyncio.sleep(_PACE.rest_seconds(items=records_fetched, worked_seconds=loop.time() - started_at))
 
     async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
         partitions: list[TopicPartition] = []

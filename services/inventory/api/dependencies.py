@@ -18,6 +18,7 @@ from libs.common.errors import Unavailable
 from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
+from libs.common.pacing import WorkPace
 from services.inventory import metrics
 from services.inventory.api.hold_counter import HoldCounter
 from services.inventory.domain.ageing import Layer
@@ -65,6 +66,8 @@ Result = Outcome | InvalidStockEvent
 # A SKU always takes the same lane, so that one lane never waits for the locks of another: while PostgreSQL works for
 # one, this process works for the other.
 _LANES: Final = 2
+# A transaction costs as much as twenty of the events in it, and each wakes the relay, the broker and every follower.
+_PACE: Final = WorkPace(interval_seconds=0.015, share_max=0.5, rest_seconds_max=0.03, items_plenty=200)
 # Blocks of uploads that share a transaction at most.
 _BLOCKS_PER_TRANSACTION: Final = 4
 
@@ -101,7 +104,7 @@ class StockEventIntake:
         self._tools_of = tools_of
         self._event_age_years_max = event_age_years_max
         # One batch at a time: a second one would be smaller, and wait for the SKUs of the first.
-        self._alone: Coalescer[Envelope, Outcome] = Coalescer(self._apply, in_flight_max=1)
+        self._alone: Coalescer[Envelope, Outcome] = Coalescer(self._apply, in_flight_max=1, pace=_PACE)
         self._lanes: tuple[Coalescer[Sequence[Envelope], Sequence[Result]], ...] = tuple(
             Coalescer(self._apply_blocks, batch_size_max=_BLOCKS_PER_TRANSACTION, in_flight_max=1)
             for _ in range(_LANES)

@@ -8,6 +8,7 @@ import pytest
 
 from libs.common.errors import Conflict, Unavailable
 from libs.common.http.batching import BatchMismatch, Coalescer
+from libs.common.pacing import WorkPace
 from tests.support.eventually import eventually
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
@@ -110,6 +111,19 @@ class TestBatches:
                 work.release()
 
         assert work.batches == [[2], [4, 6]]
+
+    async def test_what_comes_soon_after_several_goes_together(self, work: Work) -> None:
+        async with Coalescer(work, in_flight_max=1, pace=WorkPace(interval_seconds=0.02)) as coalescer:
+            await outcomes(coalescer, [2, 4])
+            async with submitted(coalescer, [6]):
+                await turns()
+                await coalescer.submit(8)
+
+        assert work.batches == [[2, 4], [6, 8]]
+
+    async def test_one_after_the_other_never_wait_for_company(self, work: Work) -> None:
+        async with Coalescer(work, in_flight_max=1, pace=WorkPace(interval_seconds=3600)) as coalescer:
+            assert [await coalescer.submit(request) for request in (2, 4, 6)] == [4, 8, 12]
 
     async def test_never_run_more_at_once_than_allowed(self, work: Work) -> None:
         async with Coalescer(work, in_flight_max=2, batch_size_max=1, delay_seconds_max=0) as coalescer:
