@@ -28,6 +28,7 @@ from services.orders import metrics
 from services.orders.api import (
     analytics_routes,
     delay_routes,
+    edit_routes,
     import_routes,
     money_routes,
     order_routes,
@@ -263,6 +264,7 @@ def build_app(
             timeline_routes.router,
             return_routes.router,
             review_routes.router,
+            edit_routes.router,
             webhook_routes.router,
             payment_webhook_routes.router,
             money_routes.router,

@@ -29,6 +29,7 @@ MAY_CHANGE: Final[Mapping[str, frozenset[str]]] = {
             "POST inventory/v1/reservations/{reservation_id}/release",
             "POST orders/v1/orders",
             "POST orders/v1/orders/{order_id}/cancellation",
+            "POST orders/v1/orders/{order_id}/edits",
             "POST orders/v1/orders/{order_id}/returns",
             "PUT orders/v1/customers/{customer_id}/contact",
             "DELETE orders/v1/customers/{customer_id}/contact",

@@ -99,6 +99,23 @@ class OrderReserved(_OrderEvent, frozen=True, kw_only=True):
     missing: list[SkuQuantity] = msgspec.field(default_factory=list)
 
 
+class OrderEdited(_OrderEvent, frozen=True, kw_only=True):
+    """
+    The customer has changed the order: `lines` are all that it has now, if they were changed.
+
+    An address is told to nobody; that it is another one is.
+    """
+
+    type: ClassVar[str] = "order.edited"
+
+    edit_id: UUID
+    reason: str
+    currency: str
+    total_minor: int
+    lines: list[OrderLine] | None = None
+    is_address_changed: bool = False
+
+
 class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):
     """The order waits for stock until `deadline_at`; all of it should be there at `expected_at`, if that is known."""
 

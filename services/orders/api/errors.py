@@ -5,6 +5,13 @@ from http import HTTPStatus
 from typing import Final
 
 from libs.common.errors import DomainError
+from services.orders.domain.edits import (
+    CountryNotEditable,
+    EditNeedsReview,
+    LineNotInOrder,
+    NothingToEdit,
+    OrderNotEditable,
+)
 from services.orders.domain.order import (
     ImplausibleTime,
     OrderAlreadyRefused,
@@ -41,6 +48,11 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     OrderAlreadyShipped: HTTPStatus.CONFLICT,
     OrderAlreadyRefused: HTTPStatus.CONFLICT,
     OrderNotHeld: HTTPStatus.CONFLICT,
+    OrderNotEditable: HTTPStatus.CONFLICT,
+    EditNeedsReview: HTTPStatus.CONFLICT,
+    LineNotInOrder: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NothingToEdit: HTTPStatus.UNPROCESSABLE_ENTITY,
+    CountryNotEditable: HTTPStatus.UNPROCESSABLE_ENTITY,
     BlockNotFound: HTTPStatus.NOT_FOUND,
     AlreadyBlocked: HTTPStatus.CONFLICT,
     NothingToBlock: HTTPStatus.UNPROCESSABLE_ENTITY,

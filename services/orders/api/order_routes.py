@@ -223,7 +223,7 @@ def new_order(
         placed_at=placed_at,
         received_at=now,
         destination=Destination(
-            country=ship_to.country, latitude=_coarse(ship_to.latitude), longitude=_coarse(ship_to.longitude)
+            country=ship_to.country, latitude=coarse(ship_to.latitude), longitude=coarse(ship_to.longitude)
         ),
         on_shortage=on_shortage,
         is_split_allowed=body.is_split_allowed,
@@ -249,6 +249,6 @@ def new_order(
     )
 
 
-def _coarse(degrees: float | None) -> float | None:
+def coarse(degrees: float | None) -> float | None:
     """Round to about 11 km: enough to choose a warehouse, too little to find a door."""
     return None if degrees is None else round(degrees, 1)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from libs.common.events.orders import OrderPlaced
 from libs.common.events.shapes import OrderFinding, OrderLine
-from services.orders.domain import interventions, moves
+from services.orders.domain import edits, interventions, moves
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import NewOrder, OrderStatus, units_by_sku
@@ -81,6 +81,7 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.OperatorSkipped:        "x x x x x A x A A A A A",
     on.OperatorCompensated:    "c c c c c c c c c x x x",
     on.CancellationRequested:  "A A A A A A . x x x x .",
+    on.OrderEdited:            "x A A A A A x x x x x x",
     on.RefundRequested:        "x x x x x x x A A A x x",
     on.DeadlinePassed:         "A A A c c A A A A . . .",
 }  # fmt: skip
@@ -121,6 +122,7 @@ _MOVES: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
     on.OperatorSkipped: interventions.skip,
     on.OperatorCompensated: interventions.compensate,
     on.CancellationRequested: moves.request_cancellation,
+    on.OrderEdited: edits.apply_edit,
     on.RefundRequested: moves.request_refund,
     on.DeadlinePassed: moves.pass_deadline,
 }
@@ -202,6 +204,8 @@ def _answer(state: OrderState, message: on.Message, now: datetime) -> Answer:
         return (by_table if state.has_room_for(step) else Answer.REJECT) if is_revised else Answer.IGNORE
     if by_table is Answer.IGNORE or by_table is Answer.REJECT:
         return by_table
+    if isinstance(message, on.OrderEdited):
+        return edits.answer_to(state, message) or by_table
     return _exception_to_table(state, message, now) or by_table
 
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import ClassVar, Final, TypeAlias
 from uuid import UUID
 
-from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
+from libs.common.events.shapes import Allocation, Destination, Shortage, SkuQuantity
+from services.orders.domain.order import OrderLine
 from services.orders.domain.state import TimerKind
 
 
@@ -292,6 +293,23 @@ class CancellationRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderEdited:
+    """
+    The customer wants other lines, all of which are given, or another address in the same country.
+
+    `sequence` is that of the order that the customer saw: an edit of what it no longer is changes nothing.
+    """
+
+    name: ClassVar[str] = "order.edited"
+
+    edit_id: UUID
+    sequence: int
+    reason: str
+    lines: tuple[OrderLine, ...] | None = None
+    destination: Destination | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RefundRequested:
     """Goods are back and their price is owed to the customer."""
 
@@ -342,6 +360,7 @@ Message: TypeAlias = (
     | ParcelGivenUp
     | OperatorMessage
     | CancellationRequested
+    | OrderEdited
     | RefundRequested
     | DeadlinePassed
 )
@@ -376,6 +395,7 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     OperatorSkipped,
     OperatorCompensated,
     CancellationRequested,
+    OrderEdited,
     RefundRequested,
     DeadlinePassed,
 )

@@ -10,6 +10,7 @@ from uuid import UUID
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from libs.common.events.shapes import Allocation, SkuQuantity
+from services.orders.domain.edits import Edit
 from services.orders.domain.ledger import Transfer
 from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStatus
 from services.orders.domain.returns import Return
@@ -370,8 +371,36 @@ class Reviews(Protocol):
         """Keep what a person decided."""
         ...
 
+    async def reasons_of(self, order_id: UUID) -> Sequence[str]:
+        """Return what the rules held an order for; nothing if they did not."""
+        ...
+
     async def waiting(self, wanted: QueueFilter, *, limit: int) -> Sequence[WaitingReview]:
         """Return held orders, the one that has to leave first at the front."""
+        ...
+
+
+class Edits(Protocol):
+    """What customers have changed about their orders; nothing of it is ever changed or removed."""
+
+    async def revision_of(self, order_id: UUID) -> int:
+        """Return which revision a locked order has."""
+        ...
+
+    async def set_lines(self, order: NewOrder) -> None:
+        """Give a locked order, of which nothing is reserved or paid, other lines, and its total with them."""
+        ...
+
+    async def set_address(self, order: NewOrder) -> None:
+        """Send a locked order elsewhere in its country."""
+        ...
+
+    async def add(self, edit: Edit) -> None:
+        """Keep an edit."""
+        ...
+
+    async def of_order(self, order_id: UUID) -> Sequence[Edit]:
+        """Return an order's edits, oldest first."""
         ...
 
 
@@ -446,6 +475,11 @@ class Unit(Protocol):
     @property
     def reviews(self) -> Reviews:
         """What their reviews know and keep."""
+        ...
+
+    @property
+    def edits(self) -> Edits:
+        """What customers have changed about orders."""
         ...
 
     @property

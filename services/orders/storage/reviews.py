@@ -181,6 +181,11 @@ class PostgresReviews:
         driver = await self._transaction.driver()
         await driver.execute(_DECIDE, order_id, verdict, reason, reviewer, now)
 
+    async def reasons_of(self, order_id: UUID) -> Sequence[str]:
+        """Return what the rules held an order for; nothing if they did not."""
+        driver = await self._transaction.driver()
+        return await driver.fetchval("SELECT reasons FROM order_reviews WHERE order_id = $1", order_id) or ()
+
     async def waiting(self, wanted: QueueFilter, *, limit: int) -> Sequence[WaitingReview]:
         """Return held orders, the one that has to leave first at the front."""
         conditions, arguments = [], list[object]()

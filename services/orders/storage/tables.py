@@ -367,6 +367,24 @@ order_reviews = Table(
     CheckConstraint("num_nulls(verdict, reason, reviewer, decided_at) IN (0, 4)", name="decided"),
 )
 
+# What customers have changed about orders; rows are only ever added.
+order_edits = Table(
+    "order_edits",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("order_id", Uuid, ForeignKey("orders.id"), nullable=False),
+    Column("edited_at", DateTime(timezone=True), nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("lines_before", JSONB, nullable=False),
+    Column("lines_after", JSONB, nullable=False),
+    Column("total_before_minor", BigInteger, nullable=False),
+    Column("total_after_minor", BigInteger, nullable=False),
+    Column("is_address_changed", Boolean, nullable=False),
+    # Serves the list of an order's edits.
+    Index("order_edits_order_id_id_idx", "order_id", "id"),
+)
+
 # Whom the shop does not sell to; lifted, never deleted. Addresses and e-mail addresses are hashes.
 review_blocks = Table(
     "review_blocks",

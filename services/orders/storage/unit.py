@@ -9,6 +9,7 @@ from libs.common.decisions.storage import PostgresDecisionLog
 from libs.common.outbox import OutboxWriter
 from services.orders.handlers.ports import Unit
 from services.orders.storage.actions import PostgresOrderActions
+from services.orders.storage.edits import PostgresEdits
 from services.orders.storage.imports import PostgresImportedOrders
 from services.orders.storage.ledger import PostgresLedger
 from services.orders.storage.notices import PostgresPaymentNotices
@@ -39,6 +40,7 @@ class PostgresUnit:
         self.imports = PostgresImportedOrders(transaction)
         self.prices = PostgresPrices(transaction)
         self.reviews = PostgresReviews(transaction)
+        self.edits = PostgresEdits(transaction)
         self.blocks = PostgresBlocks(transaction)
         self.ledger = PostgresLedger(transaction)
         self.notices = PostgresPaymentNotices(transaction)

@@ -72,7 +72,7 @@ async def database(database_url: str) -> AsyncIterator[FreshDatabase]:
     async with database.transaction() as transaction:
         driver = await transaction.driver()
         # Rows that can only be added can still be thrown away together.
-        await driver.execute("TRUNCATE ledger_transfers, order_actions")
+        await driver.execute("TRUNCATE ledger_transfers, order_actions, order_edits")
         await driver.execute(";".join(f"DELETE FROM {table}" for table in EVERY_TABLE))  # noqa: S608 - see above
     yield database
     await database.dispose()

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from libs.common.events.shapes import Destination
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import transition
 from services.orders.domain.ledger import Account, balances
@@ -42,6 +43,7 @@ from tests.unit.orders.domain.worlds import (
 
 STATES_MAX = 60_000
 REMAINDER_PARCEL = UUID(int=800)
+ELSEWHERE = UUID(int=500)
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class World:
     cancellations: int = 0
     deadlines: int = 0
     repetitions: int = 0
+    edits: int = 0
 
     def at_provider(self, kind: StepKind) -> int:
         return sum(step.amount_minor for step in self.done if step.kind is kind)
@@ -70,6 +73,7 @@ class Scenario:
     cancellations: int = 0
     deadlines: int = 0
     repetitions: int = 0
+    edits: int = 0
     is_declined: bool = False
     compensations: int = 0
     on_shortage: OnShortage = "backorder"
@@ -97,6 +101,7 @@ def key(world: World) -> tuple[object, ...]:
         world.cancellations,
         world.deadlines,
         world.repetitions,
+        world.edits,
     )
 
 
@@ -183,6 +188,9 @@ def decisions(world: World, scenario: Scenario) -> Iterator[World]:
     if world.compensations < scenario.compensations:
         compensated = replace(world, compensations=world.compensations + 1)
         yield told(compensated, on.OperatorCompensated("give it up"), scenario)
+    if world.edits < scenario.edits:
+        moved = on.OrderEdited(ELSEWHERE, world.order.sequence, "moved", destination=Destination(country="GB"))
+        yield told(replace(world, edits=world.edits + 1), moved, scenario)
     if world.cancellations < scenario.cancellations:
         cancelled = replace(world, cancellations=world.cancellations + 1)
         yield told(cancelled, on.CancellationRequested("changed-mind"), scenario)
@@ -295,6 +303,11 @@ def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
             Scenario(stock="a part is taken back", on_shortage="split"),
             {OrderStatus.SETTLED},
             id="a part is taken back",
+        ),
+        pytest.param(
+            Scenario(cancellations=1, edits=1),
+            {OrderStatus.SETTLED, OrderStatus.CANCELLED},
+            id="edited and called off at any time",
         ),
     ],
 )

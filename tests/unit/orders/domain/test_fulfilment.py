@@ -13,6 +13,7 @@ from libs.common.events.orders import (
     OrderSettled,
     OrderShipped,
 )
+from libs.common.events.shapes import Destination
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import TABLE, transition
 from services.orders.domain.moves import refund_step_id
@@ -67,6 +68,7 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
     on.OperatorSkipped: on.OperatorSkipped("it arrived"),
     on.OperatorCompensated: on.OperatorCompensated("give it up"),
     on.CancellationRequested: on.CancellationRequested("changed-mind"),
+    on.OrderEdited: on.OrderEdited(RETURN_ID, 2, "moved", destination=Destination(country="GB")),
     on.RefundRequested: on.RefundRequested(RETURN_ID, 1_300),
     on.DeadlinePassed: on.DeadlinePassed(TimerKind.PAYMENT),
 }
@@ -75,7 +77,7 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
 class TestTable:
     def test_answers_every_message_in_every_stage(self) -> None:
         assert set(TABLE) == {(status, message) for status in OrderStatus for message in on.MESSAGES}
-        assert len(TABLE) == 12 * 31
+        assert len(TABLE) == 12 * 32
 
     @pytest.mark.parametrize("status", OrderStatus)
     @pytest.mark.parametrize("kind", on.MESSAGES)

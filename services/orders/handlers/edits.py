@@ -1,0 +1,153 @@
+"""Editing orders: all of an edit is done or nothing, and what the order was when the customer saw it decides."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from libs.common.errors import PreconditionFailed
+from libs.common.events.shapes import Destination
+from libs.common.ids import new_id
+from services.orders.domain.edits import (
+    AddedLine,
+    CountryNotEditable,
+    Edit,
+    EditNeedsReview,
+    LineQuantity,
+    NothingToEdit,
+    OrderNotEditable,
+    edited_lines,
+)
+from services.orders.domain.messages import OrderEdited
+from services.orders.domain.order import Address, NewOrder, OrderLine, OrderNotFound, OrderStatus, total_of
+from services.orders.domain.review import NO_HISTORY, Subject, Verdict, review
+from services.orders.domain.state import Answer, OrderState
+from services.orders.handlers.fulfilment import Policy, Saga
+from services.orders.handlers.ports import Unit
+from services.orders.handlers.prices import PriceCheck
+from services.orders.handlers.review import Reviewing
+
+# An edit asks no provider for anything.
+_NO_TOKEN = "none"  # noqa: S105 - the absence of one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditRequest:
+    """What a customer wants to be different; `revision` is that of the order as it was shown."""
+
+    revision: int
+    principal: str
+    reason: str
+    quantities: Sequence[LineQuantity] = ()
+    added: Sequence[AddedLine] = ()
+    address: Address | None = None
+    destination: Destination | None = None
+
+
+async def edit_order(
+    order_id: UUID,
+    request: EditRequest,
+    *,
+    unit: Unit,
+    reviewing: Reviewing,
+    price_check: PriceCheck,
+    policy: Policy,
+    now: datetime,
+) -> Edit:
+    """
+    Change an order, and return what was changed.
+
+    :raises OrderNotFound: if there is no such order.
+    :raises PreconditionFailed: if it is not any more what was shown.
+    :raises OrderNotEditable: if it is too late for that.
+    :raises EditNeedsReview: if the rules would hold or refuse what it would be.
+    :raises DomainError: if the edit itself is wrong, naming the field.
+    """
+    saga = Saga(unit, policy=policy, now=now)
+    await saga.load([order_id])
+    state = saga.state(order_id)
+    if state is None:
+        raise OrderNotFound(order_id)
+    if await unit.edits.revision_of(order_id) != request.revision:
+        raise PreconditionFailed("The order has changed since it was shown; read it again.", field="If-Match")
+    before = tuple(await unit.orders.lines_of(order_id))
+    wants_lines = bool(request.quantities or request.added)
+    after = edited_lines(before, request.quantities, request.added) if wants_lines else before
+    address_before = await unit.orders.address_of(order_id)
+    is_address_changed = request.address is not None and (
+        request.address != address_before or request.destination != state.facts.destination
+    )
+    if after == before and not is_address_changed:
+        raise NothingToEdit("The order is like that already.", field="/lines")
+    if request.destination is not None and request.destination.country != state.facts.destination.country:
+        raise CountryNotEditable
+    edit_id = new_id()
+    message = OrderEdited(
+        edit_id=edit_id,
+        sequence=state.sequence,
+        reason=request.reason,
+        lines=None if after == before else after,
+        destination=request.destination if is_address_changed else None,
+    )
+    if saga.apply(order_id, message) is not Answer.ADVANCE:
+        raise OrderNotEditable(order_id, state.status, "lines" if message.lines is not None else "address")
+    address = request.address if is_address_changed and request.address is not None else address_before
+    edited = _as_placed(state, after, address, message)
+    known = {line.line for line in before}
+    if added := tuple(line for line in after if line.line not in known):
+        edited = await _with_findings(edited, added, unit=unit, price_check=price_check, now=now)
+    await _review(edited, state, unit=unit, reviewing=reviewing, now=now)
+    await saga.write()
+    if message.lines is not None:
+        await unit.edits.set_lines(edited)
+    if message.destination is not None:
+        await unit.edits.set_address(edited)
+    edit = Edit(
+        id=edit_id,
+        order_id=order_id,
+        edited_at=now,
+        principal=request.principal,
+        reason=request.reason,
+        lines_before=before,
+        lines_after=after,
+        total_before_minor=state.facts.total_minor,
+        total_after_minor=total_of(after),
+        is_address_changed=is_address_changed,
+    )
+    await unit.edits.add(edit)
+    return edit
+
+
+def _as_placed(state: OrderState, lines: tuple[OrderLine, ...], address: Address, message: OrderEdited) -> NewOrder:
+    """Return the order as it would have been placed like that."""
+    destination = message.destination or state.facts.destination
+    facts = replace(state.facts, total_minor=total_of(lines), destination=destination)
+    return NewOrder(id=state.id, facts=facts, lines=lines, address=address, payment_token=_NO_TOKEN)
+
+
+async def _with_findings(
+    order: NewOrder, added: tuple[OrderLine, ...], *, unit: Unit, price_check: PriceCheck, now: datetime
+) -> NewOrder:
+    """Hold what is added against the catalog's prices of now, unlike what was ordered before."""
+    facts = replace(order.facts, placed_at=order.facts.business_time(now))
+    [checked] = await price_check.check([replace(order, facts=facts, lines=added)], prices=unit.prices, now=now)
+    if not isinstance(checked, NewOrder):
+        raise checked
+    return replace(order, findings=checked.findings)
+
+
+async def _review(order: NewOrder, state: OrderState, *, unit: Unit, reviewing: Reviewing, now: datetime) -> None:
+    """Let nobody past the rules by way of an edit; what a person has approved, or will see, is not asked again."""
+    rules = reviewing.rules
+    needs = rules.needs
+    history = NO_HISTORY
+    if not needs.are_none:
+        if needs.counts:
+            await unit.reviews.lock_subjects([order], by_address=needs.counts_by(Subject.ADDRESS))
+        history = (await unit.reviews.histories([order], needs, now=now)).get(order.id, NO_HISTORY)
+    found = review(order, rules, history)
+    if found.verdict is Verdict.APPROVE or (found.verdict is Verdict.HOLD and state.status is OrderStatus.HELD):
+        return
+    accepted = await unit.reviews.reasons_of(order.id)
+    if found.verdict is Verdict.REFUSE or not set(found.reasons) <= set(accepted):
+        raise EditNeedsReview(found.reasons)

@@ -1,0 +1,125 @@
+"""What customers have changed about their orders."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from libs.common.db import Transaction
+from services.orders.domain.edits import Edit
+from services.orders.domain.order import NewOrder, OrderLine
+from services.orders.domain.review import Subject, subject_of
+
+_REMOVE_LINES = "DELETE FROM order_lines WHERE order_id = $1 AND line <> ALL($2::int[])"
+_SET_LINES = """
+INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor)
+SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::bigint[])
+ON CONFLICT (order_id, line) DO UPDATE SET quantity = excluded.quantity
+"""
+_ADD_FINDINGS = """
+INSERT INTO order_findings (order_id, position, kind, consequence, line, sku, expected_minor, offered_minor)
+SELECT $1, (SELECT coalesce(max(position), 0) FROM order_findings WHERE order_id = $1) + number,
+       kind, consequence, line, sku, expected_minor, offered_minor
+FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::bigint[]) WITH ORDINALITY
+     AS found (kind, consequence, line, sku, expected_minor, offered_minor, number)
+"""
+_SET_TOTAL = """
+WITH paid AS (UPDATE payments SET total_minor = $2 WHERE order_id = $1)
+UPDATE orders SET total_minor = $2 WHERE id = $1
+"""
+_SET_ADDRESS = """
+INSERT INTO order_addresses (order_id, address) VALUES ($1, $2::jsonb)
+ON CONFLICT (order_id) DO UPDATE SET address = excluded.address
+"""
+_SET_DESTINATION = "UPDATE orders SET latitude = $2, longitude = $3 WHERE id = $1"
+_SET_REVIEW_ADDRESS = "UPDATE review_addresses SET address_hash = $2 WHERE order_id = $1"
+_ADD = """
+INSERT INTO order_edits (id, order_id, edited_at, principal, reason, lines_before, lines_after, total_before_minor,
+                         total_after_minor, is_address_changed)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9, $10)
+"""
+_OF_ORDER = """
+SELECT id, order_id, edited_at, principal, reason, lines_before::text AS lines_before,
+       lines_after::text AS lines_after, total_before_minor, total_after_minor, is_address_changed
+FROM order_edits WHERE order_id = $1 ORDER BY id
+"""
+
+_encode = msgspec.json.encode
+_decode_lines = msgspec.json.Decoder(tuple[OrderLine, ...]).decode
+
+
+class PostgresEdits:
+    """The edits, as one transaction sees them."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        """Work in `transaction`."""
+        self._transaction = transaction
+
+    async def revision_of(self, order_id: UUID) -> int:
+        """Return which revision a locked order has."""
+        driver = await self._transaction.driver()
+        return int(await driver.fetchval("SELECT revision FROM orders WHERE id = $1", order_id))
+
+    async def set_lines(self, order: NewOrder) -> None:
+        """Give a locked order, of which nothing is reserved or paid, other lines, and its total with them."""
+        driver = await self._transaction.driver()
+        numbers = [line.line for line in order.lines]
+        await driver.execute(_REMOVE_LINES, order.id, numbers)
+        await driver.execute(
+            _SET_LINES,
+            order.id,
+            numbers,
+            [line.sku for line in order.lines],
+            [line.quantity for line in order.lines],
+            [line.unit_price_minor for line in order.lines],
+        )
+        if order.findings:
+            await driver.execute(
+                _ADD_FINDINGS,
+                order.id,
+                [one.kind.value for one in order.findings],
+                [one.consequence.value for one in order.findings],
+                [one.line for one in order.findings],
+                [one.sku for one in order.findings],
+                [one.expected_minor for one in order.findings],
+                [one.offered_minor for one in order.findings],
+            )
+        await driver.execute(_SET_TOTAL, order.id, order.facts.total_minor)
+
+    async def set_address(self, order: NewOrder) -> None:
+        """Send a locked order elsewhere in its country."""
+        driver = await self._transaction.driver()
+        destination = order.facts.destination
+        await driver.execute(_SET_ADDRESS, order.id, _encode(order.address).decode())
+        await driver.execute(_SET_DESTINATION, order.id, destination.latitude, destination.longitude)
+        address = subject_of(order, Subject.ADDRESS)
+        if address is not None:
+            await driver.execute(_SET_REVIEW_ADDRESS, order.id, address)
+
+    async def add(self, edit: Edit) -> None:
+        """Keep an edit."""
+        driver = await self._transaction.driver()
+        await driver.execute(
+            _ADD,
+            edit.id,
+            edit.order_id,
+            edit.edited_at,
+            edit.principal,
+            edit.reason,
+            _encode(edit.lines_before).decode(),
+            _encode(edit.lines_after).decode(),
+            edit.total_before_minor,
+            edit.total_after_minor,
+            edit.is_address_changed,
+        )
+
+    async def of_order(self, order_id: UUID) -> Sequence[Edit]:
+        """Return an order's edits, oldest first."""
+        driver = await self._transaction.driver()
+        return [_edit(row) for row in await driver.fetch(_OF_ORDER, order_id)]
+
+
+def _edit(row: asyncpg.Record) -> Edit:
+    lines = {name: _decode_lines(row[name]) for name in ("lines_before", "lines_after")}
+    return Edit(**{**row, **lines})

@@ -1,0 +1,255 @@
+"""Customers change their orders: all of an edit or nothing, and never what is on its way."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from libs.common.events.orders import OrderEdited
+from tests.integration.orders.shop import ORDER, TOTAL_MINOR, Shop, key
+from tests.support.postgres import FreshDatabase
+
+ELSEWHERE = {
+    "country": "GB",
+    "name": "Ann Shopper",
+    "address_lines": ["12 Mill Lane"],
+    "latitude": 53.8,
+    "longitude": -1.5,
+}
+MOVED = {"reason": "moved", "ship_to": ELSEWHERE}
+ONE_MORE = {"reason": "one more", "lines": [{"line": 2, "quantity": 4}]}
+
+
+async def etag(shop: Shop, order_id: UUID) -> str:
+    return (await shop.get(f"/orders/{order_id}")).headers["ETag"]
+
+
+async def edit(shop: Shop, order_id: UUID, body: dict[str, Any], **headers: str) -> httpx.Response:
+    if "If-Match" not in headers:
+        headers["If-Match"] = await etag(shop, order_id)
+    return await shop.post(f"/orders/{order_id}/edits", body, **headers)
+
+
+@pytest.fixture
+async def holding(database: FreshDatabase) -> Any:
+    async with Shop.open(database, review_amount_minor_max=0) as shop:
+        yield shop
+
+
+class TestHeld:
+    async def test_order_has_other_lines_and_their_total_from_then_on(self, holding: Shop) -> None:
+        order_id = await holding.place()
+        body = {
+            "reason": "other colour",
+            "lines": [{"line": 1, "quantity": 0}, {"line": 2, "quantity": 5}],
+            "add": [{"sku": "LAMP", "quantity": 2, "unit_price_minor": 700}],
+        }
+
+        response = await edit(holding, order_id, body)
+
+        assert response.status_code == 200, response.text
+        edited = response.json()
+        assert (edited["status"], edited["total_minor"]) == ("held", 5 * 500 + 900 + 2 * 700)
+        assert [(one["line"], one["sku"], one["quantity"]) for one in edited["lines"]] == [
+            (2, "OMINOUS-MIRROR", 5),
+            (3, "CRUNCHY-ARMCHAIR", 1),
+            (4, "LAMP", 2),
+        ]
+        assert edited == await holding.order(order_id)
+        [event] = [one.event for one in await holding.published() if isinstance(one.event, OrderEdited)]
+        assert (event.total_minor, len(event.lines or [])) == (edited["total_minor"], 3)
+        await holding.post(f"/reviews/{order_id}/approve", {"reason": "fine"})
+        await holding.reserve(order_id)
+        await holding.pay()
+        assert (await holding.order(order_id))["payment"]["authorised_minor"] == edited["total_minor"]
+
+    async def test_is_kept_with_who_and_why(self, holding: Shop) -> None:
+        order_id = await holding.place()
+        await edit(holding, order_id, ONE_MORE)
+        await edit(holding, order_id, MOVED)
+
+        items = (await holding.get(f"/orders/{order_id}/edits")).json()["items"]
+
+        assert [(one["principal"], one["reason"], one["is_address_changed"]) for one in items] == [
+            ("operator", "one more", False),
+            ("operator", "moved", True),
+        ]
+        assert (items[0]["total_before_minor"], items[0]["total_after_minor"]) == (TOTAL_MINOR, TOTAL_MINOR + 500)
+        timeline = (await holding.get(f"/orders/{order_id}/timeline")).json()["items"]
+        assert [(one["stage"], one["cause"], one.get("detail")) for one in timeline[2:]] == [
+            ("held", "order.edited", "edited: one more"),
+            ("held", "order.edited", "edited: moved"),
+        ]
+
+    async def test_is_edited_once_for_each_key(self, holding: Shop) -> None:
+        order_id = await holding.place()
+        tag = await etag(holding, order_id)
+
+        answers = [
+            await holding.post(f"/orders/{order_id}/edits", ONE_MORE, idempotency_key="once", **{"If-Match": tag})
+            for _ in range(2)
+        ]
+
+        assert [one.status_code for one in answers] == [200, 200]
+        assert answers[0].text == answers[1].text
+        assert await holding.count("SELECT count(*) FROM order_edits") == 1
+
+    async def test_lets_one_of_two_win_who_saw_the_same(self, holding: Shop) -> None:
+        order_id = await holding.place()
+        tag = await etag(holding, order_id)
+        bodies = [{"reason": "more", "lines": [{"line": 2, "quantity": 10 + number}]} for number in range(4)]
+
+        answers = await asyncio.gather(*(edit(holding, order_id, body, **{"If-Match": tag}) for body in bodies))
+
+        assert sorted(one.status_code for one in answers) == [200, 412, 412, 412]
+        assert await holding.count("SELECT count(*) FROM order_edits") == 1
+        order = await holding.order(order_id)
+        assert order["total_minor"] == sum(one["quantity"] * one["unit_price_minor"] for one in order["lines"])
+
+    async def test_is_approved_or_edited_but_never_half(self, holding: Shop) -> None:
+        order_id = await holding.place()
+        tag = await etag(holding, order_id)
+
+        edited, approved = await asyncio.gather(
+            edit(holding, order_id, ONE_MORE, **{"If-Match": tag}),
+            holding.post(f"/reviews/{order_id}/approve", {"reason": "fine"}),
+        )
+
+        assert approved.status_code == 200
+        order = await holding.order(order_id)
+        expected = TOTAL_MINOR + 500 if edited.status_code == 200 else TOTAL_MINOR
+        assert edited.status_code in {200, 409, 412}
+        assert order["total_minor"] == expected
+        [event] = [one.event for one in await holding.published() if one.event.type == "order.approved"]
+        units = {one.sku: one.quantity for one in event.lines}  # type: ignore[attr-defined]
+        assert units["OMINOUS-MIRROR"] == (4 if edited.status_code == 200 else 3)
+
+
+class TestAddress:
+    async def test_is_changed_until_a_parcel_has_left(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.confirm(order_id)
+        await shop.plan(order_id)
+        assert (await edit(shop, order_id, MOVED)).status_code == 200
+        [row] = await shop.fetch("SELECT address::text, latitude FROM order_addresses JOIN orders ON id = order_id")
+        assert ("12 Mill Lane" in row["address"], row["latitude"]) == (True, 53.8)
+
+        await shop.dispatch(order_id, "leeds")
+        again = await edit(shop, order_id, {"reason": "back", "ship_to": ORDER["ship_to"]})
+
+        assert (again.status_code, again.json()["code"]) == (409, "order-not-editable")
+        assert await shop.count("SELECT count(*) FROM order_edits") == 1
+
+    async def test_or_dispatch_comes_first(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.confirm(order_id)
+        await shop.plan(order_id)
+        tag = await etag(shop, order_id)
+
+        answer, _ = await asyncio.gather(
+            edit(shop, order_id, MOVED, **{"If-Match": tag}), shop.dispatch(order_id, "leeds", "lyon")
+        )
+
+        stages = [
+            (one["stage"], one["cause"]) for one in (await shop.get(f"/orders/{order_id}/timeline")).json()["items"]
+        ]
+        is_edited = ("confirmed", "order.edited") in stages
+        assert (answer.status_code == 200) == is_edited
+        assert answer.status_code in {200, 409, 412}
+        assert stages[-1][0] == "shipped"
+
+    async def test_stays_in_its_country(self, shop: Shop) -> None:
+        order_id = await shop.place()
+
+        response = await edit(shop, order_id, {"reason": "moved", "ship_to": {**ELSEWHERE, "country": "FR"}})
+
+        assert (response.status_code, response.json()["code"]) == (422, "country-not-editable")
+
+    async def test_that_is_blocked_is_refused(self, shop: Shop) -> None:
+        other = str(await shop.place(ship_to=ELSEWHERE, customer_id="customer-8"))
+        await shop.post("/review-blocks", {"subject": "address", "order_id": other, "reason": "fraud"})
+        order_id = await shop.place()
+        before = await shop.order(order_id)
+
+        response = await edit(shop, order_id, MOVED)
+
+        assert (response.status_code, response.json()["code"]) == (409, "edit-needs-review")
+        assert await shop.order(order_id) == before
+        assert "order.edited" not in await shop.published_types()
+
+    async def test_does_not_get_round_the_rules(self, database: FreshDatabase, tmp_path: Path) -> None:
+        file = tmp_path / "rules.toml"
+        rule = (
+            '[[rules]]\nname = "there"\ntest = "velocity"\nby = "address"\nwindow_hours = 1\nabove = 1\nthen = "hold"\n'
+        )
+        file.write_text('version = "1"\n' + rule, encoding="utf-8")
+        async with Shop.open(database, review_rules_file=file) as shop:
+            await shop.place(ship_to=ELSEWHERE)
+            order_id = await shop.place(ship_to={"country": "GB"})
+
+            assert (await edit(shop, order_id, MOVED)).json()["code"] == "edit-needs-review"
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("body", "code"),
+        [
+            ({"reason": "x"}, "invalid-request"),
+            ({"reason": "x", "lines": [{"line": 9, "quantity": 1}]}, "line-not-in-order"),
+            ({"reason": "x", "lines": [{"line": 1, "quantity": 2}]}, "nothing-to-edit"),
+            ({"reason": "x", "lines": [{"line": one, "quantity": 0} for one in (1, 2, 3)]}, "nothing-to-edit"),
+            ({"reason": "x", "lines": [{"line": 1, "quantity": 1}] * 2}, "invalid-request"),
+            ({"reason": "x", "lines": [{"line": 1, "quantity": -1}]}, "invalid-request"),
+            ({"reason": "x", "lines": [{"line": 10**30, "quantity": 1}]}, "invalid-request"),
+            ({"reason": "x", "ship_to": ORDER["ship_to"]}, "nothing-to-edit"),
+            (
+                {"reason": "x", "add": [{"sku": "A", "quantity": 10**6, "unit_price_minor": 10**12}]},
+                "total-out-of-range",
+            ),
+        ],
+    )
+    async def test_say_what_is_wrong_and_change_nothing(self, holding: Shop, body: dict[str, Any], code: str) -> None:
+        order_id = await holding.place()
+        before = await holding.order(order_id)
+
+        response = await edit(holding, order_id, body)
+
+        assert (response.status_code, response.json()["code"]) == (422, code)
+        assert await holding.order(order_id) == before
+
+    async def test_name_the_stage_in_which_lines_are_fixed(self, shop: Shop) -> None:
+        order_id = await shop.place()
+
+        response = await edit(shop, order_id, ONE_MORE)
+
+        assert (response.status_code, response.json()["code"]) == (409, "order-not-editable")
+        assert "approved" in response.json()["detail"]
+
+    async def test_need_an_order_its_version_and_the_scope(self, shop: Shop) -> None:
+        order_id = await shop.place()
+
+        unknown = await edit(shop, uuid4(), MOVED, **{"If-Match": '"1"'})
+        unseen = await shop.post(f"/orders/{order_id}/edits", MOVED)
+        wrong = [
+            await edit(shop, order_id, MOVED, **{"If-Match": tag})
+            for tag in ("1", '"x"', 'W/"1"', '"' + "9" * 19 + '"')
+        ]
+        listed = await shop.get(f"/orders/{uuid4()}/edits")
+
+        assert (unknown.status_code, unseen.status_code, listed.status_code) == (404, 422, 404)
+        assert {one.status_code for one in wrong} == {422}
+        assert (await edit(shop, order_id, MOVED, **{"If-Match": '"99"'})).status_code == 412
+        assert (await edit(shop, order_id, MOVED, **key("nobody"))).status_code == 401
+
+    async def test_of_a_price_are_those_of_an_order(self, database: FreshDatabase) -> None:
+        policy = {"on_mismatch": "refuse", "on_unknown": "refuse"}
+        async with Shop.open(database, review_amount_minor_max=0, price_policies={"web": policy}) as shop:
+            order_id = await shop.place(channel="till")
+            await shop.fetch("UPDATE orders SET channel = 'web' RETURNING id")
+            body = {"reason": "x", "add": [{"sku": "LAMP", "quantity": 1, "unit_price_minor": 1}]}
+
+            assert (await edit(shop, order_id, body)).json()["code"] == "price-refused"
+            assert (await edit(shop, order_id, ONE_MORE)).status_code == 200
