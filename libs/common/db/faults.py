@@ -42,7 +42,9 @@ def transient_fault(error: BaseException) -> str | None:
         state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
         return _fault_of_state(state) or (None if cause is None else transient_fault(cause))
     if isinstance(error, asyncpg.PostgresError):
-        return _fault_of_state(error.sqlstate)
+        # A table has changed under a prepared plan: the driver has thrown its plans away.
+        is_stale = isinstance(error, asyncpg.InvalidCachedStatementError)
+        return "stale-plan" if is_stale else _fault_of_state(error.sqlstate)
     if _is_lost_connection(error):
         return _CONNECTION
     if isinstance(error, PoolTimeoutError):

@@ -24,6 +24,7 @@ class TestTransientFault:
             (ConnectionRefusedError("refused"), "connection"),
             (TimeoutError("slow"), "timeout"),
             (asyncpg.LockNotAvailableError("lock_timeout"), "lock-timeout"),
+            (wrapped(asyncpg.InvalidCachedStatementError("a column has another type now")), "stale-plan"),
             (LookupError("a bug"), None),
         ],
     )
