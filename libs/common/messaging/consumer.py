@@ -296,6 +296,9 @@ class Consumer:
         for attempt in range(1, _HANDLER_ATTEMPTS_MAX + 1):
             try:
                 refusals = await self._apply_when_possible(deliveries, stop)
+            except MemoryError:
+                # What is missing is the process's, not the event's: its successor meets the event again.
+                raise
             except Exception as error:
                 if len(deliveries) > 1:
                     middle = len(deliveries) // 2

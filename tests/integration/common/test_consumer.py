@@ -12,7 +12,7 @@ from libs.common.events.inventory import GoodsReceived
 from libs.common.events.topics import INVENTORY_WAREHOUSE
 from libs.common.ids import new_id
 from libs.common.messaging import consumer as consumer_module
-from libs.common.messaging.consumer import Consumer, DeadLetterFuseBlown, Subscription
+from libs.common.messaging.consumer import BatchHandler, Consumer, DeadLetterFuseBlown, Subscription
 from libs.common.messaging.redrive import replay
 from tests.integration.common.conftest import GROUP
 from tests.support.eventually import eventually
@@ -56,7 +56,7 @@ async def effects(database: FreshDatabase) -> list[str]:
         return [row["sku"] for row in await driver.fetch("SELECT sku FROM effects ORDER BY sku")]
 
 
-def a_consumer(database: FreshDatabase, bus: TestBus, handler: EffectsHandler) -> Consumer:
+def a_consumer(database: FreshDatabase, bus: TestBus, handler: BatchHandler) -> Consumer:
     return Consumer(
         Subscription(
             group=GROUP,
@@ -80,6 +80,10 @@ async def running(consumer: Consumer) -> AsyncIterator[None]:
         group.create_task(consumer.run(stop))
         yield
         stop.set()
+
+
+async def exhausted(batch: Sequence[Envelope], transaction: Transaction) -> None:  # noqa: ARG001
+    raise MemoryError
 
 
 class TestConsumer:
@@ -152,6 +156,16 @@ class TestConsumer:
             b"missing-header",
             b"unknown-type",
         ]
+
+    async def test_ends_without_memory_and_sets_nothing_aside(self, database: FreshDatabase, bus: TestBus) -> None:
+        await bus.publish(a_receipt())
+
+        with pytest.raises(MemoryError):
+            await a_consumer(database, bus, exhausted).run(asyncio.Event())
+
+        assert await bus.read_dead_letters(GROUP) == []
+        async with running(a_consumer(database, bus, EffectsHandler())):
+            await eventually(lambda: effects(database))
 
     async def test_stops_instead_of_emptying_a_topic_into_the_dead_letters(
         self, database: FreshDatabase, bus: TestBus, monkeypatch: pytest.MonkeyPatch
