@@ -21,6 +21,8 @@ _IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 _LOCK_TIMEOUT_MS = 5_000
 _CONNECT_TIMEOUT_SECONDS = 5
 _POOL_TIMEOUT_SECONDS = 5
+# A server that hangs keeps none of the limits above; whoever waits for it is told so a moment after they have passed.
+_HUNG_SECONDS = _TRANSACTION_TIMEOUT_MS / 1_000 + 2
 
 
 @dataclass
@@ -137,13 +139,16 @@ class Database:
 
         A client that disconnects cancels its request; cancelling a driver call in flight can leak the
         connection with its transaction open, so the work is shielded and ends by itself.
+
+        :raises TimeoutError: if the server has neither carried it out nor ended it in time: nobody knows which it will.
         """
 
         async def whole() -> Result:
             async with self.transaction() as transaction:
                 return await work(transaction)
 
-        return await asyncio.shield(whole())
+        async with asyncio.timeout(_HUNG_SECONDS):
+            return await asyncio.shield(whole())
 
     async def is_reachable(self) -> bool:
         """Answer whether a statement gets through now; raises what stops it."""

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from libs.common.db import Database, Transaction, is_transient
+from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.postgres import FreshDatabase, empty_database
 
@@ -148,3 +149,20 @@ class TestLostConnection:
             await narrow.run(work)
 
         assert await notes(narrow) == []
+
+
+async def test_whoever_waits_for_a_server_that_hangs_is_told_so_and_the_work_ends_by_itself(
+    database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write_slowly(transaction: Transaction) -> None:
+        await note(transaction, "late")
+        await (await transaction.driver()).execute("SELECT pg_sleep(0.5)")
+
+    with monkeypatch.context() as patience:
+        patience.setattr("libs.common.db.database._HUNG_SECONDS", 0.1)
+        with pytest.raises(TimeoutError) as hung:
+            await database.run(write_slowly)
+
+    assert is_transient(hung.value)
+    # Nobody was there any more to be told, and it was carried out all the same.
+    assert await eventually(lambda: notes(database)) == ["late"]
