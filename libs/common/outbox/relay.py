@@ -34,6 +34,9 @@ from libs.common.telemetry.metrics import (
 
 # One relay at a time per database: two would only publish duplicates, but in an order nobody promised.
 _RELAY_LOCK = 0x52_45_4C_41_59  # "RELAY"
+# A process that stands still would keep the lock for as long as its system answers for it. Longer than the longest
+# publish, during which the connection is silent too.
+_SILENCE_SECONDS_MAX = 40
 _BATCH_EVENTS_MAX = 4_000
 # What is written while it rests shares the next round; nobody notices the moment.
 _PACE = WorkPace(interval_seconds=0.005, share_max=0.5, rest_seconds_max=0.05, items_plenty=100)
@@ -134,7 +137,10 @@ class Relay:
             self._database_url,
             timeout=_CONNECT_TIMEOUT_SECONDS,
             command_timeout=_STATEMENT_TIMEOUT_SECONDS,
-            server_settings={"application_name": f"{self._service}-relay"},
+            server_settings={
+                "application_name": f"{self._service}-relay",
+                "idle_session_timeout": str(_SILENCE_SECONDS_MAX * 1_000),
+            },
         )
         try:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _RELAY_LOCK):
