@@ -15,6 +15,7 @@ from libs.common.errors import Invalid
 from libs.common.http.auth import requires
 from libs.common.http.csv import Cell, ExportFormat, csv_response, wants_csv
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
+from libs.common.http.query import IsoDate
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE
 from services.inventory.domain.classes import AbcClass, XyzClass
@@ -42,9 +43,9 @@ _IDLE_DAYS_DEFAULT: Final = 90
 Sku = Annotated[str | None, Query(min_length=1, max_length=SKU_CHARACTERS_MAX)]
 WarehouseCode = Annotated[str | None, Query(pattern=WAREHOUSE_CODE, max_length=CODE_CHARACTERS_MAX)]
 By = Annotated[Grouping, Query(description="What a row stands for: a SKU in a warehouse (level), a warehouse, or all.")]
-AsOf = Annotated[date | None, Query(description="At the end of which day (UTC); the default is today.")]
-Since = Annotated[date | None, Query(description="First day of the period (UTC); the default is 28 days in all.")]
-Until = Annotated[date | None, Query(description="Last day of the period; the default is today.")]
+AsOf = Annotated[IsoDate | None, Query(description="At the end of which day (UTC); the default is today.")]
+Since = Annotated[IsoDate | None, Query(description="First day of the period (UTC); the default is 28 days in all.")]
+Until = Annotated[IsoDate | None, Query(description="Last day of the period; the default is today.")]
 
 
 class _Row(BaseModel):

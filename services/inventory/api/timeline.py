@@ -6,11 +6,12 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from libs.common.db import Transaction
 from libs.common.http.auth import requires
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit
+from libs.common.http.query import IsoTime
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX
@@ -24,7 +25,7 @@ Warehouse = Annotated[
     Query(pattern=WAREHOUSE_CODE, max_length=CODE_CHARACTERS_MAX, description="Only what moved there."),
 ]
 At = Annotated[
-    AwareDatetime | None,
+    IsoTime | None,
     Query(description="The state as of this time of the warehouses, by all that is known now; absent for now."),
 ]
 Order = Annotated[Literal["asc", "desc"], Query(description="By the time it happened: first or latest first.")]

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.errors import Invalid
+from libs.common.http.query import IsoDate
 from services.orders.domain.delays import WorkCalendar
 from services.orders.handlers.insight_queries import InsightReads
 
@@ -51,8 +52,10 @@ class Period:
 
 def _period(
     desk: Desk,
-    first: Annotated[date | None, Query(alias="from", description="The first day, by when orders were placed.")] = None,
-    last: Annotated[date | None, Query(alias="to", description="The last day, included; today by default.")] = None,
+    first: Annotated[
+        IsoDate | None, Query(alias="from", description="The first day, by when orders were placed.")
+    ] = None,
+    last: Annotated[IsoDate | None, Query(alias="to", description="The last day, included; today by default.")] = None,
 ) -> Period:
     """
     Return the days that are asked for: four weeks unless both are given.

@@ -1,0 +1,24 @@
+from datetime import date, datetime
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from libs.common.http.query import IsoDate, IsoTime
+
+
+class TestIsoDate:
+    def test_is_a_day(self) -> None:
+        assert TypeAdapter(IsoDate).validate_python("2011-06-01") == date(2011, 6, 1)
+
+    @pytest.mark.parametrize("text", ["0", "2011", "1306886400", "-1", "1e9", " 12 ", "20110601"])
+    def test_is_no_number(self, text: str) -> None:
+        for kind in (IsoDate, IsoTime):
+            with pytest.raises(ValidationError):
+                TypeAdapter[object](kind).validate_python(text)
+
+
+class TestIsoTime:
+    def test_is_a_time(self) -> None:
+        assert TypeAdapter(IsoTime).validate_python("2011-06-01T12:00:00Z") == datetime.fromisoformat(
+            "2011-06-01T12:00:00+00:00"
+        )
