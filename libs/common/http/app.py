@@ -34,7 +34,29 @@ __all__ = ["Health", "PortUnavailable", "create_app", "create_ops_app", "serve"]
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
-_PROBLEM_REFERENCE: Final = "#/components/schemas/Problem"
+_PROBLEM_CONTENT: Final = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+# What a route may answer beyond what it declares itself, by what it takes. A 500 is nowhere: it is a fault.
+_STATUSES_OF_ALL: Final = frozenset(
+    {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE}
+)
+_STATUSES_BEHIND_A_KEY: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
+_STATUSES_WITH_A_BODY: Final = frozenset(
+    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
+)
+_DESCRIPTIONS: Final = {
+    HTTPStatus.BAD_REQUEST: "The request cannot be read.",
+    HTTPStatus.UNAUTHORIZED: "No valid key was sent.",
+    HTTPStatus.FORBIDDEN: "The key lacks a scope.",
+    HTTPStatus.NOT_FOUND: "There is nothing under this address.",
+    HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
+    HTTPStatus.CONFLICT: "What is there now does not allow it.",
+    HTTPStatus.PRECONDITION_FAILED: "It was changed since it was read.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than this route accepts.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not of a type that this route reads.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The request is not valid.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The key has sent more than its share.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Too much is being served, or something this needs does not answer.",
+}
 _SECURITY_SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer <key>"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
@@ -226,20 +248,39 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             for method in context.methods or ():
                 operation = schema["paths"][context.path].get(method.lower())
                 if operation is not None:
-                    _describe(operation, list(declared_scopes(context.dependant)))
+                    _describe(operation, list(declared_scopes(context.dependant)), method=method)
     app.openapi_schema = schema
     return schema
 
 
-def _describe(operation: dict[str, Any], declarations: Sequence[tuple[str, ...] | None]) -> None:
-    problem = {"content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _PROBLEM_REFERENCE}}}}
+def _describe(operation: dict[str, Any], declarations: Sequence[tuple[str, ...] | None], *, method: str) -> None:
     responses = operation.setdefault("responses", {})
-    if "422" in responses:
-        responses["422"] = {"description": "The request is not valid.", **problem}
-    scopes = sorted({scope for declared in declarations if declared is not None for scope in declared})
+    for status, response in responses.items():
+        if "application/json" in response.get("content", {}) and int(status) >= HTTPStatus.BAD_REQUEST:
+            response["content"] = _PROBLEM_CONTENT
+    if any(parameter["name"] == "format" for parameter in operation.get("parameters", ())):
+        responses["200"]["content"].setdefault("text/csv", {"schema": {"type": "string"}})
     if any(declared is not None for declared in declarations):
-        responses.setdefault("401", {"description": "No valid key was sent.", **problem})
-        responses.setdefault("403", {"description": "The key lacks a scope.", **problem})
         operation["security"] = [{"bearer": []}, {"apiKey": []}]
-        operation["x-required-scopes"] = scopes
-    responses.setdefault("default", {"description": "Any other problem.", **problem})
+        operation["x-required-scopes"] = sorted(
+            {scope for declared in declarations if declared is not None for scope in declared}
+        )
+    responses.pop("422", None)
+    for status in sorted(_statuses_of(operation, method)):
+        responses.setdefault(str(int(status)), {"description": _DESCRIPTIONS[status], "content": _PROBLEM_CONTENT})
+
+
+def _statuses_of(operation: Mapping[str, Any], method: str) -> set[HTTPStatus]:
+    parameters = operation.get("parameters", ())
+    statuses = {*_STATUSES_OF_ALL}
+    if "security" in operation:
+        statuses |= _STATUSES_BEHIND_A_KEY
+    if "requestBody" in operation:
+        statuses |= _STATUSES_WITH_A_BODY
+    if any(parameter["in"] == "path" for parameter in parameters):
+        statuses.add(HTTPStatus.NOT_FOUND)
+    if method != "GET":
+        statuses.add(HTTPStatus.CONFLICT)
+        if any(parameter["name"].lower() in {"if-match", "if-none-match"} for parameter in parameters):
+            statuses.add(HTTPStatus.PRECONDITION_FAILED)
+    return statuses

@@ -1,17 +1,21 @@
 """Turns every exception that leaves a route into a problem, and nothing else leaves the process."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final, cast
 
 import asyncpg
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import compile_path
 
 from libs.common.db import count_transient, is_transient
 from libs.common.errors import DomainError
@@ -99,14 +103,33 @@ def internal_problem(request: Request, error: Exception) -> Response:
 def _http_problem(request: Request, error: HTTPException) -> Response:
     if isinstance(error.__cause__, ClientDisconnect):
         return Response(status_code=HTTPStatus.BAD_REQUEST)
+    headers = error.headers
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": ", ".join(sorted(_methods_of(request)))}
     code = _CODES.get(error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "-"))
     return problem_response(
         status=error.status_code,
         code=code,
         detail=error.detail,
         instance=request.url.path,
-        headers=error.headers,
+        headers=headers,
     )
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Return all methods of an address: the framework names those of the first route that it finds."""
+    path = request.scope["path"]
+    return {
+        method
+        for context in iter_route_contexts(request.app.routes)
+        if context.path is not None and _pattern(context.path).match(path)
+        for method in context.methods or ()
+    }
+
+
+@cache
+def _pattern(path: str) -> re.Pattern[str]:
+    return compile_path(path)[0]
 
 
 async def _on_client_disconnect(_request: Request, _error: Exception) -> Response:
@@ -147,7 +170,11 @@ def _malformed_json(request: Request, error: RequestValidationError, problem: Ma
 def _explain(problem: Mapping[str, Any]) -> ProblemError:
     """Name the field and the reason, never the value, which may be secret or personal."""
     place, *path = problem["loc"]
-    reason = str(problem["msg"])[:_REASON_LENGTH_MAX]
+    reason = str(problem["msg"])
+    if problem["type"] == "union_tag_invalid":
+        # The one message of pydantic's that repeats what was sent.
+        reason = f"Input should be one of {problem['ctx']['expected_tags']}"
+    reason = reason[:_REASON_LENGTH_MAX]
     field = ".".join(str(part) for part in path) or str(place)
     if place != "body":
         return ProblemError(field=field, reason=f"{reason} ({place})")

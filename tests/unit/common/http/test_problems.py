@@ -1,3 +1,5 @@
+from typing import Annotated, Literal
+
 import asyncpg
 import httpx
 import pytest
@@ -176,6 +178,18 @@ class TestHttpException:
         assert response.json()["code"] == "method-not-allowed"
         assert response.headers["allow"] == "POST"
 
+    async def test_wrong_method_names_all_that_are_right(self, make_app: AppFactory, connect: ClientFactory) -> None:
+        router = APIRouter(prefix="/v1/lamps", dependencies=[public()])
+        for method in ("PUT", "GET", "DELETE"):
+
+            @router.api_route("/{lamp}", methods=[method], name=method)
+            async def answer(lamp: str) -> str:
+                return lamp
+
+        response = await connect(make_app(router)).patch("/v1/lamps/1")
+
+        assert response.headers["allow"] == "DELETE, GET, PUT"
+
 
 class TestInvalidRequest:
     async def test_names_each_wrong_field_and_why(self, client: httpx.AsyncClient) -> None:
@@ -193,6 +207,24 @@ class TestInvalidRequest:
 
         assert response.status_code == 422
         assert SECRET not in response.text
+
+    async def test_never_repeats_what_a_choice_was_made_by(self, make_app: AppFactory, connect: ClientFactory) -> None:
+        class Lamp(BaseModel):
+            kind: Literal["lamp"]
+
+        class Chair(BaseModel):
+            kind: Literal["chair"]
+
+        router = APIRouter(dependencies=[public()])
+
+        @router.post("/v1/things")
+        async def take(_thing: Annotated[Lamp | Chair, Field(discriminator="kind")]) -> None: ...
+
+        response = await connect(make_app(router)).post("/v1/things", json={"kind": SECRET})
+
+        assert response.status_code == 422
+        assert SECRET not in response.text
+        assert "'lamp', 'chair'" in response.json()["errors"][0]["reason"]
 
     async def test_names_a_bounded_number_of_errors(self, client: httpx.AsyncClient) -> None:
         response = await client.post("/v1/orders", json={"lines": [{}] * 500})
