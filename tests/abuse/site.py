@@ -31,6 +31,8 @@ from tests.support.postgres import fresh_database
 # Carriers that make up scans by themselves have no place beside what an attacker makes up.
 IDLE_ROLES = frozenset({"simulator"})
 
+# How long a body may take to arrive; shorter than in production, so that it can be waited for.
+RECEIVE_SECONDS = 5.0
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
@@ -59,6 +61,11 @@ class RunningService:
         """Memory that the process has in RAM now."""
         pages = int(Path(f"/proc/{self.process_id}/statm").read_text("ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def open_descriptors(self) -> int:
+        """How many files and connections the process has open now."""
+        return sum(1 for _ in Path(f"/proc/{self.process_id}/fd").iterdir())
 
     def client(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -140,6 +147,7 @@ def _processes(
                     stderr=subprocess.STDOUT,
                     env={
                         "QUAYSIDE_ENVIRONMENT": "abuse",
+                        "QUAYSIDE_REQUEST_RECEIVE_TIMEOUT_SECONDS": str(RECEIVE_SECONDS),
                         "QUAYSIDE_API_KEYS_FILE": str(folder / "keys.json"),
                         "QUAYSIDE_KAFKA_BOOTSTRAP_SERVERS": infrastructure.kafka_bootstrap_servers,
                         "QUAYSIDE_KAFKA_TOPIC_PREFIX": prefix,
