@@ -12,6 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from libs.common.db.deferred import DeferredStatements
+
 Result = TypeVar("Result")
 
 # The server ends what the client forgot: a lost client must not hold row locks or old snapshots.
@@ -31,16 +33,36 @@ class Transaction:
     One open transaction: SQLAlchemy Core on `connection`, and the asyncpg connection below it for hot paths.
 
     Both speak in the same database transaction. Whoever is handed a Transaction never commits it.
+
+    Most of what a small transaction costs is waiting for statements and being woken by them, so writes whose result
+    nobody needs can be deferred: they are sent as one statement, when anybody asks for the driver or at the end.
     """
 
     connection: AsyncConnection
     _driver: asyncpg.Connection
+    _deferred: DeferredStatements = field(default_factory=DeferredStatements)
     _before_commit: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _after_commit: list[Callable[[], None]] = field(default_factory=list)
 
     async def driver(self) -> asyncpg.Connection:
-        """Return the asyncpg connection of this transaction (arrays with unnest, COPY, prepared statements)."""
+        """
+        Return the asyncpg connection of this transaction (arrays with unnest, COPY, prepared statements).
+
+        What was deferred has been written then: whoever reads by this connection sees it. Ask again after others had
+        their turn, instead of keeping it.
+        """
+        if self._deferred:
+            await self._deferred.write(self._driver)
         return self._driver
+
+    def defer(self, statement: str, *arguments: object) -> None:
+        """
+        Run an INSERT, UPDATE or DELETE later, together with others.
+
+        Statements on one table are carried out in order, those on different tables see nothing of each other; foreign
+        keys between new rows are fine. An error rises where it is written: at the next `driver`, or at the end.
+        """
+        self._deferred.add(statement, arguments)
 
     def before_commit(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Run `callback` as the last step inside the transaction, for writers that collect rows for one statement."""
@@ -49,6 +71,11 @@ class Transaction:
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Run `callback` once the transaction has committed; never if it rolls back."""
         self._after_commit.append(callback)
+
+    async def _finish(self) -> None:
+        for flush in self._before_commit:
+            await flush()
+        await self.driver()
 
     def _let_go(self) -> None:
         # Whoever writes at the end refers to the transaction, which refers to it: such a circle keeps everything that
@@ -100,8 +127,7 @@ class Database:
             await begun.start()
             try:
                 yield transaction
-                for flush in transaction._before_commit:  # noqa: SLF001 - same module
-                    await flush()
+                await transaction._finish()  # noqa: SLF001 - same module
             except BaseException:
                 await _roll_back(driver, begun)
                 raise

@@ -11,6 +11,14 @@ from libs.common.db.metadata import MigrationOperations, new_metadata
 from libs.common.decisions.record import Decision
 
 _COLUMNS = ("id", "decision", "subject", "decided_at", "record")
+_INSERT = """
+INSERT INTO decisions (id, decision, subject, decided_at, record)
+SELECT id, decision, subject, decided_at, record::jsonb
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[], $5::text[])
+     AS new (id, decision, subject, decided_at, record)
+"""
+# More are cheaper by COPY, which takes round trips of its own.
+_DEFERRED_ROWS_MAX = 50
 _SELECT = """
 SELECT record::text FROM decisions WHERE subject = $1 AND ($2::uuid IS NULL OR id < $2)
 ORDER BY id DESC LIMIT $3
@@ -40,7 +48,7 @@ def create_decisions(operations: MigrationOperations) -> None:
 
 
 class PostgresDecisionLog:
-    """A decision log bound to one transaction; the records are written in one COPY before it commits."""
+    """A decision log bound to one transaction; the records are written in one go before it commits."""
 
     def __init__(self, transaction: Transaction) -> None:
         """Collect decisions for `transaction`."""
@@ -54,15 +62,13 @@ class PostgresDecisionLog:
         self._decisions.append(decision)
 
     async def _write(self) -> None:
+        rows = [(one.id, one.decision, one.subject, one.decided_at, _encode(one).decode()) for one in self._decisions]
+        if len(rows) <= _DEFERRED_ROWS_MAX:
+            self._transaction.defer(_INSERT, *(list(column) for column in zip(*rows, strict=True)))
+            return
         driver = await self._transaction.driver()
         # A day's orders leave as many records: COPY takes half of what arrays do.
-        await driver.copy_records_to_table(
-            "decisions",
-            columns=_COLUMNS,
-            records=[
-                (one.id, one.decision, one.subject, one.decided_at, _encode(one).decode()) for one in self._decisions
-            ],
-        )
+        await driver.copy_records_to_table("decisions", columns=_COLUMNS, records=rows)
 
 
 async def decisions_about(

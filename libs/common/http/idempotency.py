@@ -210,7 +210,7 @@ async def idempotent(
     if isinstance(outcome, StoredResponse):
         return outcome
     response = await effect()
-    await store_batch(transaction, [(outcome, response)])
+    store_batch(transaction, [(outcome, response)])
     return response
 
 
@@ -258,12 +258,11 @@ async def claim_batch(
     ]
 
 
-async def store_batch(transaction: Transaction, answers: Sequence[tuple[Claim, StoredResponse]]) -> None:
+def store_batch(transaction: Transaction, answers: Sequence[tuple[Claim, StoredResponse]]) -> None:
     """Keep the answers of claimed writes, in the transaction that claimed them."""
     if not answers:
         return
-    driver = await transaction.driver()
-    await driver.execute(
+    transaction.defer(
         _STORE,
         [claim.write.principal for claim, _ in answers],
         [claim.write.key for claim, _ in answers],
@@ -272,12 +271,11 @@ async def store_batch(transaction: Transaction, answers: Sequence[tuple[Claim, S
     )
 
 
-async def unclaim_batch(transaction: Transaction, claims: Sequence[Claim]) -> None:
+def unclaim_batch(transaction: Transaction, claims: Sequence[Claim]) -> None:
     """Give back the keys of claimed writes that were refused, so that they can be tried again."""
     if not claims:
         return
-    driver = await transaction.driver()
-    await driver.execute(_UNCLAIM, [claim.write.principal for claim in claims], [claim.write.key for claim in claims])
+    transaction.defer(_UNCLAIM, [claim.write.principal for claim in claims], [claim.write.key for claim in claims])
 
 
 async def purge_idempotency_keys(transaction: Transaction, *, now: datetime, older_than: timedelta) -> int:

@@ -17,6 +17,16 @@ from libs.common.telemetry.tracing import child_traceparent, current_correlation
 RECORD_BYTES_MAX = 900_000
 
 _COLUMNS = ("event_id", "topic", "key", "headers", "value", "created_at")
+# The identity of a row is its place in the order of events, so rows are numbered in the order of the arrays.
+_INSERT = """
+INSERT INTO outbox_events (event_id, topic, key, headers, value, created_at)
+SELECT event_id, topic, key, headers, value, created_at
+FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[], $6::timestamptz[])
+     WITH ORDINALITY AS new (event_id, topic, key, headers, value, created_at, place)
+ORDER BY place
+"""
+# More are cheaper by COPY, which takes round trips of its own.
+_DEFERRED_ROWS_MAX = 100
 
 encode_headers = msgspec.msgpack.Encoder().encode
 decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
@@ -42,7 +52,7 @@ class Outbox(Protocol):
 
 class OutboxWriter:
     """
-    An outbox bound to one transaction; the rows are written by one COPY just before it commits.
+    An outbox bound to one transaction; the rows are written in one go just before it commits.
 
     Per aggregate, row order is version order because the caller has locked the aggregate's row before.
     """
@@ -91,6 +101,11 @@ class OutboxWriter:
         return event_id
 
     async def _write(self) -> None:
+        if not self._rows:
+            return
+        if len(self._rows) <= _DEFERRED_ROWS_MAX:
+            self._transaction.defer(_INSERT, *(list(column) for column in zip(*self._rows, strict=True)))
+            return
         driver = await self._transaction.driver()
         # COPY numbers the rows in the order in which they were added.
         await driver.copy_records_to_table("outbox_events", columns=_COLUMNS, records=self._rows)

@@ -92,8 +92,8 @@ class HoldCounter:
             for (claim, command), result in zip(claims, results, strict=True):
                 answers[claim.write] = result if isinstance(result, DomainError) else _response(command, result)
             given = [(claim, answers[claim.write]) for claim, _ in claims]
-            await store_batch(transaction, [(claim, one) for claim, one in given if isinstance(one, StoredResponse)])
-            await unclaim_batch(transaction, [claim for claim, one in given if isinstance(one, DomainError)])
+            store_batch(transaction, [(claim, one) for claim, one in given if isinstance(one, StoredResponse)])
+            unclaim_batch(transaction, [claim for claim, one in given if isinstance(one, DomainError)])
             transaction.after_commit(lambda: metrics.count_outcomes(desk.outcomes, sold_out=desk.sold_out))
         return [_answer(outcome, one.write, answers) for outcome, one in zip(outcomes, batch, strict=True)]
 

@@ -142,8 +142,8 @@ class Backend:
                 for (claim, _), view in zip(accepted, views, strict=True)
             ]
             answers.update((claim.write, answer) for claim, answer in placed)
-            await store_batch(transaction, placed)
-            await unclaim_batch(transaction, refused)
+            store_batch(transaction, placed)
+            unclaim_batch(transaction, refused)
         return [_answer(outcome, one.write, answers) for outcome, one in zip(outcomes, placements, strict=True)]
 
 

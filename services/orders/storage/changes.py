@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-import asyncpg
 import msgspec
 
+from libs.common.db import Transaction
 from services.orders.domain.order import Address, NewOrder
 from services.orders.domain.state import OrderState, PaymentStep, Shipment, TimerKind
 from services.orders.handlers.ports import Change
@@ -162,15 +162,13 @@ _NO_ADDRESS = Address()
 _encode = msgspec.json.encode
 
 
-async def insert_orders(
-    driver: asyncpg.Connection, placed: Sequence[tuple[NewOrder, Change]], *, now: datetime
-) -> None:
+async def insert_orders(transaction: Transaction, placed: Sequence[tuple[NewOrder, Change]], *, now: datetime) -> None:
     """Insert new orders with all that belongs to them."""
     orders = [order for order, _ in placed]
     changes = [change for _, change in placed]
-    await _ORDERS.insert(driver, [_order_row(change.after, now) for change in changes])
+    await _ORDERS.insert(transaction, [_order_row(change.after, now) for change in changes])
     await _LINES.insert(
-        driver,
+        transaction,
         [
             (order.id, line.line, line.sku, line.quantity, line.unit_price_minor)
             for order in orders
@@ -178,7 +176,7 @@ async def insert_orders(
         ],
     )
     await _FINDINGS.insert(
-        driver,
+        transaction,
         [
             (
                 order.id,
@@ -194,27 +192,29 @@ async def insert_orders(
             for number, one in enumerate(order.findings, start=1)
         ],
     )
-    await _PAYMENTS.insert(driver, [_payment_row(order) for order in orders])
+    await _PAYMENTS.insert(transaction, [_payment_row(order) for order in orders])
     await _ADDRESSES.insert(
-        driver, [(order.id, _encode(order.address).decode()) for order in orders if order.address != _NO_ADDRESS]
+        transaction, [(order.id, _encode(order.address).decode()) for order in orders if order.address != _NO_ADDRESS]
     )
-    await _insert_origins(driver, orders)
-    await _TIMELINE.insert(driver, _timeline_rows(changes))
+    _insert_origins(transaction, orders)
+    await _TIMELINE.insert(transaction, _timeline_rows(changes))
     # A new order has no timer that a new one could replace.
-    await _TIMERS.insert(driver, [(order_id, kind.value, due_at) for order_id, kind, due_at in _set_timers_of(changes)])
+    await _TIMERS.insert(
+        transaction, [(order_id, kind.value, due_at) for order_id, kind, due_at in _set_timers_of(changes)]
+    )
 
 
-async def save_changes(driver: asyncpg.Connection, changes: Sequence[Change], *, now: datetime) -> None:
+async def save_changes(transaction: Transaction, changes: Sequence[Change], *, now: datetime) -> None:
     """Write what differs between the states before and after."""
-    await _update_orders(driver, [one.after for one in changes if one.after is not one.before], now=now)
-    await _update_payments(driver, [one.after for one in changes if one.after.payment != one.before.payment])
-    await _write_steps(driver, changes, now=now)
-    await _write_shipments(driver, changes)
-    await _write_allocations(driver, changes)
-    await _write_transfers(driver, changes, now=now)
-    await _TIMELINE.insert(driver, _timeline_rows(changes))
-    await _clear_timers(driver, changes)
-    await _set_timers(driver, changes)
+    _update_orders(transaction, [one.after for one in changes if one.after is not one.before], now=now)
+    _update_payments(transaction, [one.after for one in changes if one.after.payment != one.before.payment])
+    _write_steps(transaction, changes, now=now)
+    _write_shipments(transaction, changes)
+    _write_allocations(transaction, changes)
+    _write_transfers(transaction, changes, now=now)
+    await _TIMELINE.insert(transaction, _timeline_rows(changes))
+    _clear_timers(transaction, changes)
+    _set_timers(transaction, changes)
 
 
 def _order_row(state: OrderState, now: datetime) -> tuple[object, ...]:
@@ -252,10 +252,10 @@ def _payment_row(order: NewOrder) -> tuple[object, ...]:
     return order.id, terms.provider, terms.capture_at.value, order.payment_token, facts.currency, facts.total_minor
 
 
-async def _insert_origins(driver: asyncpg.Connection, orders: Iterable[NewOrder]) -> None:
+def _insert_origins(transaction: Transaction, orders: Iterable[NewOrder]) -> None:
     derived = [(order, order.facts.origin) for order in orders if order.facts.origin is not None]
     if derived:
-        await driver.execute(
+        transaction.defer(
             _INSERT_ORIGINS,
             [order.id for order, _ in derived],
             [origin.order_id for _, origin in derived],
@@ -265,9 +265,9 @@ async def _insert_origins(driver: asyncpg.Connection, orders: Iterable[NewOrder]
         )
 
 
-async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState], *, now: datetime) -> None:
+def _update_orders(transaction: Transaction, states: Sequence[OrderState], *, now: datetime) -> None:
     if states:
-        await driver.execute(
+        transaction.defer(
             _UPDATE_ORDERS,
             [state.id for state in states],
             [state.status.value for state in states],
@@ -282,10 +282,10 @@ async def _update_orders(driver: asyncpg.Connection, states: Sequence[OrderState
         )
 
 
-async def _update_payments(driver: asyncpg.Connection, states: Sequence[OrderState]) -> None:
+def _update_payments(transaction: Transaction, states: Sequence[OrderState]) -> None:
     if states:
         payments = [state.payment for state in states]
-        await driver.execute(
+        transaction.defer(
             _UPDATE_PAYMENTS,
             [state.id for state in states],
             [payment.version for payment in payments],
@@ -297,7 +297,7 @@ async def _update_payments(driver: asyncpg.Connection, states: Sequence[OrderSta
         )
         divided = [(state.id, one) for state in states if (one := state.payment.remainder) is not None]
         if divided:
-            await driver.execute(
+            transaction.defer(
                 _UPDATE_REMAINDERS,
                 [order_id for order_id, _ in divided],
                 [one.value_minor for _, one in divided],
@@ -305,7 +305,7 @@ async def _update_payments(driver: asyncpg.Connection, states: Sequence[OrderSta
             )
 
 
-async def _write_steps(driver: asyncpg.Connection, changes: Iterable[Change], *, now: datetime) -> None:
+def _write_steps(transaction: Transaction, changes: Iterable[Change], *, now: datetime) -> None:
     new: list[tuple[UUID, PaymentStep]] = []
     changed: list[PaymentStep] = []
     for change in changes:
@@ -314,7 +314,7 @@ async def _write_steps(driver: asyncpg.Connection, changes: Iterable[Change], *,
             new.extend((change.after.id, step) for step in change.after.steps if step.id not in before)
             changed.extend(step for step in change.after.steps if step != before.get(step.id, step))
     if new:
-        await driver.execute(
+        transaction.defer(
             _INSERT_STEPS,
             [step.id for _, step in new],
             [order_id for order_id, _ in new],
@@ -326,17 +326,17 @@ async def _write_steps(driver: asyncpg.Connection, changes: Iterable[Change], *,
             now,
         )
     if changed:
-        await driver.execute(_UPDATE_STEPS, [step.id for step in changed], [step.status.value for step in changed], now)
+        transaction.defer(_UPDATE_STEPS, [step.id for step in changed], [step.status.value for step in changed], now)
 
 
-async def _write_shipments(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+def _write_shipments(transaction: Transaction, changes: Iterable[Change]) -> None:
     found: list[tuple[UUID, Shipment]] = []
     for change in changes:
         if change.after.shipments is not change.before.shipments:
             before = set(change.before.shipments)
             found.extend((change.after.id, parcel) for parcel in change.after.shipments if parcel not in before)
     if found:
-        await driver.execute(
+        transaction.defer(
             _UPSERT_SHIPMENTS,
             [order_id for order_id, _ in found],
             [parcel.id for _, parcel in found],
@@ -347,7 +347,7 @@ async def _write_shipments(driver: asyncpg.Connection, changes: Iterable[Change]
         )
 
 
-async def _write_allocations(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+def _write_allocations(transaction: Transaction, changes: Iterable[Change]) -> None:
     reserved: list[OrderState] = []
     unreserved: list[UUID] = []
     for change in changes:
@@ -357,9 +357,9 @@ async def _write_allocations(driver: asyncpg.Connection, changes: Iterable[Chang
         elif before.warehouses and not after.warehouses:
             unreserved.append(after.id)
     if unreserved:
-        await driver.execute(_DELETE_ALLOCATIONS, unreserved)
+        transaction.defer(_DELETE_ALLOCATIONS, unreserved)
     if reserved:
-        await driver.execute(
+        transaction.defer(
             _INSERT_ALLOCATIONS,
             [state.id for state in reserved],
             [_encode(state.warehouses).decode() for state in reserved],
@@ -368,10 +368,10 @@ async def _write_allocations(driver: asyncpg.Connection, changes: Iterable[Chang
         )
 
 
-async def _write_transfers(driver: asyncpg.Connection, changes: Iterable[Change], *, now: datetime) -> None:
+def _write_transfers(transaction: Transaction, changes: Iterable[Change], *, now: datetime) -> None:
     booked = [(change.after, transfer) for change in changes for transfer in change.transfers]
     if booked:
-        await driver.execute(
+        transaction.defer(
             _INSERT_TRANSFERS,
             [state.id for state, _ in booked],
             [transfer.step_id for _, transfer in booked],
@@ -400,16 +400,16 @@ def _timeline_rows(changes: Iterable[Change]) -> list[tuple[object, ...]]:
     ]
 
 
-async def _clear_timers(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+def _clear_timers(transaction: Transaction, changes: Iterable[Change]) -> None:
     gone = [(one.after.id, kind) for one in changes for kind, due_at in one.timers.items() if due_at is None]
     if gone:
-        await driver.execute(_CLEAR_TIMERS, [order_id for order_id, _ in gone], [kind.value for _, kind in gone])
+        transaction.defer(_CLEAR_TIMERS, [order_id for order_id, _ in gone], [kind.value for _, kind in gone])
 
 
-async def _set_timers(driver: asyncpg.Connection, changes: Iterable[Change]) -> None:
+def _set_timers(transaction: Transaction, changes: Iterable[Change]) -> None:
     rows = _set_timers_of(changes)
     if rows:
-        await driver.execute(
+        transaction.defer(
             _SET_TIMERS,
             [order_id for order_id, _, _ in rows],
             [kind.value for _, kind, _ in rows],

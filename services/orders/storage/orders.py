@@ -117,11 +117,11 @@ class PostgresOrders:
 
     async def add(self, placed: Sequence[tuple[NewOrder, Change]], *, now: datetime) -> None:
         """Store new orders."""
-        await insert_orders(await self._transaction.driver(), placed, now=now)
+        await insert_orders(self._transaction, placed, now=now)
 
     async def save(self, changes: Sequence[Change], *, now: datetime) -> None:
         """Store what became of locked orders."""
-        await save_changes(await self._transaction.driver(), changes, now=now)
+        await save_changes(self._transaction, changes, now=now)
 
     async def lines_of(self, order_id: UUID) -> Sequence[OrderLine]:
         """Return the lines of a locked order."""

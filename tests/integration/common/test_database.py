@@ -166,3 +166,71 @@ async def test_whoever_waits_for_a_server_that_hangs_is_told_so_and_the_work_end
     assert is_transient(hung.value)
     # Nobody was there any more to be told, and it was carried out all the same.
     assert await eventually(lambda: notes(database)) == ["late"]
+
+
+class TestDeferred:
+    INSERT = "INSERT INTO notes SELECT * FROM unnest($1::text[])"
+
+    async def test_statements_are_written_together_at_the_end(self, narrow: Database) -> None:
+        async with narrow.transaction() as transaction:
+            transaction.defer(self.INSERT, ["b", "c"])
+            transaction.defer("INSERT INTO notes VALUES ($1 || $2)", "d", "!")
+            transaction.defer(self.INSERT, ["a"])
+
+        assert await notes(narrow) == ["a", "b", "c", "d!"]
+
+    async def test_statements_are_there_for_whoever_asks_the_driver(self, narrow: Database) -> None:
+        async with narrow.transaction() as transaction:
+            transaction.defer(self.INSERT, ["a", "b"])
+            found = await (await transaction.driver()).fetchval("SELECT count(*) FROM notes")
+            transaction.defer("DELETE FROM notes WHERE note = $1", "a")
+
+        assert (found, await notes(narrow)) == (2, ["b"])
+
+    async def test_changes_of_one_row_are_carried_out_in_their_order(self, narrow: Database) -> None:
+        async with narrow.transaction() as transaction:
+            transaction.defer(self.INSERT, ["a"])
+            transaction.defer("UPDATE notes SET note = note || $1", "b")
+            transaction.defer("UPDATE notes SET note = note || $1", "c")
+            transaction.defer("INSERT INTO notes VALUES ($1) ON CONFLICT (note) DO UPDATE SET note = 'met'", "abc")
+
+        assert await notes(narrow) == ["met"]
+
+    async def test_anything_else_is_refused(self, narrow: Database) -> None:
+        async def work(transaction: Transaction) -> None:
+            transaction.defer("SELECT 1")
+
+        with pytest.raises(ValueError, match="not an INSERT"):
+            await narrow.run(work)
+
+    async def test_statements_of_last_steps_are_written_too(self, narrow: Database) -> None:
+        async with narrow.transaction() as transaction:
+
+            async def last() -> None:
+                transaction.defer(self.INSERT, ["last"])
+
+            transaction.before_commit(last)
+            transaction.defer(self.INSERT, ["first"])
+
+        assert await notes(narrow) == ["first", "last"]
+
+    async def test_a_statement_that_fails_rolls_everything_back(self, narrow: Database) -> None:
+        async def work(transaction: Transaction) -> None:
+            await note(transaction, "before")
+            transaction.defer(self.INSERT, ["fine"])
+            transaction.defer(self.INSERT, ["twice", "twice"])
+
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await narrow.run(work)
+
+        assert await notes(narrow) == []
+
+    async def test_nothing_is_written_after_an_error(self, narrow: Database) -> None:
+        async def work(transaction: Transaction) -> None:
+            transaction.defer(self.INSERT, ["gone"])
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await narrow.run(work)
+
+        assert await notes(narrow) == []

@@ -222,7 +222,7 @@ class TestClaimBatch:
         async with database.transaction() as transaction:
             claims = [claim for claim in await claim_batch(transaction, writes, now=NOW) if isinstance(claim, Claim)]
             answers = [(claim, StoredResponse(201, claim.write.key.encode())) for claim in claims]
-            await store_batch(transaction, answers)
+            store_batch(transaction, answers)
 
         async with database.transaction() as transaction:
             replayed = await claim_batch(transaction, writes, now=NOW)
@@ -236,7 +236,7 @@ class TestClaimBatch:
             async with database.transaction() as transaction:
                 outcomes = await claim_batch(transaction, order, now=NOW)
                 claims = [outcome for outcome in outcomes if isinstance(outcome, Claim)]
-                await store_batch(transaction, [(claim, CREATED) for claim in claims])
+                store_batch(transaction, [(claim, CREATED) for claim in claims])
                 return len(claims)
 
         counts = await asyncio.gather(*(carry_out(writes[shift:] + writes[:shift]) for shift in range(0, 100, 10)))
@@ -246,7 +246,7 @@ class TestClaimBatch:
     async def test_of_nothing_does_nothing(self, database: FreshDatabase) -> None:
         async with database.transaction() as transaction:
             assert await claim_batch(transaction, [], now=NOW) == []
-            await store_batch(transaction, [])
+            store_batch(transaction, [])
 
 
 class TestPurge:
@@ -254,7 +254,7 @@ class TestPurge:
         async def claim(transaction: Transaction, key: str, created_at: datetime) -> None:
             [claim] = await claim_batch(transaction, [a_write(key)], now=created_at)
             assert isinstance(claim, Claim)
-            await store_batch(transaction, [(claim, CREATED)])
+            store_batch(transaction, [(claim, CREATED)])
 
         async with database.transaction() as transaction:
             await claim(transaction, "old", NOW - timedelta(hours=48, seconds=1))
