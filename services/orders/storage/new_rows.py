@@ -1,7 +1,7 @@
 """
 Writes new rows of one table at once, however many there are.
 
-As arrays a handful shares a round trip with others; from a few hundred on COPY takes half of the time that arrays do, on
+As arrays a handful shares a round trip with others; from a few hundred on COPY takes half of the time of arrays, on
 either side.
 """
 
