@@ -58,10 +58,11 @@ def _rounds(statements: tuple[str, ...]) -> list[tuple[int, int]]:
             msg = f"not an INSERT, UPDATE or DELETE: {statement[:40]!r}"
             raise ValueError(msg)
         kind = _CHANGE if _CONFLICT.search(statement) else found["kind"]
-        if not kinds.get(found["table"], _INSERT) == kind == _INSERT and found["table"] in kinds:
+        table = found["table"]
+        if table in kinds and not (kind == kinds[table] == _INSERT):
             rounds.append((first, number))
             first, kinds = number, {}
-        kinds[found["table"]] = kind
+        kinds[table] = kind
     rounds.append((first, len(statements)))
     return rounds
 

@@ -199,7 +199,7 @@ class RecommendationsResponse(BaseModel):
                 chosen=decision.chosen,
                 reason=decision.reason,
                 rule=decision.rule,
-                inputs=decision.inputs,
+                inputs=dict(decision.inputs),
                 alternatives=[
                     DecisionAlternative(option=one.sku, score=one.score, details=dict(one.details))
                     for one in recommendation.suggestions
