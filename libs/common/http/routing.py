@@ -1,5 +1,5 @@
 """
-Finds a route by looking it up, and calls it directly where nothing has to be solved for it.
+Finds a route by looking it up, and calls it directly where it answers by itself.
 
 FastAPI tries the routes of one router after the other, twice, and resolves the parameters of a route and of its
 dependencies for every request. With the routes of a whole service that is most of what a short request costs.
@@ -18,6 +18,7 @@ from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from libs.common.http.auth import Public, Requirement
+from libs.common.http.resolution import Resolve, has_plain_json, resolver_of
 
 Endpoint = Callable[..., Awaitable[Response]]
 Check = Callable[[Request], Awaitable[object]]
@@ -40,8 +41,9 @@ class RouteTable:
     """
     The routes of an application whose paths have no parameters, by method and path; the others are FastAPI's to find.
 
-    A route whose function takes nothing or the request alone, answers with a `Response`, and depends on nothing but
-    `requires(…)` or `public()`, is called without FastAPI's resolution; any other as FastAPI calls it.
+    A route that answers with a `Response` is called without FastAPI's resolution: at once if its function takes nothing
+    or the request alone, and depends on nothing but `requires(…)` or `public()`, else with what `resolution` resolves.
+    Any other is called as FastAPI calls it.
     """
 
     def __init__(self, app: FastAPI, fallback: ASGIApp) -> None:
@@ -90,22 +92,29 @@ def _entries(app: FastAPI) -> Iterator[tuple[tuple[str, str], _Entry]]:
 
 def _entry(context: RouteContext) -> _Entry | None:
     route, endpoint = context.original_route, context.endpoint
-    if not isinstance(route, APIRoute) or endpoint is None:
+    app: ASGIApp | None = context.app if isinstance(route, APIRoute) else None
+    if not isinstance(route, APIRoute) or endpoint is None or app is None:
         return None
+    if not _answers_by_itself(context):
+        return _Entry(app, route, endpoint)
     checks = _checks_of(context)
-    if checks is None:
-        app: ASGIApp | None = context.app
-        return None if app is None else _Entry(app, route, endpoint)
-    takes_request = context.dependant.request_param_name
-    return _Entry(_direct(endpoint, checks, takes_request), route, endpoint)
+    if checks is not None:
+        return _Entry(_direct(endpoint, checks, context.dependant.request_param_name), route, endpoint)
+    resolve = resolver_of(context)
+    if resolve is not None:
+        return _Entry(_resolved(endpoint, resolve, app, reads_body=context.body_field is not None), route, endpoint)
+    return _Entry(app, route, endpoint)
+
+
+def _answers_by_itself(context: RouteContext) -> bool:
+    answer = inspect.signature(context.dependant.call).return_annotation
+    return inspect.isclass(answer) and issubclass(answer, Response) and inspect.iscoroutinefunction(context.endpoint)
 
 
 def _checks_of(context: RouteContext) -> list[Check] | None:
     """Return what has to pass before the function of a route is called, None if there is more to resolve."""
     dependant = context.dependant
-    answer = inspect.signature(dependant.call).return_annotation
-    has_response = inspect.isclass(answer) and issubclass(answer, Response)
-    if not (has_response and inspect.iscoroutinefunction(dependant.call) and _takes_request_alone(dependant)):
+    if not _takes_request_alone(dependant):
         return None
     checks: list[Check] = []
     for dependency in dependant.dependencies:
@@ -134,6 +143,18 @@ def _direct(endpoint: Endpoint, checks: list[Check], request_name: str | None) -
         for check in checks:
             await check(request)
         response = await (endpoint(**{request_name: request}) if request_name else endpoint())
+        await response(scope, receive, send)
+
+    return serve
+
+
+def _resolved(endpoint: Endpoint, resolve: Resolve, app: ASGIApp, *, reads_body: bool) -> ASGIApp:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
+        if reads_body and not has_plain_json(request):
+            await app(scope, receive, send)
+            return
+        response = await endpoint(**await resolve(request))
         await response(scope, receive, send)
 
     return serve

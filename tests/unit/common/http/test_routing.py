@@ -4,15 +4,27 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
 from libs.common.errors import Conflict
 from libs.common.http.auth import Principal, public, requires
+from libs.common.http.idempotency import IdempotentWrite
 from libs.common.http.routing import RouteTable
 from tests.unit.common.http.conftest import STOREFRONT, WAREHOUSE, AppFactory, ClientFactory
+
+
+class Line(BaseModel):
+    """What is booked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sku: str
+    units: Annotated[int, Field(ge=1, strict=True)]
+    price: float = 0.0
 
 
 class Taken(Conflict):
@@ -74,7 +86,34 @@ def stock_router() -> APIRouter:  # noqa: C901 - many routes, none of which does
 
 
 async def _agent(request: Request) -> str:
+    request.state.asked = getattr(request.state, "asked", 0) + 1
     return request.headers["user-agent"]
+
+
+async def _shelf(agent: Annotated[str, Depends(_agent)], shelf: Annotated[int, Query()] = 0) -> str:
+    return f"{agent} {shelf}"
+
+
+def lines_router() -> APIRouter:
+    router = APIRouter(prefix="/v1")
+
+    @router.post("/lines", status_code=201, dependencies=[requires("stock:write")])
+    async def book(
+        line: Line, write: IdempotentWrite, prefer: Annotated[str | None, Header(max_length=9)] = None
+    ) -> Response:
+        return PlainTextResponse(f"{line!r} {write.principal} {write.key} {write.request_hash.hex()} {prefer}")
+
+    @router.post("/embedded", dependencies=[public()])
+    async def two_parts(line: Line, units: Annotated[int, Body()]) -> Response:
+        return PlainTextResponse(f"{line!r} {units}")
+
+    @router.get("/nested", dependencies=[public()])
+    async def nested(
+        request: Request, shelf: Annotated[str, Depends(_shelf)], agent: Annotated[str, Depends(_agent)]
+    ) -> Response:
+        return PlainTextResponse(f"{shelf} {agent} {request.state.asked}")
+
+    return router
 
 
 _FAILURES: dict[str, Exception] = {
@@ -140,6 +179,55 @@ REQUESTS = [
     ("GET", "/healthz"),
     ("GET", "/problems"),
 ]
+
+
+LINE = b'{"sku": "CHAIR", "units": 2, "price": 1}'
+BODIES = [
+    *(LINE, b"", b"null", b"[]", b"{}", b"[" * 100_000, b"{not json", b'{"sku": "CHAIR", "units": 2} {}', b"\xff\xfe{"),
+    *(b'{"sku": "CHAIR", "units": %b}' % units for units in (b"0", b"2.0", b'"2"', b"1e2", b"9" * 400, b"true")),
+    *(b'{"sku": "CHAIR", "units": 2, "price": %b}' % price for price in (b"1e400", b"-0.0", b"NaN", b'"1.5"', b"{}")),
+    *('{"sku": "CHAIR", "units": 2}'.encode(encoding) for encoding in ("utf-16", "utf-8-sig", "latin-1")),
+    *('{"sku": "STÜHLE", "units": 2}'.encode(encoding) for encoding in ("utf-8", "latin-1")),
+    *(b'{"sku": "A", "sku": "B", "units": 1}', b'{"sku": "\\ud800", "units": 1}', b'{"line": %b, "units": 3}' % LINE),
+]
+HEADERS: list[dict[str, str]] = [
+    *({"Idempotency-Key": "k-1"}, {"Idempotency-Key": "k-1", "Prefer": "wait=5"}, {}, {"Idempotency-Key": "a b"}),
+    {"Idempotency-Key": "k-1", "Prefer": "wait=5, and more"},
+    *(
+        {"Idempotency-Key": "k-1", "Content-Type": media}
+        for media in ("application/json; charset=utf-8", "text/plain", "")
+    ),
+]
+
+
+@pytest.mark.parametrize("path", ["/v1/lines", "/v1/embedded"])
+async def test_resolves_as_fastapi_does(make_app: AppFactory, connect: ClientFactory, path: str) -> None:
+    with_table, without = (make_app(lines_router()) for _ in range(2))
+    without.router.middleware_stack = without.router.app
+    clients = [connect(app) for app in (with_table, without)]
+    requests = [(body, {"Content-Type": "application/json"} | HEADERS[0]) for body in BODIES]
+    requests += [(body, {"Content-Type": "application/json"} | headers) for body in BODIES[:5] for headers in HEADERS]
+
+    for body, headers in requests:
+        mine, fastapis = [await client.post(path, content=body, headers=headers) for client in clients]
+
+        assert told(mine) == told(fastapis), f"{body[:99]!r} {headers}"
+
+
+async def test_resolves_without_fastapi(
+    make_app: AppFactory, connect: ClientFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect(make_app(lines_router()))
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", None)
+
+    booked = await client.post(
+        "/v1/lines", content=LINE, headers={"Content-Type": "application/json", "Idempotency-Key": "k-1"}
+    )
+    nested = await client.get("/v1/nested?shelf=7", headers={"User-Agent": "tests"})
+
+    assert booked.text.startswith("Line(sku='CHAIR', units=2, price=1.0) operator k-1 ")
+    # What two depend on is asked once.
+    assert nested.text == "tests 7 tests 1"
 
 
 @pytest.mark.parametrize("key", [WAREHOUSE, STOREFRONT, "unknown-key", None])
