@@ -14,7 +14,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.replay.progress import Step, Steps
 from deploy.local.environment import STATE
 from deploy.local.interrupts import Interrupted
 from deploy.local.leash import die_with_parent
@@ -26,34 +25,19 @@ from deploy.local.supervisor import CrashLoop
 from libs.common.clock import Clock, SystemClock
 from tests.faults.arena import open_arena
 from tests.faults.plan import ROUNDS
+from tests.faults.quiet import SilentSteps
 from tests.faults.rounds import Report, play
 from tests.faults.rows import ROWS
 from tests.faults.witness import SOMETIMES
 
 _FAILED = 1
 _UNUSABLE = 2
-_OPERATIONS_PER_SECOND = 8.0
+_OPERATIONS_PER_SECOND = 5.0
 _LOG_COLUMNS = 180
 
 
 class UnknownRow(Exception):
     """There is no such row among those that are injected here."""
-
-
-class _Silent(Steps):
-    """Says nothing: the rounds have lines of their own."""
-
-    @contextmanager
-    def step(self, name: str, *, total: int | None = None) -> Iterator[Step]:  # noqa: ARG002
-        yield _Nowhere()
-
-
-class _Nowhere(Step):
-    def advance(self, by: int = 1) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,7 +113,7 @@ async def _run(
     async with open_arena(
         folder, seed=seed, clock=clock, operations_per_second=_OPERATIONS_PER_SECOND, cache=STATE, say=say
     ) as arena:
-        report = await play(arena, rounds, _Silent())
+        report = await play(arena, rounds, SilentSteps())
         return report, arena.witness.sometimes()
 
 

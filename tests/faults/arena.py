@@ -75,8 +75,8 @@ class Arena:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """Return the names of all processes but those of the servers."""
-        return tuple(name for name in self.stack.names if name not in SERVERS)
+        """Return the names of all processes but those of the servers and the replicas that rows add."""
+        return tuple(name for name in self.stack.names if name not in SERVERS and not name.endswith("-replica"))
 
     @asynccontextmanager
     async def database(self, service: str) -> AsyncIterator[asyncpg.Connection]:
@@ -109,7 +109,11 @@ class Arena:
         """Take every fault away that a row may have left, and wait until all processes are ready."""
         self.kafka.clear()
         self.postgres.clear()
-        await self.stack.wait_ready()
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until all servers and services are ready."""
+        await self.stack.wait_ready(*SERVERS, *self.services)
 
     async def settle(self, steps: Steps) -> float:
         """

@@ -22,7 +22,14 @@ from bench.replay.settings import ReplaySettings
 from bench.replay.stock_invariants import stock_verdicts
 from bench.replay.topology import GROUPS
 from bench.replay.verdict import Verdict
-from libs.common.events.topics import ALL_TOPICS, LOGISTICS_SHIPMENT, ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
+from libs.common.events.topics import (
+    ALL_TOPICS,
+    CATALOG_PRODUCT,
+    LOGISTICS_SHIPMENT,
+    ORDERS_ORDER,
+    ORDERS_PAYMENT,
+    ORDERS_RETURN,
+)
 from tests.faults.bus import INJECTED_HEADER, read_everything
 from tests.faults.history import Attempt, History
 from tests.faults.workload import CHANNEL, is_passing
@@ -48,9 +55,10 @@ _INVARIANTS = {
     "no event was set aside": "I11",
     "no consumer is behind": "I12",
 }
-_READERS = {
+READERS = {
     **{name: group.topics for name, group in GROUPS.items()},
     "orders.notifications": (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN),
+    "orders.prices": (CATALOG_PRODUCT,),
     "orders.insights": (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN, LOGISTICS_SHIPMENT),
 }
 
@@ -104,7 +112,7 @@ async def judge(
         is_left_out=lambda record: any(name == INJECTED_HEADER for name, _ in record.headers),
     )
     letters = await _dead_letters(servers, prefix)
-    lag = await consumer_lag(_READERS, bootstrap_servers=servers, topic_prefix=prefix)
+    lag = await consumer_lag(READERS, bootstrap_servers=servers, topic_prefix=prefix)
     async with open_databases(settings) as databases:
         verdicts = [
             *await stock_verdicts(databases),
@@ -273,7 +281,7 @@ def _told_no_secret(logs: Path, secrets: Mapping[str, str]) -> Verdict:
 
 
 async def _dead_letters(bootstrap_servers: str, topic_prefix: str) -> list[str]:
-    names = [f"{topic_prefix}{group}.dlq" for group in _READERS]
+    names = [f"{topic_prefix}{group}.dlq" for group in READERS]
     return [_injection(record.headers) for record in await read_everything(bootstrap_servers, names)]
 
 

@@ -30,6 +30,9 @@ SOMETIMES = (
     Path("rebalance", "consumer_rebalances_total"),
     Path("relay take-over", "relay_takeovers_total"),
     Path("batch tried again after a passing fault", "consumer_retries_total", 'reason="transient"'),
+    Path("deadlock", "transient_faults_total", 'fault="deadlock"'),
+    Path("lock that took too long", "transient_faults_total", 'fault="lock-timeout"'),
+    Path("no connection was free", "transient_faults_total", 'fault="pool-timeout"'),
     Path("unknown outcome of a payment resolved", "orders_payment_unknown_resolved_total"),
     Path("dead letter", "dead_letters_total"),
     Path("compensation", "orders_saga_messages_total", 'answer="compensate"'),
@@ -56,6 +59,13 @@ class Witness:
         """Look at one process now, before something happens to it."""
         async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
             await self._look(client, name)
+
+    async def gauge(self, name: str, gauge: str) -> float:
+        """Return the largest value that a process shows of a gauge now."""
+        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+            text = (await client.get(f"{self._stack.addresses.process_urls[name]}/metrics")).text
+        values = [float(sample["value"]) for sample in _SAMPLE.finditer(text) if sample["name"] == gauge]
+        return max(values, default=0.0)
 
     def total(self, counter: str, labels: str = "", *, process: str = "") -> float:
         """Return what a counter has come to, over all processes that there ever were, or those of one name."""

@@ -74,6 +74,10 @@ class Clients:
         self._client = await self._exits.enter_async_context(
             httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, limits=limits, trust_env=False)
         )
+        # Those who only read must not wait for a connection of those who write.
+        self._readers = await self._exits.enter_async_context(
+            httpx.AsyncClient(limits=httpx.Limits(max_connections=500, max_keepalive_connections=8), trust_env=False)
+        )
         return self
 
     async def __aexit__(
@@ -88,9 +92,13 @@ class Clients:
         """Return what makes a request this caller's; the key is read each time, so that it may be rotated."""
         return {"Authorization": f"Bearer {(self._addresses.keys / caller).read_text('utf-8').strip()}"}
 
-    async def get(self, service: str, path: str, *, caller: str = "ops") -> httpx.Response:
+    async def get(
+        self, service: str, path: str, *, caller: str = "ops", timeout_seconds: float = _TIMEOUT_SECONDS
+    ) -> httpx.Response:
         """Read once, without patience."""
-        return await self._client.get(f"{self._addresses.service_urls[service]}{path}", headers=self.headers(caller))
+        return await self._readers.get(
+            f"{self._addresses.service_urls[service]}{path}", headers=self.headers(caller), timeout=timeout_seconds
+        )
 
     async def put(self, service: str, path: str, body: Mapping[str, Any], *, caller: str = "ops") -> None:
         """Replace something, once; whatever is not accepted raises."""
@@ -188,7 +196,7 @@ class Workload:
         )  # fmt: skip
         for code, (latitude, longitude) in WAREHOUSES.items():
             site = {"name": code.title(), "country": "GB", "latitude": latitude, "longitude": longitude}
-            await self._clients.put("inventory", f"/v1/warehouses/{code}", site, caller="warehouse")
+            await self._clients.put("inventory", f"/v1/warehouses/{code}", site)
         opening = [self._receipt(sku, code, OPENING_UNITS) for sku in SKUS for code in WAREHOUSES]
         await self._accept(self._stock_wish(opening))
 

@@ -1,10 +1,128 @@
-"""Kafka and the network before it."""
+"""Kafka and the network before it: dead, hung, far away, one-way, reshuffled."""
 
+import asyncio
+
+from libs.common.events.topics import (
+    INVENTORY_FACILITY,
+    INVENTORY_RESERVATION,
+    LOGISTICS_SHIPMENT,
+    ORDERS_ORDER,
+    ORDERS_RETURN,
+)
 from tests.faults.arena import Arena
-from tests.faults.matrix import row
+from tests.faults.bus import add_partitions, end_offset, rewind
+from tests.faults.matrix import expect, row
+from tests.faults.nemesis import resident_bytes
+from tests.faults.proxy import Direction, Weather
+from tests.faults.workload import SKUS
+from tests.support.eventually import eventually
+
+_MEBIBYTE = 1024 * 1024
+_GROWTH_BYTES_MAX = 64 * _MEBIBYTE
+# Longer than a publish may take before its producer is given up.
+_HANG_SECONDS = 35.0
 
 
 @row("F29", "broker killed", expects="outboxes grow and drain, consumers resume", shows=("I5", "I6", "I7", "I12"))
 async def broker_killed(arena: Arena) -> str:
+    started_at = arena.clock.monotonic_seconds()
     await arena.nemesis.kill_and_wait("kafka")
-    return "killed and recovered"
+    return f"back after {arena.clock.monotonic_seconds() - started_at:.1f} s"
+
+
+@row("F30", "broker away", expects="orders are accepted all the same, memory stays", shows=("I7", "I10", "I12"))
+async def broker_away(arena: Arena) -> str:
+    before = {name: resident_bytes(arena.nemesis.pid(name)) for name in arena.services}
+    async with arena.nemesis.stopped("kafka"):
+        for _ in range(10):
+            attempt = await arena.workload.place_order({SKUS[1]: 1})
+            expect(attempt.is_accepted, f"an order was refused: {attempt}")
+            await asyncio.sleep(1.5)
+        waiting = await arena.value("orders", "SELECT count(*) FROM outbox_events")
+        expect(waiting > 0, "nothing waits in the outbox")
+    growth = max(resident_bytes(arena.nemesis.pid(name)) - size for name, size in before.items())
+    expect(growth < _GROWTH_BYTES_MAX, f"a process grew by {growth / _MEBIBYTE:.0f} MiB")
+    return f"{waiting} events waited; no process grew by more than {growth / _MEBIBYTE:.0f} MiB"
+
+
+@row("F31", "broker hangs", expects="publishing gives up and goes on with a new producer", shows=("I6", "I7", "I12"))
+async def broker_paused(arena: Arena) -> str:
+    with arena.nemesis.paused("kafka"):
+        await asyncio.sleep(_HANG_SECONDS)
+    return f"stood still for {_HANG_SECONDS:.0f} s"
+
+
+@row("F32", "nothing comes back from the broker", expects="as if it hung", shows=("I5", "I7", "I12"))
+async def one_way(arena: Arena) -> str:
+    with arena.kafka.bad(Weather(black_hole=Direction.TO_CLIENT)):
+        await asyncio.sleep(15)
+    # And then the connections are gone, but nobody says so.
+    arena.kafka.strand()
+    return "15 s one way, then every connection half open"
+
+
+@row("F33", "bad lines to the servers", expects="slower, nothing lost", shows=("I6", "I7", "I10"))
+async def bad_line(arena: Arena) -> str:
+    resets = arena.kafka.resets, arena.postgres.resets
+    with (
+        arena.kafka.bad(Weather(latency_seconds=0.1, jitter_seconds=0.1, reset_ratio=0.01, slice_bytes=1_400)),
+        arena.postgres.bad(Weather(latency_seconds=0.01, jitter_seconds=0.01, reset_ratio=0.002)),
+    ):
+        await asyncio.sleep(15)
+    return (
+        f"200 ± 100 ms to Kafka and back, {arena.kafka.resets - resets[0]} resets; "
+        f"20 ± 10 ms to PostgreSQL and back, {arena.postgres.resets - resets[1]} resets"
+    )
+
+
+@row("F34", "members come and go", expects="it goes on, duplicates at most", shows=("I5",))
+async def rebalance_storm(arena: Arena) -> str:
+    before = arena.witness.total("consumer_rebalances_total")
+    for _ in range(3):
+        for name in ("orders-consumer", "inventory-consumer"):
+            replica = await arena.stack.add_replica(name)
+            await asyncio.sleep(1)
+            await arena.stack.stop(replica)
+
+    async def rebalances() -> float:
+        return arena.witness.total("consumer_rebalances_total") - before
+
+    met: float = await eventually(rebalances, lambda count: count >= 6, timeout_seconds=20)
+    return f"{met:.0f} rebalances"
+
+
+@row("F35", "a group's offsets are lost", expects="everything comes again, nothing is done again", shows=("I5",))
+async def offsets_lost(arena: Arena) -> str:
+    before = arena.witness.total("consumer_duplicates_dropped_total")
+    groups = {
+        "orders-consumer": ("orders.saga", (INVENTORY_RESERVATION, LOGISTICS_SHIPMENT)),
+        "inventory-consumer": ("inventory.reservations", (ORDERS_ORDER, LOGISTICS_SHIPMENT, ORDERS_RETURN)),
+        "logistics-consumer": ("logistics.planning", (ORDERS_ORDER, INVENTORY_FACILITY)),
+    }
+    async with arena.nemesis.stopped(*groups):
+        for group, topics in groups.values():
+            await rewind(arena.bootstrap_servers, group, [topic.name for topic in topics])
+
+    async def dropped() -> float:
+        return arena.witness.total("consumer_duplicates_dropped_total") - before
+
+    met: float = await eventually(dropped, lambda count: count > 100, timeout_seconds=60)
+    return f"{met:.0f} duplicates dropped"
+
+
+@row("F36", "topics get more partitions", expects="drained first, nothing overtakes", shows=("I6", "I12"))
+async def more_partitions(arena: Arena) -> str:
+    # As docs/reliability.md says: keys move to other partitions, so what is under way must have been read.
+    await arena.workload.pause()
+    topics = [topic.name for topic in (ORDERS_ORDER, INVENTORY_RESERVATION, LOGISTICS_SHIPMENT)]
+
+    async def still() -> bool:
+        before = await end_offset(arena.bootstrap_servers, topics)
+        await asyncio.sleep(4)
+        return before == await end_offset(arena.bootstrap_servers, topics)
+
+    await eventually(still, timeout_seconds=60)
+    await add_partitions(arena.bootstrap_servers, dict.fromkeys(topics, 18))
+    arena.workload.flow()
+    await asyncio.sleep(5)
+    return "12 to 18 partitions"

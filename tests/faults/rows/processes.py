@@ -1,7 +1,40 @@
-"""Processes and their host: killed, paused, starved."""
+"""Processes and their host: killed, paused, starved, replaced."""
+
+import asyncio
+import resource
+import sys
+from collections.abc import Mapping
 
 from tests.faults.arena import Arena
-from tests.faults.matrix import row
+from tests.faults.matrix import expect, row
+from tests.faults.nemesis import open_files, resident_bytes
+from tests.support.eventually import eventually
+
+_EXITS_SECONDS_MAX = 60.0
+_TAKEOVER_SECONDS_MAX = 60.0
+_PAUSE_SECONDS = 16.0
+_LEASES = "SELECT count(*) FROM relay_leases"
+_OLDEST_PENDING = "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::int FROM outbox_events"
+_SAGA_STAGES = ("approved", "reserved", "confirmed", "shipped", "delivered", "settled")
+
+
+async def die_at(arena: Arena, traps: Mapping[str, str], *, exits: int) -> str:
+    """Let processes die again and again at named places (see libs.common.failpoints), then be whole again."""
+    supervisor = arena.stack.supervisor
+    await asyncio.gather(
+        *(arena.stack.restart(name, {"QUAYSIDE_FAILPOINTS": places}) for name, places in traps.items())
+    )
+    before = {name: supervisor.restarts(name) for name in traps}
+
+    async def fewest() -> int:
+        return min(supervisor.restarts(name) - before[name] for name in traps)
+
+    try:
+        await eventually(fewest, lambda count: count >= exits, timeout_seconds=_EXITS_SECONDS_MAX)
+    finally:
+        deaths = sum(supervisor.restarts(name) - before[name] for name in traps)
+        await asyncio.gather(*(arena.stack.restart(name) for name in traps))
+    return f"{deaths} deaths"
 
 
 @row("F1", "API killed amid requests", expects="a retry with the same key gives one order", shows=("I3", "I9", "I10"))
@@ -12,5 +45,191 @@ async def api_killed(arena: Arena) -> str:
             await arena.nemesis.moment(0.01, 0.5)
             await arena.nemesis.kill(api)
         await arena.stack.wait_ready("orders-api", "inventory-api")
-        await arena.nemesis.moment(0.5, 1.0)
+        await arena.nemesis.moment(0.2, 0.5)
     return f"{2 * kills} kills"
+
+
+@row("F2", "API dies between commit and answer", expects="a retry gets the stored answer", shows=("I9", "I10"))
+async def api_dies_before_answering(arena: Arena) -> str:
+    return await die_at(
+        arena,
+        {"orders-api": "api.before-answer[orders]=exit@3", "inventory-api": "api.before-answer[inventory]=exit@3"},
+        exits=2,
+    )
+
+
+@row("F3", "relay dies between publish and delete", expects="published twice, done once", shows=("I5", "I6", "I7"))
+async def relay_dies_after_publishing(arena: Arena) -> str:
+    return await die_at(
+        arena, {"orders-relay": "relay.after-publish=exit@3", "inventory-relay": "relay.after-publish=exit@3"}, exits=2
+    )
+
+
+@row("F4", "relay dies before it publishes", expects="its successor publishes what is there", shows=("I7", "I12"))
+async def relay_dies_before_publishing(arena: Arena) -> str:
+    seen = await die_at(
+        arena,
+        {"orders-relay": "relay.before-publish=exit@3", "logistics-relay": "relay.before-publish=exit@2"},
+        exits=2,
+    )
+    seconds = await arena.until("orders", _OLDEST_PENDING, lambda age: age < 2, timeout_seconds=15)
+    return f"{seen}, then nothing older than {seconds + 1} s in the outbox"
+
+
+@row("F5", "consumer dies between its commits", expects="the inbox drops what comes again", shows=("I5",))
+async def consumer_dies_before_offsets(arena: Arena) -> str:
+    before = arena.witness.total("consumer_duplicates_dropped_total")
+    seen = await die_at(
+        arena,
+        {
+            "orders-consumer": "consumer.after-commit=exit@3",
+            "inventory-consumer": "consumer.after-commit[inventory.reservations]=exit@3",
+            "logistics-consumer": "consumer.after-commit=exit@2",
+        },
+        exits=2,
+    )
+
+    async def dropped() -> float:
+        return arena.witness.total("consumer_duplicates_dropped_total") - before
+
+    return f"{seen}, {await eventually(dropped, timeout_seconds=45):.0f} duplicates dropped"
+
+
+@row("F6", "consumer dies amid its transaction", expects="rolled back, then done once", shows=("I2", "I5"))
+async def consumer_dies_before_commit(arena: Arena) -> str:
+    return await die_at(
+        arena,
+        {
+            "orders-consumer": "consumer.before-commit=exit@3",
+            "inventory-consumer": "consumer.before-commit=exit@3",
+            "recommender-consumer": "consumer.before-commit=exit@3",
+        },
+        exits=2,
+    )
+
+
+@row("F7", "relay stands still", expects="another takes over; its late words are duplicates", shows=("I5", "I6"))
+async def relay_paused(arena: Arena) -> str:
+    replica = await arena.stack.add_replica("orders-relay")
+    before = await arena.value("orders", _LEASES)
+    started_at = arena.clock.monotonic_seconds()
+    # The first stands still amid its work; the replica has waited for that.
+    with arena.nemesis.paused("orders-relay"):
+        await arena.until("orders", _LEASES, lambda epoch: epoch > before, timeout_seconds=_TAKEOVER_SECONDS_MAX)
+        seconds = arena.clock.monotonic_seconds() - started_at
+        await asyncio.sleep(3)
+    await arena.stack.stop(replica)
+    return f"taken over after {seconds:.0f} s"
+
+
+@row(
+    "F8", "consumer stands still past its session", expects="its commit fails, it rejoins, nothing twice", shows=("I5",)
+)
+async def consumer_paused(arena: Arena) -> str:
+    before = arena.witness.total("consumer_commit_failures_total")
+    await arena.stack.restart(
+        "orders-consumer", {"QUAYSIDE_FAILPOINTS": f"consumer.after-commit[orders.saga]=block:{_PAUSE_SECONDS:.0f}@5"}
+    )
+
+    async def failed() -> float:
+        return arena.witness.total("consumer_commit_failures_total") - before
+
+    failures = await eventually(failed, timeout_seconds=60)
+    await arena.stack.restart("orders-consumer")
+    return f"{failures:.0f} commits failed"
+
+
+@row("F9", "saga dies at every stage", expects="it goes on from its rows", shows=("I3", "I4"))
+async def saga_dies(arena: Arena) -> str:
+    seen = []
+    for moment in ("before", "after"):
+        # Each life ends at another stage: the hits are as far apart as orders come to them.
+        traps = ";".join(f"saga.{moment}-commit[{stage}]=exit@3" for stage in _SAGA_STAGES)
+        seen.append(
+            await die_at(arena, dict.fromkeys(("orders-consumer", "orders-jobs", "orders-api"), traps), exits=2)
+        )
+    return " and ".join(seen)
+
+
+@row("F10", "event loop blocked", expects="the lag shows, nothing is lost", shows=("I12",))
+async def loop_blocked(arena: Arena) -> str:
+    lags = []
+    for name in ("inventory-consumer", "logistics-consumer", "recommender-consumer"):
+        with arena.nemesis.paused(name):
+            await asyncio.sleep(4)
+        lags.append(await arena.witness.gauge(name, "event_loop_lag_seconds"))
+    expect(max(lags) > 1, f"the gauge never showed it: {lags}")
+    return f"the gauge showed {max(lags):.1f} s"
+
+
+@row("F11", "told to stop under load", expects="it drains, says goodbye and ends within 20 s", shows=("I10",))
+async def told_to_stop(arena: Arena) -> str:
+    slowest = 0.0
+    for name in ("orders-api", "inventory-api", "orders-consumer", "inventory-relay", "orders-jobs"):
+        farewells = farewell_count(arena, name)
+        started_at = arena.clock.monotonic_seconds()
+        await arena.nemesis.terminate(name)
+        slowest = max(slowest, arena.clock.monotonic_seconds() - started_at)
+        expect(farewell_count(arena, name) > farewells, f"{name} did not end in good order")
+    return f"the slowest was ready again after {slowest:.1f} s"
+
+
+@row("F12", "no memory", expects="it lives or is replaced; no event pays for it", shows=("I10", "I11"))
+async def out_of_memory(arena: Arena) -> str:
+    name = "orders-consumer"
+    size = resident_bytes(arena.nemesis.pid(name))
+    restarts = arena.stack.supervisor.restarts(name)
+    with arena.nemesis.limited(name, resource.RLIMIT_AS, size // 2):
+        await asyncio.sleep(12)
+    await arena.stack.wait_ready(name)
+    return f"replaced {arena.stack.supervisor.restarts(name) - restarts} times"
+
+
+@row("F13", "no file descriptors", expects="connections wait or are refused; none leaks", shows=("I10",))
+async def out_of_files(arena: Arena) -> str:
+    name = "orders-api"
+    pid = arena.nemesis.pid(name)
+    before = open_files(pid)
+    address = arena.stack.addresses.process_urls[name].removeprefix("http://").split(":")
+    with arena.nemesis.limited(name, resource.RLIMIT_NOFILE, before + 3):
+        connections = [await asyncio.open_connection(address[0], int(address[1])) for _ in range(40)]
+        await asyncio.sleep(4)
+        for _, writer in connections:
+            writer.close()
+    await arena.stack.wait_ready(name)
+    expect(arena.nemesis.pid(name) == pid, "it died of it")
+
+    async def files() -> int:
+        return open_files(pid)
+
+    after = await eventually(files, lambda count: count <= before + 40, timeout_seconds=20)
+    return f"{before} files before, {after} after"
+
+
+@row("F14", "no processor time", expects="slower, but nobody leaves its group for good", shows=("I12",))
+async def starved(arena: Arena) -> str:
+    before = arena.witness.total("consumer_commit_failures_total")
+    busy = [
+        await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", "-c", "while True: pass") for _ in range(4)
+    ]
+    try:
+        await asyncio.sleep(12)
+    finally:
+        for process in busy:
+            process.kill()
+            await process.wait()
+    failures = arena.witness.total("consumer_commit_failures_total") - before
+    return f"4 busy neighbours for 12 s, {failures:.0f} commits failed"
+
+
+@row("F15", "rolling restart", expects="callers notice nothing but retries", shows=("I10", "I5"))
+async def rolling_restart(arena: Arena) -> str:
+    names = arena.services
+    for start in range(0, len(names), 4):
+        await asyncio.gather(*(arena.nemesis.terminate(name) for name in names[start : start + 4]))
+    return f"{len(names)} processes"
+
+
+def farewell_count(arena: Arena, name: str) -> int:
+    """Return how often a process has ended in good order by its log."""
+    return arena.stack.supervisor.log(name).read_text("utf-8", errors="replace").count("process.stopped")
