@@ -60,6 +60,11 @@ class TopicReading:
         """Return the highest version of a subject, 0 if it has none."""
         return max(self.versions.get(subject, ()), default=0)
 
+    def subjects(self, event_type: str) -> set[str]:
+        """Return what events of a type are about."""
+        events = self.event_ids.get(event_type, set())
+        return {subject for subject, versions in self.versions.items() if not events.isdisjoint(versions.values())}
+
     def gaps(self) -> list[str]:
         """Return the subjects whose versions do not count from 1 without a gap."""
         return [subject for subject, versions in self.versions.items() if max(versions) != len(versions)]

@@ -9,8 +9,11 @@ from bench.replay.bus import TopicReading
 from bench.replay.databases import Databases
 from bench.replay.topology import AGGREGATES, GROUPS, PUBLISHERS, Aggregate
 from bench.replay.verdict import Verdict
+from libs.common.events.topics import INVENTORY_WAREHOUSE, ORDERS_ORDER
 
 _OUTBOX = "SELECT count(*) FROM outbox_events"
+_ASKED_FOR = "SELECT order_id::text FROM reservations"
+_BOOKED = "SELECT DISTINCT event_id FROM stock_movements"
 _INBOX = "SELECT event_id FROM inbox_events WHERE consumer_group = $1"
 # By what an event did and not by the ledger's key: a second effect under another number would show.
 _BOOKED_TWICE = """
@@ -77,6 +80,13 @@ async def _stored_versions(database: asyncpg.Connection, aggregate: Aggregate) -
 
 async def _covered(databases: Databases, readings: Mapping[str, TopicReading]) -> Verdict:
     expected = missing = 0
+    inventory = databases["inventory"]
+    asked_for = {row["order_id"] for row in await inventory.fetch(_ASKED_FOR)}
+    approved = readings[ORDERS_ORDER.name].subjects("order.approved")
+    booked = {row["event_id"] for row in await inventory.fetch(_BOOKED)}
+    reported = readings[INVENTORY_WAREHOUSE.name].event_ids.get("goods.received", set())
+    expected += len(approved) + len(reported)
+    missing += len(approved - asked_for) + len(reported - booked)
     for name, group in GROUPS.items():
         rows = await databases[group.service].fetch(_INBOX, name)
         handled = {row["event_id"] for row in rows}

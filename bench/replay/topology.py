@@ -20,7 +20,7 @@ from libs.common.events.topics import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """A consumer group: what it reads, and the types of which every event must have had its effect."""
+    """A consumer group: what it reads, and the types of which every event must be in its inbox."""
 
     service: str
     topics: tuple[Topic, ...]
@@ -40,12 +40,14 @@ GROUPS: Mapping[str, Group] = {
     "inventory.reservations": Group(
         service="inventory",
         topics=(ORDERS_ORDER, LOGISTICS_SHIPMENT, ORDERS_RETURN),
-        types=("order.approved", "order.cancelled", "order.refused", "shipment.dispatched", "return.received"),
+        # It writes no inbox: what it did is asked of reservations and the ledger.
+        types=(),
     ),
     "inventory.intake": Group(
         service="inventory",
         topics=(INVENTORY_WAREHOUSE,),
-        types=("goods.received", "goods.picked", "goods.adjusted", "goods.counted"),
+        # Nor does this one: the ledger knows the events that it was made of.
+        types=(),
     ),
     "orders.saga": Group(
         service="orders",
