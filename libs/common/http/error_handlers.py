@@ -82,6 +82,7 @@ def install_problem_handlers(
         SQLAlchemyError,
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
         OSError,
         TimeoutError,
     ):
@@ -189,7 +190,7 @@ async def _on_database_error(request: Request, error: Exception) -> Response:
         return problem_response(
             status=HTTPStatus.SERVICE_UNAVAILABLE,
             code="unavailable",
-            detail="A system this service depends on does not answer now; nothing was changed.",
+            detail="A system this service depends on does not answer now; send it again under the same key.",
             instance=request.url.path,
             retry_after_seconds=_DATABASE_RETRY_AFTER_SECONDS,
         )

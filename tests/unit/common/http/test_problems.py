@@ -116,6 +116,7 @@ class TestDatabaseError:
             asyncpg.DeadlockDetectedError("deadlock detected"),
             asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
             asyncpg.InterfaceError("connection is closed"),
+            asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress"),
             PoolTimeout("QueuePool limit reached"),
             ConnectionRefusedError(111, "Connection refused"),
             TimeoutError(),
