@@ -113,7 +113,7 @@ class Arena:
 
     async def ready(self) -> None:
         """Wait until all servers and services are ready."""
-        await self.stack.wait_ready(*SERVERS, *self.services)
+        await self.nemesis.ready(*SERVERS, *self.services)
 
     async def settle(self, steps: Steps) -> float:
         """

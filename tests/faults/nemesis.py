@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
+from deploy.local.process import NotReadyInTime
 from deploy.local.stack import LocalStack
 from tests.support.eventually import eventually
 
@@ -40,14 +41,21 @@ class Nemesis:
     async def kill_and_wait(self, name: str) -> None:
         """SIGKILL, and wait until its successor is ready."""
         await self.kill(name)
-        await self._stack.wait_ready(name)
+        await self.ready(name)
 
     async def terminate(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         """Ask one process to end, and wait until its successor is ready."""
         pid = self.pid(name)
         os.kill(pid, number)
         await eventually(lambda: self._is_another(name, pid), timeout_seconds=_RESTART_SECONDS_MAX)
-        await self._stack.wait_ready(name)
+        await self.ready(name)
+
+    async def ready(self, *names: str) -> None:
+        """Wait until processes are ready, for twice as long as a start may take: what dies here has company."""
+        try:
+            await self._stack.wait_ready(*names)
+        except NotReadyInTime:
+            await self._stack.wait_ready(*names)
 
     @contextmanager
     def paused(self, *names: str) -> Iterator[None]:

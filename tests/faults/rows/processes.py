@@ -50,7 +50,7 @@ async def api_killed(arena: Arena) -> str:
         for api in ("orders-api", "inventory-api"):
             await arena.nemesis.moment(0.01, 0.5)
             await arena.nemesis.kill(api)
-        await arena.stack.wait_ready("orders-api", "inventory-api")
+        await arena.nemesis.ready("orders-api", "inventory-api")
         await arena.nemesis.moment(0.2, 0.5)
     return f"{2 * kills} kills"
 
@@ -185,7 +185,7 @@ async def out_of_memory(arena: Arena) -> str:
     restarts = arena.stack.supervisor.restarts(name)
     with arena.nemesis.limited(name, resource.RLIMIT_AS, size // 2):
         await asyncio.sleep(12)
-    await arena.stack.wait_ready(name)
+    await arena.nemesis.ready(name)
     return f"replaced {arena.stack.supervisor.restarts(name) - restarts} times"
 
 
@@ -200,7 +200,7 @@ async def out_of_files(arena: Arena) -> str:
         await asyncio.sleep(4)
         for _, writer in connections:
             writer.close()
-    await arena.stack.wait_ready(name)
+    await arena.nemesis.ready(name)
     expect(arena.nemesis.pid(name) == pid, "it died of it")
 
     async def files() -> int:
