@@ -19,13 +19,15 @@ FROM (
     FROM orders
 ) AS stages
 """
-# Goods that left are owed for, less what came back, at the price on the order's own lines. A capture or refund that
+# Goods that left are owed for, less what came back, at what the order's own lines bear. A capture or refund that
 # the provider has yet to carry out counts as done, because it will be.
 _MONEY = """
 WITH bought AS (
-    SELECT order_id, sum(quantity * unit_price_minor) AS minor FROM order_lines GROUP BY order_id
+    SELECT order_id, sum(coalesce(charged_minor, quantity * unit_price_minor)) AS minor
+    FROM order_lines GROUP BY order_id
 ), brought_back AS (
-    SELECT returns.order_id, sum(received_quantity * order_lines.unit_price_minor) AS minor
+    SELECT returns.order_id,
+           sum(coalesce(return_lines.refund_minor, received_quantity * order_lines.unit_price_minor)) AS minor
     FROM returns
     JOIN return_lines ON return_id = returns.id
     JOIN order_lines ON order_lines.order_id = returns.order_id AND order_lines.line = return_lines.line

@@ -34,7 +34,7 @@ class ReminderRuleSetting(BaseModel):
 
 
 class PricePolicySetting(BaseModel):
-    """What follows from a price that is not the catalog's, and from one for what the catalog does not sell."""
+    """What follows from another price, discount or tax, and from a price of what the catalog does not sell."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -10,6 +10,7 @@ from libs.common.events.base import Event, Topic
 from libs.common.events.shapes import (
     Allocation,
     Destination,
+    OrderCharge,
     OrderFinding,
     OrderLine,
     Shortage,
@@ -38,6 +39,8 @@ class OrderPlaced(_OrderEvent, frozen=True, kw_only=True):
     destination: Destination
     # What the checks before the review found, such as a price that is not the catalog's.
     findings: list[OrderFinding] = msgspec.field(default_factory=list)
+    # What it costs besides its goods: total_minor is lines - discounts + shipping + taxes that prices do not include.
+    charges: list[OrderCharge] = msgspec.field(default_factory=list)
 
 
 class OrderHeldForReview(_OrderEvent, frozen=True, kw_only=True):

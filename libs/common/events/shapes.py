@@ -18,12 +18,36 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of an order at the price that the customer accepted."""
+    """
+    One line of an order at the price that the customer accepted.
+
+    `charged_minor` is what it bears of the total, discounts, shipping and taxes included; missing if there are none.
+    """
 
     line: int
     sku: str
     quantity: int
     unit_price_minor: int
+    charged_minor: int | None = None
+
+
+class OrderCharge(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What an order costs besides its goods: a discount is taken off, a tax with `is_inclusive` is in the prices.
+
+    `kind` is `discount`, `shipping` or `tax`; `code` the promotion, the method of shipping or the category of the tax.
+    A tax says its jurisdiction, its rate in millionths, and what it is on: `goods` (of `lines`, all if there are none),
+    `shipping` or `all`.
+    """
+
+    kind: str
+    code: str
+    amount_minor: int
+    lines: list[int] = msgspec.field(default_factory=list)
+    jurisdiction: str | None = None
+    rate_ppm: int | None = None
+    is_inclusive: bool | None = None
+    base: str | None = None
 
 
 class OrderFinding(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +64,8 @@ class OrderFinding(msgspec.Struct, frozen=True, kw_only=True):
     expected_minor: int | None = None
     line: int | None = None
     sku: str | None = None
+    # The promotion or tax category that it is about.
+    code: str | None = None
 
 
 class SkuQuantity(msgspec.Struct, frozen=True, kw_only=True):

@@ -125,7 +125,9 @@ class Backend:
         answers: dict[KeyedWrite, StoredResponse | DomainError] = {}
         if claims:
             unit = self.bind(transaction)
-            checked = await self.price_check.check([order for _, order in claims], prices=unit.prices, now=now)
+            checked = await self.price_check.check(
+                [order for _, order in claims], prices=unit.prices, promotions=unit.promotions, now=now
+            )
             accepted: list[tuple[Claim, NewOrder]] = []
             refused: list[Claim] = []
             for (claim, _), outcome in zip(claims, checked, strict=True):

@@ -36,8 +36,8 @@ from services.orders.domain.order import (
     PaymentTerms,
     ReviewInputs,
     check_business_time,
-    total_of,
 )
+from services.orders.domain.shares import price
 from services.orders.handlers.cancellation import cancel_order
 from services.orders.handlers.ports import Unit
 from services.orders.handlers.queries import OrderFilter, OrderView
@@ -212,6 +212,12 @@ def new_order(
         OrderLine(line=number, sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
         for number, line in enumerate(body.lines, start=1)
     )
+    charges = (
+        *(one.charge() for one in body.discounts),
+        *(one.charge() for one in body.shipping),
+        *(one.charge() for one in body.taxes),
+    )
+    priced = price(lines, charges, currency=body.currency, total_minor=body.total_minor)
     order_id = new_id()
     ship_to = body.ship_to
     facts = OrderFacts(
@@ -219,7 +225,7 @@ def new_order(
         channel=body.channel,
         reference=body.reference,
         currency=body.currency,
-        total_minor=total_of(lines),
+        total_minor=priced.total_minor,
         placed_at=placed_at,
         received_at=now,
         destination=Destination(
@@ -241,7 +247,8 @@ def new_order(
     return NewOrder(
         id=order_id,
         facts=facts,
-        lines=lines,
+        lines=priced.lines,
+        charges=priced.charges,
         address=address,
         payment_token=body.payment.token,
         payment_terms=payment_terms,

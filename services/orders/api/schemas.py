@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from libs.common.money import MINOR_MAX
+from services.orders.domain.charges import Charge, ChargeKind, Tax, TaxBase, TaxRounding
 from services.orders.domain.findings import Consequence, FindingKind
 from services.orders.domain.order import DERIVED_CHANNELS, OrderStatus
 from services.orders.domain.returns import Return, ReturnStatus
@@ -17,10 +19,13 @@ from services.orders.handlers.review import Verdict
 _LINES_MAX = 2_000
 _QUANTITY_MAX = 1_000_000
 _UNIT_PRICE_MINOR_MAX = 10**12
+_CHARGES_MAX = 50
+_RATE_PPM_MAX = 10_000_000
 _CODE = r"^[^\x00-\x1f\x7f]+$"
 
 Sku = Annotated[str, Field(min_length=1, max_length=64, pattern=_CODE, examples=["CRUNCHY-ARMCHAIR"])]
 Quantity = Annotated[int, Field(ge=1, le=_QUANTITY_MAX, strict=True)]
+LineNumber = Annotated[int, Field(ge=1, le=_LINES_MAX, strict=True)]
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=_CODE)]
 StoreCode = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Reason = Annotated[
@@ -74,6 +79,61 @@ class PaymentRequest(_Request):
     )
 
 
+class DiscountRequest(_Request):
+    """What a promotion takes off; it is shared by the lines that it is for, all if none are named."""
+
+    code: Code
+    amount_minor: int = Field(ge=0, le=MINOR_MAX, strict=True)
+    lines: list[LineNumber] = Field(default_factory=list, max_length=_LINES_MAX)
+
+    def charge(self) -> Charge:
+        """Return it as the order has it."""
+        return Charge(kind=ChargeKind.DISCOUNT, code=self.code, amount_minor=self.amount_minor, lines=tuple(self.lines))
+
+
+class ShippingRequest(_Request):
+    """What sending costs, taxes that its price does not include left out."""
+
+    method: Code
+    amount_minor: int = Field(ge=0, le=MINOR_MAX, strict=True)
+
+    def charge(self) -> Charge:
+        """Return it as the order has it."""
+        return Charge(kind=ChargeKind.SHIPPING, code=self.method, amount_minor=self.amount_minor)
+
+
+class TaxRequest(_Request):
+    """A tax on goods, on shipping, or on both, after discounts."""
+
+    jurisdiction: str = Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$", description="ISO 3166.", examples=["GB", "US-NY"])
+    category: Code = "standard"
+    rate_ppm: int = Field(ge=0, le=_RATE_PPM_MAX, strict=True, description="In millionths: 200,000 is 20 %.")
+    is_inclusive: bool = Field(strict=True, description="Whether prices include it; it adds nothing to the total then.")
+    amount_minor: int = Field(ge=0, le=MINOR_MAX, strict=True)
+    base: TaxBase = TaxBase.GOODS
+    lines: list[LineNumber] = Field(
+        default_factory=list,
+        max_length=_LINES_MAX,
+        description="The lines it is on; all if there are none.",
+    )
+    rounding: TaxRounding = Field(
+        default=TaxRounding.ORDER, description="Half up: for each line and for shipping, or once for the order."
+    )
+
+    def charge(self) -> Charge:
+        """Return it as the order has it."""
+        tax = Tax(
+            jurisdiction=self.jurisdiction,
+            rate_ppm=self.rate_ppm,
+            is_inclusive=self.is_inclusive,
+            base=self.base,
+            rounding=self.rounding,
+        )
+        return Charge(
+            kind=ChargeKind.TAX, code=self.category, amount_minor=self.amount_minor, lines=tuple(self.lines), tax=tax
+        )
+
+
 class PlaceOrderRequest(_Request):
     """A basket that a customer confirmed."""
 
@@ -87,6 +147,16 @@ class PlaceOrderRequest(_Request):
     reference: Code | None = Field(default=None, description="The order's number in the caller's system.")
     currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.", examples=["GBP"])
     lines: list[LineRequest] = Field(min_length=1, max_length=_LINES_MAX)
+    discounts: list[DiscountRequest] = Field(default_factory=list, max_length=_CHARGES_MAX)
+    shipping: list[ShippingRequest] = Field(default_factory=list, max_length=_CHARGES_MAX)
+    taxes: list[TaxRequest] = Field(default_factory=list, max_length=_CHARGES_MAX)
+    total_minor: int | None = Field(
+        default=None,
+        ge=0,
+        le=MINOR_MAX,
+        strict=True,
+        description="Refused unless it is lines - discounts + shipping + taxes that prices do not include.",
+    )
     ship_to: ShipToRequest
     payment: PaymentRequest
     placed_at: AwareDatetime | None = Field(default=None, description="Now, unless the order is imported.")
@@ -181,6 +251,39 @@ class LineResponse(_Response):
     quantity: int
     unit_price_minor: int
     returned_quantity: int
+    charged_minor: int | None = Field(
+        default=None, description="What it bears of the total, if there are discounts, shipping or taxes."
+    )
+
+
+class ChargeResponse(_Response):
+    """A discount, shipping or a tax; the code is the promotion's, the method's or the tax category's."""
+
+    kind: ChargeKind
+    code: str
+    amount_minor: int
+    lines: list[int] | None = None
+    jurisdiction: str | None = None
+    rate_ppm: int | None = None
+    is_inclusive: bool | None = None
+    base: TaxBase | None = None
+    rounding: TaxRounding | None = None
+
+    @classmethod
+    def of(cls, charge: Charge) -> "ChargeResponse":
+        """Shape a charge."""
+        tax = charge.tax
+        return cls(
+            kind=charge.kind,
+            code=charge.code,
+            amount_minor=charge.amount_minor,
+            lines=list(charge.lines) or None,
+            jurisdiction=None if tax is None else tax.jurisdiction,
+            rate_ppm=None if tax is None else tax.rate_ppm,
+            is_inclusive=None if tax is None else tax.is_inclusive,
+            base=None if tax is None else tax.base,
+            rounding=None if tax is None else tax.rounding,
+        )
 
 
 class FindingResponse(_Response):
@@ -190,6 +293,7 @@ class FindingResponse(_Response):
     consequence: Consequence = Field(description="What the channel's policy made of it.")
     line: int | None = None
     sku: str | None = None
+    code: str | None = Field(default=None, description="The promotion or the tax category that it is about.")
     expected_minor: int | None = Field(default=None, description="Missing where the shop knows no amount.")
     offered_minor: int
 
@@ -235,6 +339,7 @@ class OrderResponse(_Response):
     received_at: datetime
     payment: PaymentResponse
     shipments: list[ShipmentResponse]
+    charges: list[ChargeResponse] | None = None
     findings: list[FindingResponse] | None = None
     on_shortage: str
     expected_at: datetime | None = Field(
@@ -262,6 +367,7 @@ class OrderResponse(_Response):
             received_at=view.received_at,
             payment=PaymentResponse.model_validate(view),
             shipments=[ShipmentResponse.model_validate(parcel) for parcel in view.shipments],
+            charges=[ChargeResponse.of(one) for one in view.charges] or None,
             findings=[FindingResponse.model_validate(one) for one in view.findings] or None,
             on_shortage=SHOWN[view.on_shortage],
             expected_at=view.expected_at,

@@ -59,6 +59,16 @@ class CountryNotEditable(Invalid):
         super().__init__("The country of an order cannot be changed; cancel it and place another.", field="/ship_to")
 
 
+class ChargesNotEditable(Conflict):
+    """Lines that bear discounts, shipping or taxes are not edited: who stated these must state them anew."""
+
+    code: ClassVar[str] = "charges-not-editable"
+
+    def __init__(self) -> None:
+        """Say what to do instead."""
+        super().__init__("The lines bear discounts, shipping or taxes; cancel the order and place it anew.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineQuantity:
     """How many units a line is to have; with none, it is removed."""
@@ -98,9 +108,12 @@ def edited_lines(
     """
     Return the lines of an order after an edit; lines keep their numbers, and those that are added get new ones.
 
+    :raises ChargesNotEditable: if the lines bear discounts, shipping or taxes.
     :raises LineNotInOrder: if a line is named that the order does not have.
     :raises NothingToEdit: if no line would be left, or all as they are.
     """
+    if any(line.charged_minor is not None for line in lines):
+        raise ChargesNotEditable
     known = {line.line: line for line in lines}
     for index, one in enumerate(quantities):
         if one.line not in known:

@@ -9,6 +9,11 @@ class FindingKind(StrEnum):
 
     PRICE_MISMATCH = "price-mismatch"
     PRICE_UNKNOWN = "price-unknown"
+    TAX_MISMATCH = "tax-mismatch"
+    DISCOUNT_MISMATCH = "discount-mismatch"
+    PROMOTION_UNKNOWN = "promotion-unknown"
+    PROMOTION_NOT_VALID = "promotion-not-valid"
+    PROMOTION_MINIMUM_NOT_MET = "promotion-minimum-not-met"
 
 
 class Consequence(StrEnum):
@@ -26,7 +31,7 @@ class OrderFinding:
     One thing about an order that is not as the shop has it, in minor units of the order's currency.
 
     `line` is the line's number, None for what concerns the whole order; `expected_minor` is None where the shop knows
-    no amount.
+    no amount. `code` is the promotion or the category of the tax that it is about.
     """
 
     kind: FindingKind
@@ -35,3 +40,4 @@ class OrderFinding:
     expected_minor: int | None
     offered_minor: int
     consequence: Consequence
+    code: str | None = None

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from libs.common.events.orders import OrderPlaced
-from libs.common.events.shapes import OrderFinding, OrderLine
+from libs.common.events.shapes import OrderCharge, OrderFinding, OrderLine
 from services.orders.domain import edits, interventions, moves
 from services.orders.domain import messages as on
+from services.orders.domain.charges import Charge
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import NewOrder, OrderStatus, units_by_sku
 from services.orders.domain.state import (
@@ -165,7 +166,13 @@ def receive(order: NewOrder, now: datetime, deadlines: Deadlines = _STANDARD_DEA
             currency=facts.currency,
             total_minor=facts.total_minor,
             lines=[
-                OrderLine(line=line.line, sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
+                OrderLine(
+                    line=line.line,
+                    sku=line.sku,
+                    quantity=line.quantity,
+                    unit_price_minor=line.unit_price_minor,
+                    charged_minor=line.charged_minor,
+                )
                 for line in order.lines
             ],
             destination=facts.destination,
@@ -177,12 +184,28 @@ def receive(order: NewOrder, now: datetime, deadlines: Deadlines = _STANDARD_DEA
                     expected_minor=one.expected_minor,
                     line=one.line,
                     sku=one.sku,
+                    code=one.code,
                 )
                 for one in order.findings
             ],
+            charges=[_told(one) for one in order.charges],
         )
     )
     return draft.finish(Answer.ADVANCE)
+
+
+def _told(charge: Charge) -> OrderCharge:
+    tax = charge.tax
+    return OrderCharge(
+        kind=charge.kind,
+        code=charge.code,
+        amount_minor=charge.amount_minor,
+        lines=list(charge.lines),
+        jurisdiction=None if tax is None else tax.jurisdiction,
+        rate_ppm=None if tax is None else tax.rate_ppm,
+        is_inclusive=None if tax is None else tax.is_inclusive,
+        base=None if tax is None else tax.base,
+    )
 
 
 def is_payment_wanted(kind: StepKind, status: OrderStatus) -> bool:

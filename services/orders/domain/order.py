@@ -10,6 +10,7 @@ from uuid import UUID
 from libs.common.errors import Conflict, Invalid, NotFound
 from libs.common.events.shapes import Allocation, Destination, SkuQuantity
 from libs.common.money import MINOR_MAX
+from services.orders.domain.charges import Charge
 from services.orders.domain.findings import OrderFinding
 
 _BUSINESS_TIME_FUTURE_MAX: Final = timedelta(days=1)
@@ -123,13 +124,26 @@ class ImplausibleTime(Invalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderLine:
-    """One line at the price that the customer accepted; a SKU may be on several lines."""
+    """
+    One line at the price that the customer accepted; a SKU may be on several lines.
+
+    `charged_minor` is what the line bears of the order's total, discounts, shipping and taxes included; None if the
+    order has none of these, and a line costs its units times their price.
+    """
 
     line: int
     sku: str
     quantity: int
     unit_price_minor: int
     returned_quantity: int = 0
+    charged_minor: int | None = None
+
+    def share_minor(self, first: int, units: int) -> int:
+        """Return what `units` of the line's units cost after the `first`; all of them together cost the whole."""
+        if self.charged_minor is None:
+            return units * self.unit_price_minor
+        before, after = first * self.charged_minor, (first + units) * self.charged_minor
+        return after // self.quantity - before // self.quantity
 
     @property
     def returnable_quantity(self) -> int:
@@ -228,6 +242,8 @@ class NewOrder:
     # What the checks before the review found.
     findings: tuple[OrderFinding, ...] = ()
     review: ReviewInputs = ReviewInputs()
+    # Discounts, shipping and taxes, which the lines bear.
+    charges: tuple[Charge, ...] = ()
 
 
 def total_of(lines: Iterable[OrderLine]) -> int:
@@ -236,10 +252,18 @@ def total_of(lines: Iterable[OrderLine]) -> int:
 
     :raises OrderTooExpensive: if it is beyond what every reader of JSON represents exactly.
     """
-    total = sum(line.quantity * line.unit_price_minor for line in lines)
-    if total > MINOR_MAX:
+    return check_total(sum(line.quantity * line.unit_price_minor for line in lines))
+
+
+def check_total(total_minor: int) -> int:
+    """
+    Return a total.
+
+    :raises OrderTooExpensive: if it is beyond what every reader of JSON represents exactly.
+    """
+    if total_minor > MINOR_MAX:
         raise OrderTooExpensive(f"The lines add up to more than {MINOR_MAX} minor units.", field="/lines")
-    return total
+    return total_minor
 
 
 def units_by_sku(lines: Iterable[OrderLine]) -> tuple[SkuQuantity, ...]:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from libs.common.events.shapes import Allocation
 from services.orders.domain.order import OrderLine
@@ -15,27 +16,43 @@ def value_by_warehouse(lines: Iterable[OrderLine], allocations: Collection[Alloc
     codes: whichever way they are counted, the values add up to the price of what is allocated. A bundle's line names
     no SKU that is allocated: its price goes with the units that no line names, to each warehouse by their number.
     """
-    units: dict[str, deque[list[int]]] = {}
+    units: dict[str, deque[_Waiting]] = {}
     for line in sorted(lines, key=lambda line: line.line):
-        units.setdefault(line.sku, deque()).append([line.quantity, line.unit_price_minor])
+        units.setdefault(line.sku, deque()).append(_Waiting(line))
     values: dict[str, int] = {}
     parts: dict[str, int] = {}
     for allocation in sorted(allocations, key=lambda one: (one.warehouse, one.sku)):
         values.setdefault(allocation.warehouse, 0)
         waiting, wanted = units.get(allocation.sku, deque()), allocation.quantity
         while wanted and waiting:
-            taken = min(wanted, waiting[0][0])
-            values[allocation.warehouse] += taken * waiting[0][1]
-            waiting[0][0] -= taken
+            taken = min(wanted, waiting[0].left)
+            values[allocation.warehouse] += waiting[0].take(taken)
             wanted -= taken
-            if not waiting[0][0]:
+            if not waiting[0].left:
                 waiting.popleft()
         parts[allocation.warehouse] = parts.get(allocation.warehouse, 0) + wanted
     allocated = {allocation.sku for allocation in allocations}
-    price = sum(units_left * unit_price for sku, rest in units.items() if sku not in allocated
-                for units_left, unit_price in rest)  # fmt: skip
+    price = sum(one.take(one.left) for sku, rest in units.items() if sku not in allocated for one in rest)
     _spread(price, parts, values)
     return values
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A line, and how many of its units are in a parcel already."""
+
+    line: OrderLine
+    taken: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.line.quantity - self.taken
+
+    def take(self, units: int) -> int:
+        """Take units and return what they cost."""
+        minor = self.line.share_minor(self.taken, units)
+        self.taken += units
+        return minor
 
 
 def _spread(price_minor: int, parts: Mapping[str, int], values: dict[str, int]) -> None:

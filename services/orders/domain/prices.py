@@ -55,7 +55,7 @@ class PricePolicy:
 
 
 class OrderPriceRefused(Invalid):
-    """A line's price is not the catalog's, and the channel takes no other."""
+    """A price, a discount or a tax is not as the shop has it, and the channel takes no other."""
 
     code: ClassVar[str] = "price-refused"
 
@@ -65,7 +65,7 @@ class OrderPriceRefused(Invalid):
         more = len(findings) - _REFUSED_LINES_NAMED_MAX
         first = findings[0].line
         super().__init__(
-            f"{named}{f'; and {more} more lines' if more > 0 else ''}.",
+            f"{named}{f'; and {more} more' if more > 0 else ''}.",
             field=None if first is None else f"/lines/{first - 1}/unit_price_minor",
         )
 
@@ -110,6 +110,9 @@ def check_line(line: OrderLine, asked_minor: Sequence[int], policy: PricePolicy)
 
 
 def _named(finding: OrderFinding, currency: str) -> str:
+    if finding.line is None:
+        expected = "" if finding.expected_minor is None else f"{finding.expected_minor} expected, "
+        return f"{finding.code}: {finding.kind}, {expected}{finding.offered_minor} minor units of {currency} offered"
     if finding.expected_minor is None:
         return f"line {finding.line}: {finding.kind}, {finding.sku} has no price in {currency}"
     return (

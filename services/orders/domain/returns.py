@@ -1,6 +1,6 @@
 """Goods that come back: which lines they belong to, and what they are worth."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -70,7 +70,11 @@ class ReceiptExceedsReturn(Invalid):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnLine:
-    """Units of one order line that come back."""
+    """
+    Units of one order line that come back.
+
+    `refund_minor` is what goes back for them where the line bears more than its price: an estimate until they came.
+    """
 
     line: int
     sku: str
@@ -78,6 +82,7 @@ class ReturnLine:
     unit_price_minor: int
     received_quantity: int = 0
     restocked_quantity: int = 0
+    refund_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +103,18 @@ class Return:
     @property
     def refund_minor(self) -> int:
         """What the customer gets for it: as announced, or as received once it was."""
-        if self.status is ReturnStatus.REQUESTED:
-            return sum(line.quantity * line.unit_price_minor for line in self.lines)
-        return sum(line.received_quantity * line.unit_price_minor for line in self.lines)
+        is_announced = self.status is ReturnStatus.REQUESTED
+        return sum(
+            (line.quantity if is_announced else line.received_quantity) * line.unit_price_minor
+            if line.refund_minor is None
+            else line.refund_minor
+            for line in self.lines
+        )
+
+    @property
+    def is_charged(self) -> bool:
+        """Whether what goes back is more, or less, than units times their price."""
+        return any(line.refund_minor is not None for line in self.lines)
 
     def units(self) -> list[SkuQuantity]:
         """Return the units announced by SKU."""
@@ -141,8 +155,15 @@ def lines_to_return(lines: Iterable[OrderLine], wanted: Sequence[SkuQuantity]) -
         for line in of_sku:
             taken = min(missing, line.returnable_quantity)
             if taken:
+                is_charged = line.charged_minor is not None
                 found.append(
-                    ReturnLine(line=line.line, sku=line.sku, quantity=taken, unit_price_minor=line.unit_price_minor)
+                    ReturnLine(
+                        line=line.line,
+                        sku=line.sku,
+                        quantity=taken,
+                        unit_price_minor=line.unit_price_minor,
+                        refund_minor=line.share_minor(line.returned_quantity, taken) if is_charged else None,
+                    )
                 )
                 missing -= taken
         if missing:
@@ -188,6 +209,24 @@ def receive_return(
         warehouse=warehouse,
         received_at=received_at,
     )
+
+
+def with_shares(received: Return, lines: Iterable[OrderLine], received_before: Mapping[int, int]) -> Return:
+    """
+    Return a received return with what its units bear of the order's discounts, shipping and taxes.
+
+    `received_before` counts, by line, the units that came with other returns: the shares of a line's units follow each
+    other, so that all of them together are what the line bears, whichever came first.
+    """
+    by_line = {line.line: line for line in lines}
+    shared = tuple(
+        replace(
+            line,
+            refund_minor=by_line[line.line].share_minor(received_before.get(line.line, 0), line.received_quantity),
+        )
+        for line in received.lines
+    )
+    return replace(received, lines=shared)
 
 
 def _units(pairs: Iterable[tuple[str, int]]) -> list[SkuQuantity]:

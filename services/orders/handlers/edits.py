@@ -111,7 +111,7 @@ async def edit_order(
         lines_before=before,
         lines_after=after,
         total_before_minor=state.facts.total_minor,
-        total_after_minor=total_of(after),
+        total_after_minor=state.facts.total_minor if message.lines is None else total_of(after),
         is_address_changed=is_address_changed,
     )
     await unit.edits.add(edit)
@@ -121,7 +121,8 @@ async def edit_order(
 def _as_placed(state: OrderState, lines: tuple[OrderLine, ...], address: Address, message: OrderEdited) -> NewOrder:
     """Return the order as it would have been placed like that."""
     destination = message.destination or state.facts.destination
-    facts = replace(state.facts, total_minor=total_of(lines), destination=destination)
+    total_minor = state.facts.total_minor if message.lines is None else total_of(lines)
+    facts = replace(state.facts, total_minor=total_minor, destination=destination)
     return NewOrder(id=state.id, facts=facts, lines=lines, address=address, payment_token=_NO_TOKEN)
 
 
@@ -130,7 +131,9 @@ async def _with_findings(
 ) -> NewOrder:
     """Hold what is added against the catalog's prices of now, unlike what was ordered before."""
     facts = replace(order.facts, placed_at=order.facts.business_time(now))
-    [checked] = await price_check.check([replace(order, facts=facts, lines=added)], prices=unit.prices, now=now)
+    [checked] = await price_check.check(
+        [replace(order, facts=facts, lines=added)], prices=unit.prices, promotions=unit.promotions, now=now
+    )
     if not isinstance(checked, NewOrder):
         raise checked
     return replace(order, findings=checked.findings)

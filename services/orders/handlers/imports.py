@@ -90,7 +90,7 @@ async def _import_distinct(
 ) -> list[Imported | DomainError]:
     known = await unit.imports.claim(rows, now=now)
     new = [row.order for row, one in zip(rows, known, strict=True) if one is None]
-    checked = await price_check.check(new, prices=unit.prices, now=now)
+    checked = await price_check.check(new, prices=unit.prices, promotions=unit.promotions, now=now)
     accepted = [one for one in checked if isinstance(one, NewOrder)]
     refused = {order.id: one for order, one in zip(new, checked, strict=True) if not isinstance(one, NewOrder)}
     views = await place_orders(accepted, unit=unit, reviewing=reviewing, policy=policy, now=now) if accepted else []

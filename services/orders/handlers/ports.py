@@ -19,6 +19,7 @@ from services.orders.domain.review_blocks import Block
 from services.orders.domain.state import OrderState, StageEntered, StepKind, TimerKind
 from services.orders.handlers.ledger import Ledger
 from services.orders.handlers.prices import Prices
+from services.orders.handlers.promotions import Promotions
 from services.orders.handlers.queries import OrderViews
 
 Result = TypeVar("Result")
@@ -110,6 +111,10 @@ class Returns(Protocol):
 
     async def get(self, return_ids: Collection[UUID]) -> Sequence[Return]:
         """Return those that exist; their orders must be locked if they are to be changed."""
+        ...
+
+    async def received_units(self, order_id: UUID, *, other_than: UUID) -> Mapping[int, int]:
+        """Return how many units of each line of a locked order came back with its other returns."""
         ...
 
     async def add(self, one: Return) -> None:
@@ -465,6 +470,11 @@ class Unit(Protocol):
     @property
     def imports(self) -> ImportedOrders:
         """Which orders other systems have sent."""
+        ...
+
+    @property
+    def promotions(self) -> Promotions:
+        """The promotions that discounts are held against."""
         ...
 
     @property

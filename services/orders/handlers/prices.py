@@ -1,13 +1,15 @@
 """Follows the catalog's prices, and checks new orders against them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 from libs.common.events.base import Envelope
 from libs.common.events.catalog import ProductChanged, ProductDelisted, ProductListed, ProductPriceChanged
 from services.orders import metrics
+from services.orders.domain.charges import ChargeKind
 from services.orders.domain.findings import Consequence, OrderFinding
 from services.orders.domain.order import NewOrder, OrderLine
 from services.orders.domain.prices import (
@@ -17,6 +19,9 @@ from services.orders.domain.prices import (
     check_line,
     follow_prices,
 )
+from services.orders.domain.promotions import Promotion, check_discount
+from services.orders.domain.shares import check_taxes, chosen_lines
+from services.orders.handlers.promotions import Promotions
 
 PRODUCT_EVENTS: Final = (ProductListed, ProductChanged, ProductPriceChanged, ProductDelisted)
 
@@ -116,9 +121,52 @@ class PriceCheck:
         self._remembered: dict[tuple[str, str], _Remembered] = {}
 
     async def check(
-        self, orders: Sequence[NewOrder], *, prices: Prices, now: datetime
+        self, orders: Sequence[NewOrder], *, prices: Prices, promotions: Promotions, now: datetime
     ) -> list[NewOrder | OrderPriceRefused]:
-        """Return each order with what was found about its prices, or why it is refused."""
+        """Return each order with what was found about its prices, discounts and taxes, or why it is refused."""
+        findings = await self._check_lines(orders, prices=prices, now=now)
+        for number, found in (await self._check_charges(orders, promotions=promotions)).items():
+            findings.setdefault(number, []).extend(found)
+        if not findings:
+            return list(orders)
+        for one in chain.from_iterable(findings.values()):
+            metrics.orders_findings_total.labels(one.kind, one.consequence).inc()
+        return [_with_findings(order, findings.get(number, ())) for number, order in enumerate(orders)]
+
+    async def _check_charges(
+        self, orders: Sequence[NewOrder], *, promotions: Promotions
+    ) -> dict[int, list[OrderFinding]]:
+        charged = {number: order for number, order in enumerate(orders) if order.charges}
+        codes = {one.code for order in charged.values() for one in order.charges if one.kind is ChargeKind.DISCOUNT}
+        known = await promotions.find(codes) if codes else {}
+        findings = {}
+        for number, order in charged.items():
+            policy = self._policy_of(order)
+            found = [*check_taxes(order.lines, order.charges, policy), *self._check_discounts(order, known, policy)]
+            if found:
+                findings[number] = found
+        return findings
+
+    def _check_discounts(
+        self, order: NewOrder, known: Mapping[str, Promotion], policy: PricePolicy
+    ) -> Iterator[OrderFinding]:
+        for number, charge in enumerate(order.charges):
+            if charge.kind is ChargeKind.DISCOUNT:
+                finding = check_discount(
+                    charge,
+                    [order.lines[index] for index in chosen_lines(order.charges, number, len(order.lines))],
+                    known.get(charge.code),
+                    placed_at=order.facts.placed_at,
+                    currency=order.facts.currency,
+                    grace=self._grace,
+                    policy=policy,
+                )
+                if finding is not None:
+                    yield finding
+
+    async def _check_lines(
+        self, orders: Sequence[NewOrder], *, prices: Prices, now: datetime
+    ) -> dict[int, list[OrderFinding]]:
         doubtful = [
             (number, line)
             for number, order in enumerate(orders)
@@ -126,15 +174,14 @@ class PriceCheck:
             for line in self._doubtful_lines(order, now)
         ]
         if not doubtful:
-            return list(orders)
+            return {}
         found = await self._look_up(orders, doubtful, prices=prices, now=now)
         findings: dict[int, list[OrderFinding]] = {}
         for (number, line), asked in zip(doubtful, found, strict=True):
             finding = check_line(line, asked, self._policy_of(orders[number]))
             if finding is not None:
                 findings.setdefault(number, []).append(finding)
-                metrics.orders_findings_total.labels(finding.kind, finding.consequence).inc()
-        return [_with_findings(order, findings.get(number, ())) for number, order in enumerate(orders)]
+        return findings
 
     def _policy_of(self, order: NewOrder) -> PricePolicy:
         return self._by_channel.get(order.facts.channel, self._standard)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from services.orders.domain.charges import Charge
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import NewOrder, OnShortage, OrderLine, OrderStatus
 from services.orders.domain.state import OrderState
@@ -59,6 +60,7 @@ class OrderView:
     expected_at: datetime | None = None
     origin_id: UUID | None = None
     linked_orders: tuple[LinkedOrder, ...] = ()
+    charges: tuple[Charge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,4 +136,5 @@ def view_of_new(order: NewOrder, state: OrderState) -> OrderView:
         lines=order.lines,
         findings=order.findings,
         on_shortage=facts.on_shortage,
+        charges=order.charges,
     )

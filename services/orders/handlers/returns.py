@@ -19,6 +19,7 @@ from services.orders.domain.returns import (
     ReturnStatus,
     lines_to_return,
     receive_return,
+    with_shares,
 )
 from services.orders.handlers.fulfilment import Policy, Saga
 from services.orders.handlers.ports import Unit
@@ -89,6 +90,9 @@ async def receive_goods(return_id: UUID, *, receipt: Receipt, unit: Unit, policy
     state = saga.state(order_id)
     [announced] = await unit.returns.get([return_id])
     received = receive_return(announced, receipt.units, warehouse=receipt.warehouse, received_at=receipt.received_at)
+    if received.is_charged:
+        before = await unit.returns.received_units(order_id, other_than=return_id)
+        received = with_shares(received, await unit.orders.lines_of(order_id), before)
     await unit.returns.save([received], now=now)
     not_come = {line.line: line.received_quantity - line.quantity for line in received.lines}
     await unit.orders.add_returned(order_id, {line: units for line, units in not_come.items() if units})

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 
 from libs.common.db import Transaction
+from services.orders.domain.charges import Charge
 from services.orders.domain.order import Address, NewOrder
 from services.orders.domain.state import OrderState, PaymentStep, Shipment, TimerKind
 from services.orders.handlers.ports import Change
@@ -42,7 +43,15 @@ _ORDERS = NewRows(
     },
 )
 _LINES = NewRows(
-    "order_lines", {"order_id": "uuid", "line": "int", "sku": "text", "quantity": "int", "unit_price_minor": "bigint"}
+    "order_lines",
+    {
+        "order_id": "uuid",
+        "line": "int",
+        "sku": "text",
+        "quantity": "int",
+        "unit_price_minor": "bigint",
+        "charged_minor": "bigint",
+    },
 )
 _FINDINGS = NewRows(
     "order_findings",
@@ -55,6 +64,23 @@ _FINDINGS = NewRows(
         "sku": "text",
         "expected_minor": "bigint",
         "offered_minor": "bigint",
+        "code": "text",
+    },
+)
+_CHARGES = NewRows(
+    "order_charges",
+    {
+        "order_id": "uuid",
+        "position": "int",
+        "kind": "text",
+        "code": "text",
+        "amount_minor": "bigint",
+        "lines": "jsonb",
+        "jurisdiction": "text",
+        "rate_ppm": "int",
+        "is_inclusive": "bool",
+        "base": "text",
+        "rounding": "text",
     },
 )
 _PAYMENTS = NewRows(
@@ -170,7 +196,7 @@ async def insert_orders(transaction: Transaction, placed: Sequence[tuple[NewOrde
     await _LINES.insert(
         transaction,
         [
-            (order.id, line.line, line.sku, line.quantity, line.unit_price_minor)
+            (order.id, line.line, line.sku, line.quantity, line.unit_price_minor, line.charged_minor)
             for order in orders
             for line in order.lines
         ],
@@ -187,9 +213,18 @@ async def insert_orders(transaction: Transaction, placed: Sequence[tuple[NewOrde
                 one.sku,
                 one.expected_minor,
                 one.offered_minor,
+                one.code,
             )
             for order in orders
             for number, one in enumerate(order.findings, start=1)
+        ],
+    )
+    await _CHARGES.insert(
+        transaction,
+        [
+            _charge_row(order.id, number, charge)
+            for order in orders
+            for number, charge in enumerate(order.charges, start=1)
         ],
     )
     await _PAYMENTS.insert(transaction, [_payment_row(order) for order in orders])
@@ -245,6 +280,17 @@ def _order_row(state: OrderState, now: datetime) -> tuple[object, ...]:
         facts.collect_at,
         facts.hold_id,
     )
+
+
+def _charge_row(order_id: UUID, number: int, charge: Charge) -> tuple[object, ...]:
+    tax = charge.tax
+    of_tax = (
+        (None, None, None, None, None)
+        if tax is None
+        else (tax.jurisdiction, tax.rate_ppm, tax.is_inclusive, tax.base.value, tax.rounding.value)
+    )
+    lines = _encode(charge.lines).decode()
+    return order_id, number, charge.kind.value, charge.code, charge.amount_minor, lines, *of_tax
 
 
 def _payment_row(order: NewOrder) -> tuple[object, ...]:

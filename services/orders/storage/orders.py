@@ -75,11 +75,11 @@ SELECT order_id, sku, sum(quantity)::bigint AS quantity
 FROM order_lines WHERE order_id = ANY($1::uuid[]) GROUP BY order_id, sku ORDER BY order_id, min(line)
 """
 _PRICED_LINES = """
-SELECT order_id, line, sku, quantity, unit_price_minor
+SELECT order_id, line, sku, quantity, unit_price_minor, charged_minor
 FROM order_lines WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, line
 """
 _LINES = """
-SELECT line, sku, quantity, unit_price_minor, returned_quantity
+SELECT line, sku, quantity, unit_price_minor, returned_quantity, charged_minor
 FROM order_lines WHERE order_id = $1 ORDER BY line
 """
 _ADD_RETURNED = """
@@ -238,7 +238,7 @@ def _may_be_divided(row: asyncpg.Record) -> bool:
 
 
 _AMOUNTS = ("authorised_minor", "captured_minor", "refunded_minor", "voided_minor")
-_PRICED = ("line", "sku", "quantity", "unit_price_minor")
+_PRICED = ("line", "sku", "quantity", "unit_price_minor", "charged_minor")
 _NO_PAYMENT = Payment()
 
 

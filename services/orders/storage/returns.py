@@ -1,6 +1,6 @@
 """Returns in the database."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -14,7 +14,7 @@ FROM returns WHERE id = ANY($1::uuid[]) ORDER BY id
 """
 # The latest lines first, as they were chosen: a receipt fills them in the same order.
 _LINES = """
-SELECT return_id, line, sku, quantity, unit_price_minor, received_quantity, restocked_quantity
+SELECT return_id, line, sku, quantity, unit_price_minor, received_quantity, restocked_quantity, refund_minor
 FROM return_lines WHERE return_id = ANY($1::uuid[]) ORDER BY return_id, line DESC
 """
 _INSERT = """
@@ -22,8 +22,8 @@ INSERT INTO returns (id, order_id, status, version, reason, currency, refund_min
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 _INSERT_LINES = """
-INSERT INTO return_lines (return_id, line, sku, quantity, unit_price_minor)
-SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::bigint[])
+INSERT INTO return_lines (return_id, line, sku, quantity, unit_price_minor, refund_minor)
+SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::bigint[], $6::bigint[])
 """
 _UPDATE = """
 UPDATE returns SET status = changed.status, version = changed.version, refund_minor = changed.refund_minor,
@@ -35,10 +35,17 @@ WHERE returns.id = changed.id
 """
 _UPDATE_LINES = """
 UPDATE return_lines SET received_quantity = changed.received_quantity,
-                        restocked_quantity = changed.restocked_quantity
-FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[])
-     AS changed (return_id, line, received_quantity, restocked_quantity)
+                        restocked_quantity = changed.restocked_quantity, refund_minor = changed.refund_minor
+FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::bigint[])
+     AS changed (return_id, line, received_quantity, restocked_quantity, refund_minor)
 WHERE return_lines.return_id = changed.return_id AND return_lines.line = changed.line
+"""
+
+
+_RECEIVED = """
+SELECT line, sum(received_quantity)::int AS units
+FROM return_lines JOIN returns ON returns.id = return_lines.return_id
+WHERE returns.order_id = $1 AND returns.id <> $2 GROUP BY line
 """
 
 
@@ -79,6 +86,11 @@ class PostgresReturns:
             for row in rows
         ]
 
+    async def received_units(self, order_id: UUID, *, other_than: UUID) -> Mapping[int, int]:
+        """Return how many units of each line of a locked order came back with its other returns."""
+        driver = await self._transaction.driver()
+        return {row["line"]: row["units"] for row in await driver.fetch(_RECEIVED, order_id, other_than)}
+
     async def add(self, one: Return) -> None:
         """Store a new return."""
         driver = await self._transaction.driver()
@@ -100,6 +112,7 @@ class PostgresReturns:
             [line.sku for line in one.lines],
             [line.quantity for line in one.lines],
             [line.unit_price_minor for line in one.lines],
+            [line.refund_minor for line in one.lines],
         )
 
     async def save(self, returns: Sequence[Return], *, now: datetime) -> None:
@@ -122,7 +135,16 @@ class PostgresReturns:
             [line.line for _, line in lines],
             [line.received_quantity for _, line in lines],
             [line.restocked_quantity for _, line in lines],
+            [line.refund_minor for _, line in lines],
         )
 
 
-_LINE_FIELDS = ("line", "sku", "quantity", "unit_price_minor", "received_quantity", "restocked_quantity")
+_LINE_FIELDS = (
+    "line",
+    "sku",
+    "quantity",
+    "unit_price_minor",
+    "received_quantity",
+    "restocked_quantity",
+    "refund_minor",
+)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -33,8 +33,10 @@ from libs.common.decisions.storage import declare_decisions
 from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
+from services.orders.domain.charges import ChargeKind
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import TERMINAL, CaptureMoment, OrderStatus
+from services.orders.domain.promotions import PromotionKind
 from services.orders.domain.reminders import Audience, Channel, NotificationStatus
 from services.orders.domain.returns import ReturnStatus
 from services.orders.domain.review import Subject
@@ -117,10 +119,32 @@ order_lines = Table(
     Column("quantity", Integer, nullable=False),
     Column("unit_price_minor", BigInteger, nullable=False),
     Column("returned_quantity", Integer, nullable=False, server_default=text("0")),
+    # What it bears of the total, if there are discounts, shipping or taxes.
+    Column("charged_minor", BigInteger),
     CheckConstraint("quantity > 0", name="quantity"),
     CheckConstraint("unit_price_minor >= 0", name="unit_price"),
     # Never more back than bought, whoever asks at the same time.
     CheckConstraint("returned_quantity BETWEEN 0 AND quantity", name="returned"),
+)
+
+# Discounts, shipping and taxes.
+order_charges = Table(
+    "order_charges",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("lines", JSONB, nullable=False),
+    Column("jurisdiction", Text),
+    Column("rate_ppm", Integer),
+    Column("is_inclusive", Boolean),
+    Column("base", Text),
+    Column("rounding", Text),
+    CheckConstraint("amount_minor >= 0", name="amount"),
+    CheckConstraint(_one_of("kind", ChargeKind), name="kind"),
+    CheckConstraint("(kind = 'tax') = (rate_ppm IS NOT NULL)", name="tax"),
 )
 
 # What the checks before the review found; an order that is as it should be has none.
@@ -135,7 +159,44 @@ order_findings = Table(
     Column("sku", Text),
     Column("expected_minor", BigInteger),
     Column("offered_minor", BigInteger, nullable=False),
+    Column("code", Text),
     CheckConstraint("consequence IN ('accept', 'hold')", name="consequence"),
+)
+
+
+def _promotion_columns() -> list[Column[Any]]:
+    return [
+        Column("kind", Text, nullable=False),
+        Column("rate_ppm", Integer),
+        Column("amount_minor", BigInteger),
+        Column("currency", Text),
+        Column("skus", ARRAY(Text), nullable=False),
+        Column("minimum_minor", BigInteger, nullable=False),
+        Column("valid_from", DateTime(timezone=True), nullable=False),
+        Column("valid_to", DateTime(timezone=True)),
+    ]
+
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    *_promotion_columns(),
+    CheckConstraint(_one_of("kind", PromotionKind), name="kind"),
+    CheckConstraint("(kind = 'percent') = (rate_ppm IS NOT NULL)", name="rate"),
+    CheckConstraint("(kind = 'amount') = (amount_minor IS NOT NULL)", name="amount"),
+)
+
+# Every version that a promotion had, and who made it.
+promotion_changes = Table(
+    "promotion_changes",
+    metadata,
+    Column("code", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("principal", Text, nullable=False),
+    Column("changed_at", DateTime(timezone=True), nullable=False),
+    *_promotion_columns(),
 )
 
 # Orders that other systems sent by the file, kept for good: a file may be sent again after a year.
@@ -461,6 +522,8 @@ return_lines = Table(
     Column("unit_price_minor", BigInteger, nullable=False),
     Column("received_quantity", Integer, nullable=False, server_default=text("0")),
     Column("restocked_quantity", Integer, nullable=False, server_default=text("0")),
+    # What goes back for it, where lines bear more than their price: as announced, or as received once it was.
+    Column("refund_minor", BigInteger),
     CheckConstraint("quantity > 0", name="quantity"),
     CheckConstraint("received_quantity BETWEEN 0 AND quantity", name="received"),
     CheckConstraint("restocked_quantity BETWEEN 0 AND received_quantity", name="restocked"),

@@ -16,6 +16,7 @@ from services.orders.storage.notices import PostgresPaymentNotices
 from services.orders.storage.orders import PostgresOrders
 from services.orders.storage.payments import PostgresPaymentCommands
 from services.orders.storage.prices import PostgresPrices
+from services.orders.storage.promotions import PostgresPromotions
 from services.orders.storage.returns import PostgresReturns
 from services.orders.storage.review_blocks import PostgresBlocks
 from services.orders.storage.reviews import PostgresReviews
@@ -38,6 +39,7 @@ class PostgresUnit:
         self.payments = PostgresPaymentCommands(transaction)
         self.actions = PostgresOrderActions(transaction)
         self.imports = PostgresImportedOrders(transaction)
+        self.promotions = PostgresPromotions(transaction)
         self.prices = PostgresPrices(transaction)
         self.reviews = PostgresReviews(transaction)
         self.edits = PostgresEdits(transaction)

@@ -7,6 +7,7 @@ import asyncpg
 import msgspec
 
 from libs.common.db import Transaction
+from services.orders.domain.charges import Charge, ChargeKind, Tax, TaxBase, TaxRounding
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import OrderLine, OrderStatus
 from services.orders.handlers.queries import LinkedOrder, OrderFilter, OrderView, Progress, ShipmentView, TimelineEntry
@@ -22,13 +23,17 @@ SELECT orders.id, orders.version, orders.revision, status, status_reason, deadli
        (
            SELECT jsonb_agg(to_jsonb(order_findings) ORDER BY position)::text
            FROM order_findings WHERE order_findings.order_id = orders.id
-       ) AS findings
+       ) AS findings,
+       (
+           SELECT jsonb_agg(to_jsonb(order_charges) ORDER BY position)::text
+           FROM order_charges WHERE order_charges.order_id = orders.id
+       ) AS charges
 FROM orders JOIN payments ON payments.order_id = orders.id
 LEFT JOIN order_origins ON order_origins.order_id = orders.id
 """
 _FIND = f"{_ORDER} WHERE orders.id = $1"
 _LINES = """
-SELECT order_id, line, sku, quantity, unit_price_minor, returned_quantity
+SELECT order_id, line, sku, quantity, unit_price_minor, returned_quantity, charged_minor
 FROM order_lines WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, line
 """
 _SHIPMENTS = """
@@ -41,7 +46,21 @@ FROM order_timeline WHERE order_id = $1 AND sequence > $2 ORDER BY sequence
 """
 _PROGRESS = "SELECT id, status, sequence FROM orders WHERE id = ANY($1::uuid[])"
 
+
+class _ChargeRow(msgspec.Struct):
+    kind: ChargeKind
+    code: str
+    amount_minor: int
+    lines: tuple[int, ...]
+    jurisdiction: str | None
+    rate_ppm: int | None
+    is_inclusive: bool | None
+    base: TaxBase | None
+    rounding: TaxRounding | None
+
+
 _decode_findings = msgspec.json.Decoder(tuple[OrderFinding, ...]).decode
+_decode_charges = msgspec.json.Decoder(tuple[_ChargeRow, ...]).decode
 _AFTER_EVERY_ID = UUID(int=2**128 - 1)
 
 
@@ -100,7 +119,7 @@ async def _with_parts(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]
     order_ids = [row["id"] for row in rows]
     lines: dict[UUID, list[OrderLine]] = {order_id: [] for order_id in order_ids}
     for row in await driver.fetch(_LINES, order_ids):
-        order_id, line, sku, quantity, unit_price_minor, returned_quantity = row.values()
+        order_id, line, sku, quantity, unit_price_minor, returned_quantity, charged_minor = row.values()
         lines[order_id].append(
             OrderLine(
                 line=line,
@@ -108,6 +127,7 @@ async def _with_parts(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]
                 quantity=quantity,
                 unit_price_minor=unit_price_minor,
                 returned_quantity=returned_quantity,
+                charged_minor=charged_minor,
             )
         )
     shipments: dict[UUID, list[ShipmentView]] = {order_id: [] for order_id in order_ids}
@@ -117,9 +137,23 @@ async def _with_parts(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]
     return [_view(row, lines[row["id"]], shipments[row["id"]]) for row in rows]
 
 
+def _charge(row: _ChargeRow) -> Charge:
+    tax = None
+    if row.rate_ppm is not None:
+        tax = Tax(
+            jurisdiction=row.jurisdiction or "",
+            rate_ppm=row.rate_ppm,
+            is_inclusive=bool(row.is_inclusive),
+            base=row.base or TaxBase.GOODS,
+            rounding=row.rounding or TaxRounding.ORDER,
+        )
+    return Charge(kind=row.kind, code=row.code, amount_minor=row.amount_minor, lines=row.lines, tax=tax)
+
+
 def _view(row: asyncpg.Record, lines: Sequence[OrderLine], shipments: Sequence[ShipmentView]) -> OrderView:
     fields = dict(row)
     fields["status"] = OrderStatus(row["status"])
+    fields["charges"] = tuple(map(_charge, _decode_charges(row["charges"]))) if row["charges"] else ()
     fields["findings"] = _decode_findings(row["findings"]) if row["findings"] else ()
     fields["linked_orders"] = tuple(
         LinkedOrder(order_id=order_id, channel=channel) for order_id, channel in row["linked_orders"] or ()

@@ -1,0 +1,123 @@
+"""Promotions that the shop has agreed to, and the check of an order's discounts against them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import ClassVar, Final
+
+from libs.common.errors import NotFound
+from services.orders.domain.charges import Charge
+from services.orders.domain.findings import Consequence, FindingKind, OrderFinding
+from services.orders.domain.order import OrderLine
+from services.orders.domain.prices import PricePolicy
+
+_PPM: Final = 1_000_000
+
+
+class PromotionKind(StrEnum):
+    """What a promotion takes off: a share of what its goods cost, or an amount."""
+
+    PERCENT = "percent"
+    AMOUNT = "amount"
+
+
+class PromotionNotFound(NotFound):
+    """There is no promotion with this code."""
+
+    code: ClassVar[str] = "promotion-not-found"
+
+    def __init__(self, code: str) -> None:
+        """Name the code."""
+        super().__init__(f"There is no promotion {code}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """
+    What takes something off, for which SKUs (all if there are none), and when.
+
+    `rate_ppm` is of a percentage, in millionths, `amount_minor` of an amount. An amount and a minimum have a currency.
+    It holds from `valid_from` until (excluding) `valid_to`, if the goods that it is for cost `minimum_minor` or more.
+    """
+
+    code: str
+    kind: PromotionKind
+    rate_ppm: int | None = None
+    amount_minor: int | None = None
+    currency: str | None = None
+    skus: tuple[str, ...] = ()
+    minimum_minor: int = 0
+    valid_from: datetime
+    valid_to: datetime | None = None
+
+    def off_minor(self, goods_minor: int) -> int:
+        """Return what it takes off goods of this price, rounded half up, and never more than they cost."""
+        if self.kind is PromotionKind.PERCENT:
+            return (2 * goods_minor * (self.rate_ppm or 0) + _PPM) // (2 * _PPM)
+        return min(self.amount_minor or 0, goods_minor)
+
+    def is_valid(self, at: datetime, *, grace: timedelta, currency: str) -> bool:
+        """Tell whether it held at some time between `at` less `grace` and `at`, in this currency."""
+        has_begun = self.valid_from <= at
+        is_over = self.valid_to is not None and self.valid_to <= at - grace
+        return has_begun and not is_over and self.currency in {None, currency}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionChange:
+    """A version of a promotion, and who made it."""
+
+    version: int
+    principal: str
+    changed_at: datetime
+    promotion: Promotion
+
+
+def check_discount(
+    charge: Charge,
+    lines: Sequence[OrderLine],
+    promotion: Promotion | None,
+    *,
+    placed_at: datetime,
+    currency: str,
+    grace: timedelta,
+    policy: PricePolicy,
+) -> OrderFinding | None:
+    """Hold a discount against its promotion; `lines` are those that it is for. None if it is right."""
+    if policy.on_mismatch is Consequence.IGNORE:
+        return None
+    kind, expected = _compared(charge, lines, promotion, placed_at=placed_at, currency=currency, grace=grace)
+    if kind is None:
+        return None
+    return OrderFinding(
+        kind=kind,
+        line=None,
+        sku=None,
+        expected_minor=expected,
+        offered_minor=charge.amount_minor,
+        consequence=policy.on_mismatch,
+        code=charge.code,
+    )
+
+
+def _compared(
+    charge: Charge,
+    lines: Sequence[OrderLine],
+    promotion: Promotion | None,
+    *,
+    placed_at: datetime,
+    currency: str,
+    grace: timedelta,
+) -> tuple[FindingKind | None, int | None]:
+    if promotion is None:
+        return FindingKind.PROMOTION_UNKNOWN, None
+    if not promotion.is_valid(placed_at, grace=grace, currency=currency):
+        return FindingKind.PROMOTION_NOT_VALID, 0
+    goods = sum(
+        line.quantity * line.unit_price_minor for line in lines if not promotion.skus or line.sku in promotion.skus
+    )
+    if goods < promotion.minimum_minor:
+        return FindingKind.PROMOTION_MINIMUM_NOT_MET, 0
+    expected = promotion.off_minor(goods)
+    return (None if expected == charge.amount_minor else FindingKind.DISCOUNT_MISMATCH), expected

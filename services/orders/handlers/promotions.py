@@ -1,0 +1,27 @@
+"""What is kept of promotions."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from services.orders.domain.promotions import Promotion, PromotionChange
+
+
+class Promotions(Protocol):
+    """The promotions and their versions."""
+
+    async def put(self, promotion: Promotion, *, principal: str, now: datetime) -> int | None:
+        """Make a promotion be so; return its new version, None if it was so before."""
+        ...
+
+    async def find(self, codes: Collection[str]) -> Mapping[str, Promotion]:
+        """Return those that exist, by their codes."""
+        ...
+
+    async def page(self, *, after: str | None, limit: int) -> Sequence[Promotion]:
+        """Return promotions in the order of their codes."""
+        ...
+
+    async def changes_of(self, code: str, *, limit: int) -> Sequence[PromotionChange]:
+        """Return the versions that a promotion had, the latest first."""
+        ...
