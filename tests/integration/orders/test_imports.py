@@ -74,6 +74,7 @@ class TestImport:
         placed = [one for one in await shop.published() if isinstance(one.event, OrderPlaced)]
         # A file is no one thing to follow: each order is.
         assert [one.correlation_id for one in placed] == [one["order_id"] for one in results]
+        assert {one.traceparent for one in placed} == {None}
 
     async def test_is_idempotent_by_channel_and_reference(self, shop: Shop) -> None:
         [first] = await imported(shop, row("b-1"))
