@@ -1,0 +1,131 @@
+"""The real code, broken in one place each: what shows that the simulation would notice."""
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from libs.common.messaging import inbox
+from libs.common.messaging.consumer import Consumer
+from libs.common.outbox import relay
+from services.inventory.domain.reservations import Reservation
+from services.inventory.domain.stock import Level
+from services.inventory.handlers import order_events
+from services.orders.domain import moves
+from services.orders.handlers import payments
+from services.orders.handlers.deadlines import DeadlineWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A function (or a property) with one piece of its source replaced."""
+
+    name: str
+    target: Any
+    old: str
+    new: str
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """
+        Run a block with the broken code.
+
+        :raises ValueError: if the source has changed so that there is nothing to replace.
+        """
+        target: Any = self.target
+        function: Any = target.fget if isinstance(target, property) else target
+        source = textwrap.dedent(inspect.getsource(function))
+        if source.count(self.old) != 1:
+            raise ValueError(f"{self.name}: the code to break is not there any more")
+        namespace: dict[str, Any] = {}
+        broken = source.replace("@property\n", "").replace(self.old, self.new)
+        exec(compile(broken, self.name, "exec"), function.__globals__, namespace)  # noqa: S102 - our own source
+        sound = function.__code__
+        function.__code__ = namespace[function.__name__].__code__
+        try:
+            yield
+        finally:
+            function.__code__ = sound
+
+
+_ALL_OFFSETS: Final = "{partition: rows[-1].offset + 1 for partition, rows in fetched.items()}"
+_ANOTHER_KEY: Final = (
+    "[__import__('dataclasses').replace(one, id=__import__('uuid').uuid5(one.id, str(one.attempts))) for one in to_try]"
+)
+
+MUTANTS: Final = (
+    Mutant(
+        "the relay's floor passes transactions that are under way",
+        relay._Floor.rise,  # noqa: SLF001 - what is broken here
+        "if oldest_running >= self.horizon:",
+        "if True:",
+    ),
+    Mutant(
+        "the relay deletes before it publishes",
+        relay.Relay._relay_batch,  # noqa: SLF001
+        "acknowledged = await self._publish(claimed)",
+        "await connection.execute(_DELETE, [one.id for one in claimed]); acknowledged = await self._publish(claimed)",
+    ),
+    Mutant(
+        "the consumer commits its offsets before the database",
+        Consumer._consume,  # noqa: SLF001
+        "if not await self._process(records, stop):",
+        f"await self._commit(consumer, {_ALL_OFFSETS})\n        if not await self._process(records, stop):",
+    ),
+    Mutant(
+        "the inbox drops nothing",
+        inbox.claim_new,
+        "    fresh = []\n",
+        "    return list(envelopes)\n    fresh = []\n",
+    ),
+    Mutant(
+        "the consumer gives up what failed for the moment",
+        Consumer._apply_when_possible,  # noqa: SLF001
+        "if not is_transient(error):",
+        "if is_transient(error):\n                return {}\n            if True:",
+    ),
+    Mutant(
+        "a shipment is booked as often as it is told",
+        order_events.apply_order_events,
+        "await tools.stock.recorded(booked_ids) if booked_ids else set[UUID]()",
+        "set[UUID]()",
+    ),
+    Mutant(
+        "a reservation keeps what it lets go of",
+        Reservation._let_go,  # noqa: SLF001
+        "self.lines[key].quantity = self.lines[key].committed",
+        "pass",
+    ),
+    Mutant(
+        "what is reserved is promised again",
+        inspect.getattr_static(Level, "available"),
+        "self.on_hand - self.reserved - self.blocked",
+        "self.on_hand - self.blocked",
+    ),
+    Mutant(
+        "a payment step is tried again under another key",
+        payments.PaymentExecutor._ask,  # noqa: SLF001
+        "results = await self._gateway.execute(to_try)",
+        f"results = await self._gateway.execute({_ANOTHER_KEY})",
+    ),
+    Mutant(
+        "an unknown outcome counts as a refusal",
+        inspect.getattr_static(payments._Answered, "is_unknown"),  # noqa: SLF001
+        "self.result is not None and self.result.outcome is PaymentOutcome.UNKNOWN",
+        "False",
+    ),
+    Mutant(
+        "money that was held too late is kept",
+        moves.authorise,
+        "        _let_go(draft)\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "a deadline that has passed means nothing",
+        DeadlineWatch._fire,  # noqa: SLF001
+        "answer = saga.apply(order_id, DeadlinePassed(timer))",
+        "answer = Answer.IGNORE",
+    ),
+)

@@ -1,0 +1,436 @@
+"""A shop of seven processes, its customers, and what befalls it."""
+
+import asyncio
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any, Final, cast
+from uuid import UUID
+
+import asyncpg
+
+from libs.common import ids
+from libs.common.db import Transaction, is_transient
+from libs.common.errors import DomainError
+from libs.common.events.base import Envelope, encode
+from libs.common.events.inventory import GoodsReceived
+from libs.common.events.shapes import Destination
+from libs.common.messaging.consumer import Subscription
+from libs.common.messaging.producer import PublishFailed
+from libs.common.outbox import Relay, relay
+from libs.common.runtime import PeriodicJob
+from libs.common.telemetry import tracing
+from services.inventory.consumers import intake_subscription, reservations_subscription
+from services.orders.consumers import SagaHandler, saga
+from services.orders.domain.fulfilment import receive
+from services.orders.domain.messages import ReviewPassed
+from services.orders.domain.order import Address, NewOrder, OrderFacts, OrderLine
+from services.orders.domain.state import Deadlines
+from services.orders.handlers.cancellation import cancel_order
+from services.orders.handlers.deadlines import DeadlineWatch
+from services.orders.handlers.fulfilment import Policy, Saga
+from services.orders.handlers.payments import PaymentExecutor
+from tests.simulation.bus import Bus, MemoryProducer, SimulatedConsumer
+from tests.simulation.carrier import Logistics
+from tests.simulation.invariants import Invariants
+from tests.simulation.inventory_store import WAREHOUSES, initial_level, memory_tools
+from tests.simulation.orders_store import MemoryUnits
+from tests.simulation.provider import Provider, ProviderClient
+from tests.simulation.store import MemoryDatabase, RelayConnection, Store, session_of
+from tests.simulation.world import Link, Process, Rates, Violated, World
+
+SKUS: Final = ("CRUNCHY-ARMCHAIR", "OMINOUS-MIRROR", "ZEALOUS-ZEBRA")
+_ORDERS: Final = (1, 2, 3, 4, 6)
+_FAULT_SECONDS: Final = 30.0
+_CONVERGENCE_SECONDS: Final = 900.0
+_LOOK_SECONDS: Final = 5.0
+_RESTART_SECONDS_MAX: Final = 6.0
+# Shorter than a real shop's, longer than a payment step's lease: so that every deadline is met in a run.
+_DEADLINES: Final = Deadlines(
+    stock_reply=timedelta(seconds=20),
+    backorder=timedelta(seconds=90),
+    payment=timedelta(seconds=80),
+    dispatch=timedelta(seconds=200),
+    cancellation=timedelta(seconds=60),
+    delivery=timedelta(seconds=200),
+    settlement=timedelta(seconds=5),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """Which faults a run has, and how many; the seed draws it."""
+
+    rates: Rates
+    nemesis_seconds: float
+    deeds: tuple[str, ...]
+    declines: float
+
+
+def weather_of(chance: random.Random) -> Weather:
+    """Draw the faults of a run: most runs have some kinds only, so that these come in numbers."""
+
+    def some(rate: float) -> float:
+        return chance.uniform(0, rate) if chance.random() < 0.6 else 0.0
+
+    deeds = ("kill", "pause", "cut database", "cut bus", "cut provider", "lose lease", "lose offsets", "repeat")
+    return Weather(
+        rates=Rates(crash=some(0.004), disconnect=some(0.02), lost_answer=some(0.05), slow=some(0.02)),
+        nemesis_seconds=chance.choice((1.0, 3.0, 8.0, 1e9)),
+        deeds=tuple(chance.sample(deeds, chance.randint(1, len(deeds)))),
+        declines=chance.choice((0.0, 0.0, 0.3)),
+    )
+
+
+@dataclass(slots=True, eq=False)
+class Shop:
+    """The services, as processes of one world."""
+
+    world: World
+    orders: Store = field(init=False)
+    inventory: Store = field(init=False)
+    logistics: Store = field(init=False)
+    bus: Bus = field(init=False)
+    provider: Provider = field(init=False)
+    invariants: Invariants = field(init=False)
+    weather: Weather = field(init=False)
+    initial_units: Counter[tuple[str, str]] = field(default_factory=Counter)
+    received: Counter[tuple[str, str]] = field(default_factory=Counter)
+    accepted: set[UUID] = field(default_factory=set)
+    # Of each group that keeps an inbox, where, and for which events.
+    inboxes: dict[str, tuple[Store, set[str]]] = field(default_factory=dict)
+    processes: dict[str, Process] = field(default_factory=dict)
+    _starts: dict[str, Callable[[Process], None]] = field(default_factory=dict)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Stock the shelves; nothing runs yet."""
+        world = self.world
+        self.weather = weather_of(world.chance)
+        self.orders, self.inventory = Store(world, "orders"), Store(world, "inventory")
+        self.logistics = Store(world, "logistics")
+        self.bus = Bus(world)
+        self.provider = Provider(world, declines=self.weather.declines)
+        for sku in SKUS:
+            self.inventory.table("stock_items")[sku] = 0
+            for warehouse in WAREHOUSES:
+                units = world.chance.choice((0, 1, 2, 4))
+                self.initial_units[sku, warehouse.code] = units
+                self.inventory.table("stock_levels")[sku, warehouse.code] = initial_level(units)
+        self.invariants = Invariants(self)
+        self._starts = {
+            "orders-1": self._start_orders,
+            "orders-2": self._start_orders,
+            "saga-1": self._start_saga,
+            "saga-2": self._start_saga,
+            "inventory-1": self._start_inventory,
+            "inventory-2": self._start_inventory,
+            "logistics-1": self._start_logistics,
+        }
+
+    async def run(self) -> None:
+        """
+        Trade through the faults, heal, and come to rest.
+
+        :raises Violated: if an invariant does not hold.
+        """
+        for name in self._starts:
+            self._start(name)
+        self.world.rates = self.weather.rates
+        customers = [
+            self.world.loop.create_task(self._customer(number)) for number in range(self.world.chance.choice(_ORDERS))
+        ]
+        customers += [self.world.loop.create_task(self._supplier()) for _ in range(self.world.chance.randint(0, 3))]
+        nemesis = self.world.loop.create_task(self._nemesis())
+        await asyncio.sleep(_FAULT_SECONDS)
+        nemesis.cancel()
+        self._heal()
+        await asyncio.gather(*customers)
+        await self._rest()
+        if self.world.faults_of_code:
+            raise Violated(f"a process ended by its own fault: {self.world.faults_of_code[0]}")
+        self.invariants.check_all()
+
+    async def _rest(self) -> None:
+        until = self.world.loop.time() + _CONVERGENCE_SECONDS
+        while self.world.loop.time() < until:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if self.invariants.violations or self.world.faults_of_code:
+                return
+            is_quiet = all(
+                not store.table("outbox_events") for store in (self.orders, self.inventory, self.logistics)
+            ) and not any(group.lag() for group in self.bus.groups.values())
+            if is_quiet and not self.orders.table("timers") and not self._open_steps():
+                return
+
+    def _open_steps(self) -> bool:
+        return any(row.step.status in {"waiting", "pending"} for row in self.orders.table("payment_commands").values())
+
+    def _start(self, name: str) -> None:
+        process = self.processes[name] = Process(self.world, name)
+        process.on_death.append(lambda: self._restart_later(name))
+        self._starts[name](process)
+
+    def _restart_later(self, name: str) -> None:
+        self.world.meet("process killed")
+        if not self._stop.is_set():
+            self.world.loop.call_later(self.world.chance.uniform(0.1, _RESTART_SECONDS_MAX), self._start, name)
+
+    def _start_orders(self, process: Process) -> None:
+        """Run what serves requests, fires timers and executes payments, with a relay."""
+        database = MemoryDatabase(self.orders, process)
+        one_relay = self._relay("orders", self.orders, process)
+        clock = self.world.clock
+        units = MemoryUnits(database, clock=clock, wake_relay=one_relay.wake)
+        executor = PaymentExecutor(
+            units, ProviderClient(self.provider, process), policy=Policy(_DEADLINES), clock=clock, poll_seconds=4.0
+        )
+        policy = Policy(_DEADLINES, wake_payments=executor.wake)
+        watch = DeadlineWatch(units, policy=policy, clock=clock)
+        process.run(one_relay.run(self._stop))
+        process.run(PeriodicJob("payments", executor.work, every_seconds=0.1).run(self._stop))
+        process.run(PeriodicJob("deadlines", watch.work, every_seconds=6.0).run(self._stop))
+
+    def _start_saga(self, process: Process) -> None:
+        database = MemoryDatabase(self.orders, process)
+        units = MemoryUnits(database, clock=self.world.clock)
+        handler = SagaHandler(policy=Policy(_DEADLINES), clock=self.world.clock, bind=units.bind)
+        self._consume(saga(handler), "orders", database, process)
+
+    def _start_inventory(self, process: Process) -> None:
+        database = MemoryDatabase(self.inventory, process)
+        one_relay = self._relay("inventory", self.inventory, process)
+
+        def tools_of(transaction: Transaction) -> Any:
+            return memory_tools(transaction, clock=self.world.clock, wake_relay=one_relay.wake)
+
+        self._consume(reservations_subscription(tools_of), "inventory", database, process)
+        self._consume(intake_subscription(tools_of, event_age_years_max=5), "inventory", database, process)
+        process.run(one_relay.run(self._stop))
+
+    def _start_logistics(self, process: Process) -> None:
+        database = MemoryDatabase(self.logistics, process)
+        one_relay = self._relay("logistics", self.logistics, process)
+        logistics = Logistics(self.world, database, one_relay.wake)
+        self._consume(logistics.subscription(), "logistics", database, process)
+        process.run(one_relay.run(self._stop))
+        process.run(logistics.move(self._stop))
+
+    def _consume(self, subscription: Subscription, service: str, database: MemoryDatabase, process: Process) -> None:
+        if not subscription.recognises_duplicates:
+            self.inboxes[subscription.group] = self._store_of(service), {event.type for event in subscription.events}
+        consumer = SimulatedConsumer(subscription, service=service, database=database, bus=self.bus, process=process)
+        process.run(consumer.run(self._stop))
+
+    def _store_of(self, service: str) -> Store:
+        return next(store for store in (self.orders, self.inventory, self.logistics) if store.service == service)
+
+    def _relay(self, service: str, store: Store, process: Process) -> Relay:
+        connections[f"{service}/{id(process)}"] = lambda: RelayConnection(store, process)
+        return Relay(
+            service=service,
+            database_url=f"{service}/{id(process)}",
+            producer=cast("Any", MemoryProducer(self.bus, process)),
+            clock=self.world.clock,
+        )
+
+    async def _customer(self, number: int) -> None:
+        """Place an order, sending it again until it is answered, and perhaps call it off."""
+        chance = self.world.chance
+        await asyncio.sleep(chance.uniform(0, _FAULT_SECONDS / 2))
+        order = self._new_order(number)
+
+        async def place(transaction: Transaction, units: MemoryUnits, policy: Policy) -> None:
+            if await session_of(transaction).insert("idempotency_keys", number, order.id):
+                now = self.world.clock.now()
+                saga = Saga(units.bind(transaction), policy=policy, now=now)
+                saga.begin(order, receive(order, now, policy.deadlines))
+                saga.apply(order.id, ReviewPassed())
+                await saga.write()
+
+        await self._request(place)
+        self.accepted.add(order.id)
+        if chance.random() < 0.4:
+            await asyncio.sleep(chance.expovariate(0.1))
+
+            async def call_off(transaction: Transaction, units: MemoryUnits, policy: Policy) -> None:
+                now = self.world.clock.now()
+                await cancel_order(
+                    order.id, reason="changed-mind", unit=units.bind(transaction), policy=policy, now=now
+                )
+
+            with contextlib.suppress(DomainError):
+                await self._request(call_off)
+
+    async def _request(self, serve: Callable[[Transaction, MemoryUnits, Policy], Awaitable[None]]) -> None:
+        """Have an API process serve something, again and again until there is an answer."""
+        while True:
+            process = self.processes[self.world.chance.choice(("orders-1", "orders-2"))]
+            database = MemoryDatabase(self.orders, process)
+            units = MemoryUnits(database, clock=self.world.clock)
+
+            async def work(transaction: Transaction, units: MemoryUnits = units) -> None:
+                await serve(transaction, units, Policy(_DEADLINES))
+
+            try:
+                await database.run(work)
+            except asyncio.CancelledError:
+                # The process died under the request; the customer did not.
+                self.world.meet("request without an answer")
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+            else:
+                return
+            await asyncio.sleep(self.world.chance.uniform(0.5, 3.0))
+
+    def _new_order(self, number: int) -> NewOrder:
+        chance = self.world.chance
+        now = self.world.clock.now()
+        lines = tuple(
+            OrderLine(line=line, sku=sku, quantity=chance.randint(1, 3), unit_price_minor=100 * line)
+            for line, sku in enumerate(chance.sample(SKUS, chance.randint(1, 2)), start=1)
+        )
+        facts = OrderFacts(
+            customer_id=f"customer-{number}",
+            channel="web",
+            reference=None,
+            currency="GBP",
+            total_minor=sum(line.quantity * line.unit_price_minor for line in lines),
+            placed_at=now,
+            received_at=now,
+            destination=Destination(country="GB", latitude=51.5, longitude=-0.1),
+            on_shortage=chance.choice(("backorder", "refuse")),
+            is_split_allowed=chance.random() < 0.7,
+            correlation_id=f"order-{number}",
+        )
+        return NewOrder(id=ids.new_id(), facts=facts, lines=lines, address=Address(), payment_token="tok_ok")
+
+    async def _supplier(self) -> None:
+        """Report goods that arrived, sending the report again until it is acknowledged."""
+        chance = self.world.chance
+        await asyncio.sleep(chance.uniform(0, _FAULT_SECONDS))
+        sku, warehouse, units = chance.choice(SKUS), chance.choice(WAREHOUSES).code, chance.randint(1, 6)
+        event = GoodsReceived(sku=sku, warehouse=warehouse, occurred_at=self.world.clock.now(), quantity=units)
+        record = encode(Envelope(id=ids.new_id(), event=event, time=self.world.clock.now(), source="warehouse"))
+        self.received[sku, warehouse] += units
+        producer = MemoryProducer(self.bus, Process(self.world, "warehouse"))
+        while True:
+            try:
+                await producer.publish([record])
+            except PublishFailed:
+                await asyncio.sleep(1.0)
+            except asyncio.CancelledError:
+                producer = MemoryProducer(self.bus, Process(self.world, "warehouse"))
+            else:
+                return
+
+    async def _nemesis(self) -> None:
+        chance = self.world.chance
+        while True:
+            await asyncio.sleep(chance.expovariate(1 / self.weather.nemesis_seconds))
+            self._strike(chance.choice(self.weather.deeds), self.processes[chance.choice(list(self._starts))])
+
+    def _strike(self, deed: str, process: Process) -> None:
+        chance, loop = self.world.chance, self.world.loop
+        self.world.note(f"{deed}: {process.name}")
+        match deed.split():
+            case ["kill"]:
+                process.die()
+            case ["pause"]:
+                process.pause()
+                loop.call_later(chance.uniform(0.5, 25.0), process.resume)
+            case ["cut", name]:
+                link = Link(name)
+                process.cut(link)
+                loop.call_later(chance.uniform(0.5, 20.0), process.cut_off.discard, link)
+            case ["lose", "lease"]:
+                store = chance.choice((self.orders, self.inventory, self.logistics))
+                if store.relay_holder is not None:
+                    store.relay_holder.lose()
+            case ["lose", "offsets"]:
+                group = chance.choice(list(self.bus.groups.values()))
+                for place in group.committed:
+                    group.committed[place] = 0
+                group.rebalance()
+            case _:
+                self._repeat()
+
+    def _repeat(self) -> None:
+        """Let a record come once more, behind all others, as a relay does that did not know it had been sent."""
+        rows = [record for rows in self.bus.log.values() for record in rows]
+        if rows:
+            record = self.world.chance.choice(rows)
+            self.bus.log_again(record)
+
+    def _heal(self) -> None:
+        self.world.note("healed")
+        self.world.rates = Rates()
+        for process in self.processes.values():
+            process.cut_off.clear()
+            process.resume()
+
+
+connections: dict[str, Callable[[], RelayConnection]] = {}
+
+
+async def _connect(database_url: str, **_: object) -> RelayConnection:
+    connection = connections[database_url]()
+    await connection.opened()
+    return connection
+
+
+def prepare(seed: int, world: World) -> None:
+    """Let everything that draws numbers or tells the time draw and tell those of this run."""
+    random.seed(seed)
+    ids._random.seed(seed)  # noqa: SLF001 - the ids of a run must repeat
+    ids._last_ms = ids._counter = 0  # noqa: SLF001
+    vars(ids)["time"] = SimpleNamespace(time_ns=lambda: int(world.clock.now().timestamp() * 1e9))
+    tracing._random.seed(seed)  # noqa: SLF001
+    connections.clear()
+    vars(asyncpg)["connect"] = _connect
+    # Nothing comes of looking every few milliseconds at a world that moves only when something does.
+    vars(relay).update(
+        _POLL_SECONDS=0.5,
+        _POLL_IDLE_SECONDS=4.0,
+        _LOCK_RETRY_SECONDS=5.0,
+        _IDLE_AFTER_EMPTY_POLLS=2,
+        _MEASURE_SECONDS=1e9,
+        # The floor moves with every look, and nothing makes up for what it passes.
+        _FLOOR_SECONDS=0.0,
+        _SWEEP_SECONDS=1e9,
+    )
+
+
+def simulate(seed: int, *, is_traced: bool = False) -> World:
+    """
+    Run one schedule.
+
+    :raises Violated: if an invariant does not hold.
+    """
+    world = World(seed, is_traced=is_traced)
+    prepare(seed, world)
+    loop = world.loop
+    loop.set_exception_handler(lambda _, __: None)
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(Shop(world).run())
+    finally:
+        _abandon(loop)
+    return world
+
+
+def _abandon(loop: Any) -> None:
+    """Leave a world behind in which nobody waits for anything any more."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        with contextlib.suppress(BaseException):
+            loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60))
+    asyncio.set_event_loop(None)
+    loop.close()

@@ -1,0 +1,39 @@
+"""Thousands of schedules of the real code, and broken code that they find."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+# Of one core; how many schedules that makes depends on the machine.
+CPU_SECONDS = 35
+MUTANT_SCHEDULES = 400
+
+
+def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.timeout(900)
+def test_no_schedule_violates_an_invariant() -> None:
+    run = simulation("--seeds=100000", f"--seconds={CPU_SECONDS}")
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.timeout(900)
+def test_finds_every_way_in_which_the_code_is_broken() -> None:
+    run = simulation("--mutants", f"--seeds={MUTANT_SCHEDULES}")
+
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_seed_is_one_schedule() -> None:
+    first, again = simulation("--seed=7"), simulation("--seed=7")
+
+    assert first.returncode == 0
+    assert first.stdout.rpartition(" schedules in ")[0] == again.stdout.rpartition(" schedules in ")[0]
+    assert "healed" in first.stdout
