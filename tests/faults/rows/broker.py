@@ -10,7 +10,7 @@ from libs.common.events.topics import (
     ORDERS_RETURN,
 )
 from tests.faults.arena import Arena
-from tests.faults.bus import add_partitions, end_offset, rewind
+from tests.faults.bus import add_partitions, admin, end_offset, partitions_of, rewind
 from tests.faults.matrix import expect, row
 from tests.faults.nemesis import resident_bytes
 from tests.faults.proxy import Direction, Weather
@@ -123,6 +123,13 @@ async def more_partitions(arena: Arena) -> str:
 
     await eventually(still, timeout_seconds=60)
     await add_partitions(arena.bootstrap_servers, dict.fromkeys(topics, 18))
+    async with admin(arena.bootstrap_servers) as client:
+        count = len(await partitions_of(client, topics[:1]))
+    expect(count == 18, f"there are {count} partitions")
+    # A producer learns of them only after a while, and would part the events of one key until then.
+    await asyncio.gather(
+        *(arena.nemesis.terminate(f"{service}-relay") for service in ("orders", "inventory", "logistics"))
+    )
     arena.workload.flow()
     await asyncio.sleep(5)
     return "12 to 18 partitions"
