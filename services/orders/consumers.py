@@ -19,6 +19,7 @@ from libs.common.events.topics import (
 )
 from libs.common.messaging.consumer import Subscription
 from services.orders.domain import messages as on
+from services.orders.handlers.edits import advance_edited
 from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
 from services.orders.handlers.insights import Following, Journeys
 from services.orders.handlers.ports import Outbox, Unit
@@ -42,6 +43,8 @@ _MESSAGES: Final[Mapping[type[Event], Callable[[Any, int], on.Message]]] = {
     inventory.StockPartlyReserved: lambda event, version: on.StockPartlyReserved(
         tuple(event.allocations), tuple(event.missing), version, tuple(event.shortages)
     ),
+    inventory.StockChanged: lambda event, version: on.StockChanged(event.edit_id, "", (), version),
+    inventory.StockChangeRefused: lambda event, version: on.StockChangeRefused(event.edit_id, event.reason, version),
     inventory.StockRejected: lambda event, _: on.StockRejected(event.reason),
     logistics.ShipmentPlanned: lambda event, _: on.ShipmentPlanned(event.shipment_id, event.warehouse),
     logistics.ShipmentDispatched: lambda event, _: on.ShipmentDispatched(
@@ -65,7 +68,9 @@ class SagaHandler:
     async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
         """Apply the whole batch or raise."""
         messages = [_addressed(envelope) for envelope in batch]
-        await advance_orders(messages, unit=self._bind(transaction), policy=self._policy, now=self._clock.now())
+        is_about_edits = any(isinstance(one.message, on.StockChanged | on.StockChangeRefused) for one in messages)
+        advance = advance_edited if is_about_edits else advance_orders
+        await advance(messages, unit=self._bind(transaction), policy=self._policy, now=self._clock.now())
 
 
 class PriceHandler:

@@ -175,6 +175,23 @@ class StockBackordered(_ReservationEvent, frozen=True, kw_only=True):
     shortages: list[Shortage]
 
 
+class StockChanged(_ReservationEvent, frozen=True, kw_only=True):
+    """The order waits for the units that an edit asked for, and no longer for those before."""
+
+    type: ClassVar[str] = "stock.changed"
+
+    edit_id: UUID
+
+
+class StockChangeRefused(_ReservationEvent, frozen=True, kw_only=True):
+    """An edit changed nothing: the reservation is `held` or `released` by now, or `over-limit` for what waits."""
+
+    type: ClassVar[str] = "stock.change-refused"
+
+    edit_id: UUID
+    reason: str
+
+
 class StockPartlyReserved(_ReservationEvent, frozen=True, kw_only=True):
     """Some units of the order are held for it, all in `allocations`; it waits in line for what is `missing`."""
 

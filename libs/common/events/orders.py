@@ -119,6 +119,28 @@ class OrderEdited(_OrderEvent, frozen=True, kw_only=True):
     is_address_changed: bool = False
 
 
+class OrderEditRequested(_OrderEvent, frozen=True, kw_only=True):
+    """
+    The customer of an order that waits for goods wants other units: this asks inventory to have it wait for those.
+
+    `lines` are all of them, by SKU. It is changed as a whole or, if something is held for it by then, not at all.
+    """
+
+    type: ClassVar[str] = "order.edit-requested"
+
+    edit_id: UUID
+    lines: list[SkuQuantity]
+
+
+class OrderEditRefused(_OrderEvent, frozen=True, kw_only=True):
+    """An edit came too late: the order stays as it was."""
+
+    type: ClassVar[str] = "order.edit-refused"
+
+    edit_id: UUID
+    reason: str
+
+
 class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):
     """The order waits for stock until `deadline_at`; all of it should be there at `expected_at`, if that is known."""
 

@@ -19,6 +19,8 @@ import msgspec
 from libs.common.events.base import Envelope, Event
 from libs.common.events.inventory import (
     ExpectedArrival,
+    StockChanged,
+    StockChangeRefused,
     StockCommitted,
     StockHoldExtended,
     StockLevelChanged,
@@ -168,6 +170,40 @@ class Desk:
         self._let_go(hold.become_order(terms, wanted))
         hold.bundles = bundles
         self.ask(hold)
+
+    def edit(
+        self,
+        reservation: Reservation,
+        edit_id: UUID,
+        wanted: Mapping[str, int],
+        bundles: Compositions,
+        *,
+        asked_at: datetime,
+    ) -> None:
+        """Let an order that holds nothing wait for other units: at its place, or a new one if it wants more of any."""
+        before = dict(reservation.wanted)
+        grows = {sku for sku, units in wanted.items() if units > before.get(sku, 0)}
+        limited = any(self.stock.items[sku].policy.backorder_units_max is not None for sku in grows)
+        if reservation.status is not ReservationStatus.WAITING or reservation.is_hold or limited:
+            is_over_limit = limited and reservation.status is ReservationStatus.WAITING
+            reason = "over-limit" if is_over_limit else reservation.status.value
+            self._announce(
+                reservation, StockChangeRefused(order_id=reservation.order_id, edit_id=edit_id, reason=reason)
+            )
+            self._changed[reservation.order_id] = reservation
+            self.outcomes["edit-refused"] += 1
+            return
+        terms = terms_of(reservation)
+        reservation.wanted, reservation.bundles, reservation.has_new_terms = dict(wanted), bundles, True
+        if grows:
+            reservation.terms = msgspec.structs.replace(terms, approved_at=asked_at)
+        self._changed[reservation.order_id] = reservation
+        self._announce(reservation, StockChanged(order_id=reservation.order_id, edit_id=edit_id))
+        if reservation not in self._asking:
+            self._asking.append(reservation)
+        # Whoever stands behind it may be served now.
+        self._given_back.update(before)
+        self.outcomes["edited"] += 1
 
     def extend(self, hold: Reservation, expires_at: datetime) -> None:
         """Let a hold last until `expires_at`."""

@@ -1,13 +1,14 @@
 """What happens to orders, turned into reservations and movements."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
 from libs.common.errors import Invalid
 from libs.common.events.base import Envelope
 from libs.common.events.logistics import ShipmentDispatched
-from libs.common.events.orders import OrderApproved, OrderCancelled, OrderRefused, ReturnReceived
+from libs.common.events.orders import OrderApproved, OrderCancelled, OrderEditRequested, OrderRefused, ReturnReceived
 from libs.common.events.shapes import SkuQuantity
 from services.inventory.domain.bundles import unpack
 from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX, UNITS_MAX
@@ -37,38 +38,65 @@ async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk
 
     :raises UnusableOrder: if an order has no lines or impossible ones.
     """
-    skus, new_ids, known_ids, booked_ids = set[str](), set[UUID](), set[UUID](), set[UUID]()
-    for envelope in batch:
-        match envelope.event:
-            case OrderApproved(order_id=order_id, lines=lines, hold_id=hold_id, remainder_of=remainder_of):
-                new_ids.add(order_id)
-                known_ids.update(one for one in (hold_id, remainder_of) if one is not None)
-                skus.update([line.sku for line in lines])
-            case OrderCancelled(order_id=order_id) | OrderRefused(order_id=order_id):
-                known_ids.add(order_id)
-            case (
-                ShipmentDispatched(order_id=order_id, lines=lines) | ReturnReceived(order_id=order_id, restocked=lines)
-            ):
-                known_ids.add(order_id)
-                booked_ids.add(envelope.id)
-                skus.update(line.sku for line in lines)
-            case _:
-                pass
+    concerned = _concerned(batch)
     # Read without locks, so that the first set of locks is nearly always the right one.
-    skus |= await tools.reservations.skus_of(known_ids)
+    skus = concerned.skus | await tools.reservations.skus_of(concerned.known_ids)
+    booked_ids, edit_ids = concerned.booked_ids, concerned.edit_ids
 
     async def work(desk: Desk) -> None:
-        await desk.load(new_ids | known_ids)
+        await desk.load(concerned.new_ids | concerned.known_ids)
         # Asked under the locks: the same event in another transaction meets itself here.
         done = await tools.stock.recorded(booked_ids) if booked_ids else set[UUID]()
+        edited = await tools.reservations.edited_by(edit_ids) if edit_ids else set[UUID]()
         for envelope in batch:
-            if envelope.id not in done:
+            if isinstance(envelope.event, OrderEditRequested):
+                _edit(desk, envelope, envelope.event, edited)
+            elif envelope.id not in done:
                 _apply(desk, envelope)
             if envelope.id in booked_ids:
                 done.add(envelope.id)
         await desk.settle()
+        if edit_ids:
+            await tools.reservations.note_edits(edit_ids)
 
     return await work_on_stock(tools, skus, work)
+
+
+@dataclass(slots=True)
+class _Concerned:
+    """What a batch is about: the orders' reservations, and which of its events are known again by what."""
+
+    skus: set[str] = field(default_factory=set)
+    new_ids: set[UUID] = field(default_factory=set)
+    known_ids: set[UUID] = field(default_factory=set)
+    # Events that are in the ledger once they were applied, and edits.
+    booked_ids: set[UUID] = field(default_factory=set)
+    edit_ids: set[UUID] = field(default_factory=set)
+
+
+def _concerned(batch: Sequence[Envelope]) -> _Concerned:
+    found = _Concerned()
+    for envelope in batch:
+        match envelope.event:
+            case OrderApproved(order_id=order_id, lines=lines, hold_id=hold_id, remainder_of=remainder_of):
+                found.new_ids.add(order_id)
+                found.known_ids.update(one for one in (hold_id, remainder_of) if one is not None)
+                found.skus.update([line.sku for line in lines])
+            case OrderCancelled(order_id=order_id) | OrderRefused(order_id=order_id):
+                found.known_ids.add(order_id)
+            case OrderEditRequested(order_id=order_id, edit_id=edit_id, lines=lines):
+                found.known_ids.add(order_id)
+                found.edit_ids.add(edit_id)
+                found.skus.update([line.sku for line in lines])
+            case (
+                ShipmentDispatched(order_id=order_id, lines=lines) | ReturnReceived(order_id=order_id, restocked=lines)
+            ):
+                found.known_ids.add(order_id)
+                found.booked_ids.add(envelope.id)
+                found.skus.update(line.sku for line in lines)
+            case _:
+                pass
+    return found
 
 
 def _apply(desk: Desk, envelope: Envelope) -> None:
@@ -121,6 +149,18 @@ def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
     if origin is not None:
         desk.divide(origin, reservation, {(one.sku, one.warehouse): one.quantity for one in event.keeps})
     desk.ask(reservation)
+
+
+def _edit(desk: Desk, envelope: Envelope, event: OrderEditRequested, edited: set[UUID]) -> None:
+    if event.edit_id in edited:
+        return
+    edited.add(event.edit_id)
+    reservation = desk.reservation(event.order_id)
+    if reservation is None:
+        raise UnusableOrder("Nothing was ever asked for of this order.", field="order_id")
+    wanted, bundles = desk.unpack(_wanted(event.lines))
+    desk.caused_by(envelope, order_id=event.order_id, skus=[*reservation.skus, *wanted])
+    desk.edit(reservation, event.edit_id, wanted, bundles, asked_at=envelope.time)
 
 
 def _release(desk: Desk, envelope: Envelope, order_id: UUID, *, reason: str) -> None:

@@ -146,6 +146,14 @@ class ReservationStore(Protocol):
         """
         ...
 
+    async def edited_by(self, edit_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the edits that were answered before."""
+        ...
+
+    async def note_edits(self, edit_ids: Collection[UUID]) -> None:
+        """Remember that edits were answered; that they were before changes nothing."""
+        ...
+
     async def due_holds(self, *, now: datetime, limit: int) -> list[UUID]:
         """Return the holds that expired first; none if another transaction is at it."""
         ...

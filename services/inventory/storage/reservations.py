@@ -101,6 +101,8 @@ WHERE reservation_lines.order_id = gone.order_id
     AND reservation_lines.sku = gone.sku
     AND reservation_lines.warehouse = gone.warehouse
 """
+_EDITED_BY: Final = "SELECT edit_id FROM reservation_edits WHERE edit_id = ANY($1::uuid[])"
+_NOTE_EDITS: Final = "INSERT INTO reservation_edits SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING"
 _DELETE_WANTED: Final = "DELETE FROM backorder_lines WHERE order_id = ANY($1::uuid[])"
 _NEXT_REVISIT: Final = "SELECT sku, after_approved_at, after_order_id FROM backorder_revisits ORDER BY sku LIMIT 1"
 _TAKE_REVISIT: Final = """
@@ -205,6 +207,16 @@ class PostgresReservations:
         if known := [one for one in changed if not one.is_new]:
             await _change(driver, known, changed_at)
         await _add_wanted(driver, changed)
+
+    async def edited_by(self, edit_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the edits that were answered before."""
+        driver = await self._transaction.driver()
+        return {row["edit_id"] for row in await driver.fetch(_EDITED_BY, list(edit_ids))}
+
+    async def note_edits(self, edit_ids: Collection[UUID]) -> None:
+        """Remember that edits were answered."""
+        driver = await self._transaction.driver()
+        await driver.execute(_NOTE_EDITS, list(edit_ids))
 
     async def due_holds(self, *, now: datetime, limit: int) -> list[UUID]:
         """Return the holds that expired first."""

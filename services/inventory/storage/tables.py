@@ -407,6 +407,9 @@ reservation_lines = Table(
     ),
 )
 
+# Edits of orders that were answered, so that one that comes again does not undo a later one.
+reservation_edits = Table("reservation_edits", metadata, Column("edit_id", Uuid, primary_key=True))
+
 # What waiting orders wait for: a row goes when its order is served or called off.
 backorder_lines = Table(
     "backorder_lines",

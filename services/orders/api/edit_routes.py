@@ -15,7 +15,7 @@ from libs.common.http.idempotency import IdempotentWrite, StoredResponse
 from services.orders.api.backend import BackendOfApp
 from services.orders.api.order_routes import coarse, found_order
 from services.orders.api.schemas import LineRequest, OrderResponse, Reason, ShipToRequest
-from services.orders.domain.edits import AddedLine, Edit, LineQuantity
+from services.orders.domain.edits import AddedLine, Edit, EditStatus, LineQuantity
 from services.orders.domain.order import Address
 from services.orders.handlers.edits import EditRequest, edit_order
 from services.orders.handlers.ports import Unit
@@ -23,7 +23,10 @@ from services.orders.handlers.ports import Unit
 router = APIRouter(prefix="/v1", tags=["orders"])
 
 _LINES_MAX: Final = 2_000
-_ORDER: Final[dict[int | str, dict[str, Any]]] = {HTTPStatus.OK: {"model": OrderResponse}}
+_ORDER: Final[dict[int | str, dict[str, Any]]] = {
+    HTTPStatus.OK: {"model": OrderResponse},
+    HTTPStatus.ACCEPTED: {"model": OrderResponse, "description": "Inventory was asked first."},
+}
 
 IfMatch = Annotated[
     str,
@@ -91,6 +94,8 @@ class EditResponse(BaseModel):
     total_before_minor: int
     total_after_minor: int
     is_address_changed: bool
+    status: EditStatus
+    refusal: str | None = None
 
     @classmethod
     def of(cls, edit: Edit) -> Self:
@@ -108,7 +113,11 @@ class EditListResponse(BaseModel):
 async def edit(
     order_id: UUID, body: EditOrderRequest, write: IdempotentWrite, backend: BackendOfApp, if_match: IfMatch
 ) -> Response:
-    """Change an order: its lines while it is held for review, its address until a parcel has left."""
+    """
+    Change an order: its lines until goods are held for them, its address until a parcel has left.
+
+    Lines of an order that waits for goods are inventory's to change: it is asked first (202).
+    """
     request = EditRequest(
         revision=int(if_match.strip('"')),
         principal=write.principal,
@@ -122,7 +131,7 @@ async def edit(
     )
 
     async def effect(unit: Unit) -> StoredResponse:
-        await edit_order(
+        made = await edit_order(
             order_id,
             request,
             unit=unit,
@@ -131,12 +140,13 @@ async def edit(
             policy=backend.policy,
             now=backend.clock.now(),
         )
-        return StoredResponse(HTTPStatus.OK, OrderResponse.of(await found_order(order_id, unit)).render())
+        code = HTTPStatus.ACCEPTED if made.status is EditStatus.REQUESTED else HTTPStatus.OK
+        return StoredResponse(code, OrderResponse.of(await found_order(order_id, unit)).render())
 
     return (await backend.write(write, effect)).response()
 
 
-@router.get("/orders/{order_id}/edits", dependencies=[requires("orders:read")])
+@router.get("/orders/{order_id}/edits", dependencies=[requires("orders:read")], response_model_exclude_none=True)
 async def list_edits(order_id: UUID, backend: BackendOfApp) -> EditListResponse:
     """Say what was changed about an order, by whom and why."""
 

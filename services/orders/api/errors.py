@@ -8,6 +8,7 @@ from libs.common.errors import DomainError
 from services.orders.domain.edits import (
     CountryNotEditable,
     EditNeedsReview,
+    EditPending,
     LineNotInOrder,
     NothingToEdit,
     OrderNotEditable,
@@ -48,6 +49,7 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     OrderAlreadyShipped: HTTPStatus.CONFLICT,
     OrderAlreadyRefused: HTTPStatus.CONFLICT,
     OrderNotHeld: HTTPStatus.CONFLICT,
+    EditPending: HTTPStatus.CONFLICT,
     OrderNotEditable: HTTPStatus.CONFLICT,
     EditNeedsReview: HTTPStatus.CONFLICT,
     LineNotInOrder: HTTPStatus.UNPROCESSABLE_ENTITY,

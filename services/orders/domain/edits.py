@@ -3,22 +3,33 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import ClassVar
+from enum import StrEnum
+from typing import ClassVar, Final
 from uuid import UUID
 
 from libs.common.errors import Conflict, Invalid
-from libs.common.events.orders import OrderEdited
+from libs.common.events.orders import OrderEdited, OrderEditRefused, OrderEditRequested
 from libs.common.events.shapes import OrderLine as PublishedLine
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import OrderLine, OrderStatus, total_of, units_by_sku
 from services.orders.domain.state import Answer, OrderState
 
-_EDITED = "edited"
+_EDITED: Final = "edited"
+_REQUESTED: Final = "edit-requested"
+_REFUSED: Final = "edit-refused"
+
+
+class EditStatus(StrEnum):
+    """What became of an edit; one of lines that are waited for is requested first."""
+
+    REQUESTED = "requested"
+    APPLIED = "applied"
+    REFUSED = "refused"
 
 
 class OrderNotEditable(Conflict):
-    """What is to be changed cannot be changed any more; lines can while the order is held, the rest until it leaves."""
+    """What is to be changed cannot be changed any more: lines once goods are held for them, the rest once it left."""
 
     code: ClassVar[str] = "order-not-editable"
 
@@ -35,6 +46,16 @@ class EditNeedsReview(Conflict):
     def __init__(self, reasons: Iterable[str]) -> None:
         """Name the rules."""
         super().__init__(f"The edited order would not pass review: {', '.join(reasons)}.")
+
+
+class EditPending(Conflict):
+    """Inventory has not answered an edit yet; ask again in a moment."""
+
+    code: ClassVar[str] = "edit-pending"
+
+    def __init__(self, edit_id: UUID) -> None:
+        """Name the edit."""
+        super().__init__(f"Edit {edit_id} of this order is not answered yet.")
 
 
 class LineNotInOrder(Invalid):
@@ -100,6 +121,8 @@ class Edit:
     total_before_minor: int
     total_after_minor: int
     is_address_changed: bool
+    status: EditStatus = EditStatus.APPLIED
+    refusal: str | None = None
 
 
 def edited_lines(
@@ -131,35 +154,79 @@ def edited_lines(
 
 
 def apply_edit(draft: Draft, message: on.OrderEdited) -> None:
-    """Go on with other lines, or to another door; the stage and its deadline stay."""
-    state, facts = draft.state, draft.state.facts
+    """Go on with other lines, or to another door; what is waited for is inventory's to change. The stage stays."""
+    if message.lines is not None and draft.state.status is OrderStatus.BACKORDERED:
+        units = list(units_by_sku(message.lines))
+        draft.publish(OrderEditRequested(order_id=draft.state.id, edit_id=message.edit_id, lines=units))
+        draft.note(detail=f"{_REQUESTED}: {message.reason}")
+        return
     if message.destination is not None:
-        facts = replace(facts, destination=message.destination)
+        draft.change(facts=replace(draft.state.facts, destination=message.destination))
     if message.lines is not None:
-        facts = replace(facts, total_minor=total_of(message.lines))
         draft.change(lines=units_by_sku(message.lines), priced_lines=())
-    draft.change(facts=facts)
-    draft.publish(
-        OrderEdited(
-            order_id=state.id,
-            edit_id=message.edit_id,
-            reason=message.reason,
-            currency=facts.currency,
-            total_minor=facts.total_minor,
-            lines=None if message.lines is None else [_published(line) for line in message.lines],
-            is_address_changed=message.destination is not None,
-        )
-    )
-    draft.note(detail=f"{_EDITED}: {message.reason}")
+        _set_total(draft, message.lines)
+    _tell(draft, message.edit_id, message.reason, message.lines, is_address_changed=message.destination is not None)
 
 
-def answer_to(state: OrderState, message: on.OrderEdited) -> Answer | None:
-    """Return what stands against an edit that the table allows: lines are free until they are asked for."""
+def follow_change(draft: Draft, message: on.StockChanged) -> None:
+    """Have the lines that inventory waits for now."""
+    draft.change(stock_version=max(message.version, draft.state.stock_version))
+    _set_total(draft, message.lines)
+    _tell(draft, message.edit_id, message.reason, message.lines)
+
+
+def follow_refusal(draft: Draft, message: on.StockChangeRefused) -> None:
+    """Tell that the order stays as it was."""
+    draft.change(stock_version=max(message.version, draft.state.stock_version))
+    draft.publish(OrderEditRefused(order_id=draft.state.id, edit_id=message.edit_id, reason=message.reason))
+    draft.note(detail=f"{_REFUSED}: {message.reason}")
+
+
+def answer_to(state: OrderState, message: on.OrderEdited | on.StockChanged | on.StockChangeRefused) -> Answer | None:
+    """Return what stands against an edit, or inventory's answer to one, that the table allows."""
+    if not isinstance(message, on.OrderEdited):
+        return Answer.IGNORE if 0 < message.version <= state.stock_version else None
     if message.sequence != state.sequence:
         return Answer.IGNORE
     has_left = any(parcel.has_left for parcel in state.shipments)
-    is_too_late = has_left or (message.lines is not None and state.status is not OrderStatus.HELD)
+    is_too_late = has_left or (message.lines is not None and not _are_lines_free(state, message))
     return Answer.REJECT if is_too_late else None
+
+
+def _are_lines_free(state: OrderState, message: on.OrderEdited) -> bool:
+    """Tell whether nothing is held and nothing was asked of the customer's money, nor ever of another order's."""
+    if state.status is OrderStatus.HELD:
+        return True
+    is_untouched = not state.warehouses and not state.steps and not state.facts.is_remainder
+    # Inventory answers about the lines alone.
+    return state.status is OrderStatus.BACKORDERED and is_untouched and message.destination is None
+
+
+def _set_total(draft: Draft, lines: Sequence[OrderLine]) -> None:
+    draft.change(facts=replace(draft.state.facts, total_minor=total_of(lines)))
+
+
+def _tell(
+    draft: Draft,
+    edit_id: UUID,
+    reason: str,
+    lines: Sequence[OrderLine] | None,
+    *,
+    is_address_changed: bool = False,
+) -> None:
+    facts = draft.state.facts
+    draft.publish(
+        OrderEdited(
+            order_id=draft.state.id,
+            edit_id=edit_id,
+            reason=reason,
+            currency=facts.currency,
+            total_minor=facts.total_minor,
+            lines=None if lines is None else [_published(line) for line in lines],
+            is_address_changed=is_address_changed,
+        )
+    )
+    draft.note(detail=f"{_EDITED}: {reason}")
 
 
 def _published(line: OrderLine) -> PublishedLine:

@@ -83,6 +83,8 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.OperatorCompensated:    "c c c c c c c c c x x x",
     on.CancellationRequested:  "A A A A A A . x x x x .",
     on.OrderEdited:            "x A A A A A x x x x x x",
+    on.StockChanged:           "x x x A x x x x x x . .",
+    on.StockChangeRefused:     "x x x A A A . . . . . .",
     on.RefundRequested:        "x x x x x x x A A A x x",
     on.DeadlinePassed:         "A A A c c A A A A . . .",
 }  # fmt: skip
@@ -124,6 +126,8 @@ _MOVES: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
     on.OperatorCompensated: interventions.compensate,
     on.CancellationRequested: moves.request_cancellation,
     on.OrderEdited: edits.apply_edit,
+    on.StockChanged: edits.follow_change,
+    on.StockChangeRefused: edits.follow_refusal,
     on.RefundRequested: moves.request_refund,
     on.DeadlinePassed: moves.pass_deadline,
 }
@@ -227,7 +231,7 @@ def _answer(state: OrderState, message: on.Message, now: datetime) -> Answer:
         return (by_table if state.has_room_for(step) else Answer.REJECT) if is_revised else Answer.IGNORE
     if by_table is Answer.IGNORE or by_table is Answer.REJECT:
         return by_table
-    if isinstance(message, on.OrderEdited):
+    if isinstance(message, on.OrderEdited | on.StockChanged | on.StockChangeRefused):
         return edits.answer_to(state, message) or by_table
     return _exception_to_table(state, message, now) or by_table
 

@@ -310,6 +310,29 @@ class OrderEdited:
 
 
 @dataclass(frozen=True, slots=True)
+class StockChanged:
+    """Inventory waits for what an edit asked for, with its `lines`; `version` numbers what inventory says."""
+
+    name: ClassVar[str] = "stock.changed"
+
+    edit_id: UUID
+    reason: str
+    lines: tuple[OrderLine, ...]
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StockChangeRefused:
+    """Inventory goes on with what the order was before an edit."""
+
+    name: ClassVar[str] = "stock.change-refused"
+
+    edit_id: UUID
+    reason: str
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RefundRequested:
     """Goods are back and their price is owed to the customer."""
 
@@ -361,6 +384,8 @@ Message: TypeAlias = (
     | OperatorMessage
     | CancellationRequested
     | OrderEdited
+    | StockChanged
+    | StockChangeRefused
     | RefundRequested
     | DeadlinePassed
 )
@@ -396,6 +421,8 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     OperatorCompensated,
     CancellationRequested,
     OrderEdited,
+    StockChanged,
+    StockChangeRefused,
     RefundRequested,
     DeadlinePassed,
 )

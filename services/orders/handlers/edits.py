@@ -1,6 +1,6 @@
 """Editing orders: all of an edit is done or nothing, and what the order was when the customer saw it decides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -13,16 +13,18 @@ from services.orders.domain.edits import (
     CountryNotEditable,
     Edit,
     EditNeedsReview,
+    EditPending,
+    EditStatus,
     LineQuantity,
     NothingToEdit,
     OrderNotEditable,
     edited_lines,
 )
-from services.orders.domain.messages import OrderEdited
+from services.orders.domain.messages import OrderEdited, StockChanged, StockChangeRefused
 from services.orders.domain.order import Address, NewOrder, OrderLine, OrderNotFound, OrderStatus, total_of
 from services.orders.domain.review import NO_HISTORY, Subject, Verdict, review
 from services.orders.domain.state import Answer, OrderState
-from services.orders.handlers.fulfilment import Policy, Saga
+from services.orders.handlers.fulfilment import Addressed, Policy, Saga, advance_orders
 from services.orders.handlers.ports import Unit
 from services.orders.handlers.prices import PriceCheck
 from services.orders.handlers.review import Reviewing
@@ -60,6 +62,7 @@ async def edit_order(
     :raises OrderNotFound: if there is no such order.
     :raises PreconditionFailed: if it is not any more what was shown.
     :raises OrderNotEditable: if it is too late for that.
+    :raises EditPending: if inventory has not answered another edit yet.
     :raises EditNeedsReview: if the rules would hold or refuse what it would be.
     :raises DomainError: if the edit itself is wrong, naming the field.
     """
@@ -68,8 +71,7 @@ async def edit_order(
     state = saga.state(order_id)
     if state is None:
         raise OrderNotFound(order_id)
-    if await unit.edits.revision_of(order_id) != request.revision:
-        raise PreconditionFailed("The order has changed since it was shown; read it again.", field="If-Match")
+    await _check_is_current(order_id, request.revision, unit)
     before = tuple(await unit.orders.lines_of(order_id))
     wants_lines = bool(request.quantities or request.added)
     after = edited_lines(before, request.quantities, request.added) if wants_lines else before
@@ -98,8 +100,11 @@ async def edit_order(
         edited = await _with_findings(edited, added, unit=unit, price_check=price_check, now=now)
     await _review(edited, state, unit=unit, reviewing=reviewing, now=now)
     await saga.write()
+    is_requested = message.lines is not None and state.status is OrderStatus.BACKORDERED
     if message.lines is not None:
-        await unit.edits.set_lines(edited)
+        await unit.edits.add_findings(order_id, edited.findings)
+        if not is_requested:
+            await unit.edits.set_lines(order_id, after)
     if message.destination is not None:
         await unit.edits.set_address(edited)
     edit = Edit(
@@ -113,9 +118,54 @@ async def edit_order(
         total_before_minor=state.facts.total_minor,
         total_after_minor=state.facts.total_minor if message.lines is None else total_of(after),
         is_address_changed=is_address_changed,
+        status=EditStatus.REQUESTED if is_requested else EditStatus.APPLIED,
     )
     await unit.edits.add(edit)
     return edit
+
+
+async def _check_is_current(order_id: UUID, revision: int, unit: Unit) -> None:
+    if await unit.edits.revision_of(order_id) != revision:
+        raise PreconditionFailed("The order has changed since it was shown; read it again.", field="If-Match")
+    if (pending := await unit.edits.pending_of(order_id)) is not None:
+        raise EditPending(pending)
+
+
+async def advance_edited(
+    messages: Sequence[Addressed], *, unit: Unit, policy: Policy, now: datetime
+) -> list[Answer | None]:
+    """Apply messages, among which are inventory's answers to edits, and keep what became of those."""
+    asked = {one.message.edit_id for one in messages if isinstance(one.message, StockChanged | StockChangeRefused)}
+    # An edit that is answered already has nothing more to say.
+    pending = {edit.id: edit for edit in await unit.edits.get(asked) if edit.status is EditStatus.REQUESTED}
+    heard = [complete for one in messages if (complete := _with_lines(one, pending)) is not None]
+    answers = await advance_orders(heard, unit=unit, policy=policy, now=now)
+    for one, answer in zip(heard, answers, strict=True):
+        match one.message:
+            case StockChanged(edit_id=edit_id, lines=lines) if answer is Answer.ADVANCE:
+                await unit.edits.set_lines(one.order_id, lines)
+                await unit.edits.finish(edit_id, EditStatus.APPLIED)
+            case StockChanged(edit_id=edit_id):
+                await unit.edits.finish(edit_id, EditStatus.REFUSED, refusal="order-ended")
+            case StockChangeRefused(edit_id=edit_id, reason=reason):
+                await unit.edits.finish(edit_id, EditStatus.REFUSED, refusal=reason)
+            case _:
+                pass
+    return answers
+
+
+def _with_lines(one: Addressed, pending: Mapping[UUID, Edit]) -> Addressed | None:
+    """Return inventory's answer with what was asked for, whose prices it does not know; None if nothing was."""
+    match one.message:
+        case StockChanged(edit_id=edit_id) as message:
+            edit = pending.get(edit_id)
+            if edit is None:
+                return None
+            return replace(one, message=replace(message, lines=edit.lines_after, reason=edit.reason))
+        case StockChangeRefused(edit_id=edit_id):
+            return one if edit_id in pending else None
+        case _:
+            return one
 
 
 def _as_placed(state: OrderState, lines: tuple[OrderLine, ...], address: Address, message: OrderEdited) -> NewOrder:

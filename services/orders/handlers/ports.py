@@ -10,7 +10,8 @@ from uuid import UUID
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from libs.common.events.shapes import Allocation, SkuQuantity
-from services.orders.domain.edits import Edit
+from services.orders.domain.edits import Edit, EditStatus
+from services.orders.domain.findings import OrderFinding
 from services.orders.domain.ledger import Transfer
 from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStatus
 from services.orders.domain.returns import Return
@@ -386,14 +387,18 @@ class Reviews(Protocol):
 
 
 class Edits(Protocol):
-    """What customers have changed about their orders; nothing of it is ever changed or removed."""
+    """What customers have changed about their orders, kept for good."""
 
     async def revision_of(self, order_id: UUID) -> int:
         """Return which revision a locked order has."""
         ...
 
-    async def set_lines(self, order: NewOrder) -> None:
+    async def set_lines(self, order_id: UUID, lines: Sequence[OrderLine]) -> None:
         """Give a locked order, of which nothing is reserved or paid, other lines, and its total with them."""
+        ...
+
+    async def add_findings(self, order_id: UUID, findings: Sequence[OrderFinding]) -> None:
+        """Add what was found about added lines to what is known of an order."""
         ...
 
     async def set_address(self, order: NewOrder) -> None:
@@ -406,6 +411,18 @@ class Edits(Protocol):
 
     async def of_order(self, order_id: UUID) -> Sequence[Edit]:
         """Return an order's edits, oldest first."""
+        ...
+
+    async def pending_of(self, order_id: UUID) -> UUID | None:
+        """Return the edit of a locked order that is not answered yet."""
+        ...
+
+    async def get(self, edit_ids: Collection[UUID]) -> Sequence[Edit]:
+        """Return those of the edits that exist."""
+        ...
+
+    async def finish(self, edit_id: UUID, status: EditStatus, *, refusal: str | None = None) -> None:
+        """Keep what became of an edit that was requested."""
         ...
 
 

@@ -1,14 +1,15 @@
 """What customers have changed about their orders."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 import asyncpg
 import msgspec
 
 from libs.common.db import Transaction
-from services.orders.domain.edits import Edit
-from services.orders.domain.order import NewOrder, OrderLine
+from services.orders.domain.edits import Edit, EditStatus
+from services.orders.domain.findings import OrderFinding
+from services.orders.domain.order import NewOrder, OrderLine, total_of
 from services.orders.domain.review import Subject, subject_of
 
 _REMOVE_LINES = "DELETE FROM order_lines WHERE order_id = $1 AND line <> ALL($2::int[])"
@@ -36,14 +37,18 @@ _SET_DESTINATION = "UPDATE orders SET latitude = $2, longitude = $3 WHERE id = $
 _SET_REVIEW_ADDRESS = "UPDATE review_addresses SET address_hash = $2 WHERE order_id = $1"
 _ADD = """
 INSERT INTO order_edits (id, order_id, edited_at, principal, reason, lines_before, lines_after, total_before_minor,
-                         total_after_minor, is_address_changed)
-VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9, $10)
+                         total_after_minor, is_address_changed, status)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9, $10, $11)
 """
-_OF_ORDER = """
+_SELECT = """
 SELECT id, order_id, edited_at, principal, reason, lines_before::text AS lines_before,
-       lines_after::text AS lines_after, total_before_minor, total_after_minor, is_address_changed
-FROM order_edits WHERE order_id = $1 ORDER BY id
+       lines_after::text AS lines_after, total_before_minor, total_after_minor, is_address_changed, status, refusal
+FROM order_edits
 """
+_OF_ORDER = f"{_SELECT} WHERE order_id = $1 ORDER BY id"
+_GET = f"{_SELECT} WHERE id = ANY($1::uuid[]) ORDER BY id"
+_PENDING = "SELECT id FROM order_edits WHERE order_id = $1 AND status = 'requested'"
+_FINISH = "UPDATE order_edits SET status = $2, refusal = $3 WHERE id = $1 AND status = 'requested'"
 
 _encode = msgspec.json.encode
 _decode_lines = msgspec.json.Decoder(tuple[OrderLine, ...]).decode
@@ -61,31 +66,35 @@ class PostgresEdits:
         driver = await self._transaction.driver()
         return int(await driver.fetchval("SELECT revision FROM orders WHERE id = $1", order_id))
 
-    async def set_lines(self, order: NewOrder) -> None:
+    async def set_lines(self, order_id: UUID, lines: Sequence[OrderLine]) -> None:
         """Give a locked order, of which nothing is reserved or paid, other lines, and its total with them."""
         driver = await self._transaction.driver()
-        numbers = [line.line for line in order.lines]
-        await driver.execute(_REMOVE_LINES, order.id, numbers)
+        numbers = [line.line for line in lines]
+        await driver.execute(_REMOVE_LINES, order_id, numbers)
         await driver.execute(
             _SET_LINES,
-            order.id,
+            order_id,
             numbers,
-            [line.sku for line in order.lines],
-            [line.quantity for line in order.lines],
-            [line.unit_price_minor for line in order.lines],
+            [line.sku for line in lines],
+            [line.quantity for line in lines],
+            [line.unit_price_minor for line in lines],
         )
-        if order.findings:
+        await driver.execute(_SET_TOTAL, order_id, total_of(lines))
+
+    async def add_findings(self, order_id: UUID, findings: Sequence[OrderFinding]) -> None:
+        """Add what was found about added lines to what is known of an order."""
+        if findings:
+            driver = await self._transaction.driver()
             await driver.execute(
                 _ADD_FINDINGS,
-                order.id,
-                [one.kind.value for one in order.findings],
-                [one.consequence.value for one in order.findings],
-                [one.line for one in order.findings],
-                [one.sku for one in order.findings],
-                [one.expected_minor for one in order.findings],
-                [one.offered_minor for one in order.findings],
+                order_id,
+                [one.kind.value for one in findings],
+                [one.consequence.value for one in findings],
+                [one.line for one in findings],
+                [one.sku for one in findings],
+                [one.expected_minor for one in findings],
+                [one.offered_minor for one in findings],
             )
-        await driver.execute(_SET_TOTAL, order.id, order.facts.total_minor)
 
     async def set_address(self, order: NewOrder) -> None:
         """Send a locked order elsewhere in its country."""
@@ -112,6 +121,7 @@ class PostgresEdits:
             edit.total_before_minor,
             edit.total_after_minor,
             edit.is_address_changed,
+            edit.status.value,
         )
 
     async def of_order(self, order_id: UUID) -> Sequence[Edit]:
@@ -119,7 +129,23 @@ class PostgresEdits:
         driver = await self._transaction.driver()
         return [_edit(row) for row in await driver.fetch(_OF_ORDER, order_id)]
 
+    async def pending_of(self, order_id: UUID) -> UUID | None:
+        """Return the edit of a locked order that is not answered yet."""
+        driver = await self._transaction.driver()
+        found: UUID | None = await driver.fetchval(_PENDING, order_id)
+        return found
+
+    async def get(self, edit_ids: Collection[UUID]) -> Sequence[Edit]:
+        """Return those of the edits that exist."""
+        driver = await self._transaction.driver()
+        return [_edit(row) for row in await driver.fetch(_GET, list(edit_ids))]
+
+    async def finish(self, edit_id: UUID, status: EditStatus, *, refusal: str | None = None) -> None:
+        """Keep what became of an edit that was requested."""
+        driver = await self._transaction.driver()
+        await driver.execute(_FINISH, edit_id, status.value, refusal)
+
 
 def _edit(row: asyncpg.Record) -> Edit:
     lines = {name: _decode_lines(row[name]) for name in ("lines_before", "lines_after")}
-    return Edit(**{**row, **lines})
+    return Edit(**{**row, **lines, "status": EditStatus(row["status"])})

@@ -34,6 +34,7 @@ from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
 from services.orders.domain.charges import ChargeKind
+from services.orders.domain.edits import EditStatus
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import TERMINAL, CaptureMoment, OrderStatus
 from services.orders.domain.promotions import PromotionKind
@@ -428,7 +429,7 @@ order_reviews = Table(
     CheckConstraint("num_nulls(verdict, reason, reviewer, decided_at) IN (0, 4)", name="decided"),
 )
 
-# What customers have changed about orders; rows are only ever added.
+# What customers have changed about orders, or wanted to; kept for good.
 order_edits = Table(
     "order_edits",
     metadata,
@@ -442,8 +443,14 @@ order_edits = Table(
     Column("total_before_minor", BigInteger, nullable=False),
     Column("total_after_minor", BigInteger, nullable=False),
     Column("is_address_changed", Boolean, nullable=False),
+    Column("status", Text, nullable=False, server_default=text("'applied'")),
+    Column("refusal", Text),
+    CheckConstraint(_one_of("status", EditStatus), name="status"),
+    CheckConstraint("(status = 'refused') = (refusal IS NOT NULL)", name="refusal"),
     # Serves the list of an order's edits.
     Index("order_edits_order_id_id_idx", "order_id", "id"),
+    # An order waits for the answer to one edit at a time.
+    Index("order_edits_requested_idx", "order_id", unique=True, postgresql_where=text("status = 'requested'")),
 )
 
 # Whom the shop does not sell to; lifted, never deleted. Addresses and e-mail addresses are hashes.

@@ -8,8 +8,12 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from libs.common.events.orders import OrderEdited
-from tests.integration.orders.shop import ORDER, TOTAL_MINOR, Shop, key
+from libs.common.events.base import Envelope, Event
+from libs.common.events.inventory import StockBackordered, StockChanged, StockChangeRefused, StockReserved
+from libs.common.events.orders import OrderEdited, OrderEditRequested
+from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
+from tests.integration.orders.shop import EACH_LINE, ORDER, TOTAL_MINOR, Shop, key
+from tests.support.kafka import envelope_of
 from tests.support.postgres import FreshDatabase
 
 ELSEWHERE = {
@@ -31,6 +35,17 @@ async def edit(shop: Shop, order_id: UUID, body: dict[str, Any], **headers: str)
     if "If-Match" not in headers:
         headers["If-Match"] = await etag(shop, order_id)
     return await shop.post(f"/orders/{order_id}/edits", body, **headers)
+
+
+def stock(event: Event, version: int) -> Envelope:
+    return envelope_of(event, aggregate_version=version)
+
+
+async def requested(shop: Shop, order_id: UUID, body: dict[str, Any]) -> UUID:
+    response = await edit(shop, order_id, body)
+    assert response.status_code == 202, response.text
+    [asked] = [one.event for one in await shop.published() if isinstance(one.event, OrderEditRequested)]
+    return asked.edit_id
 
 
 @pytest.fixture
@@ -126,6 +141,105 @@ class TestHeld:
         [event] = [one.event for one in await holding.published() if one.event.type == "order.approved"]
         units = {one.sku: one.quantity for one in event.lines}  # type: ignore[attr-defined]
         assert units["OMINOUS-MIRROR"] == (4 if edited.status_code == 200 else 3)
+
+
+FEWER = {"reason": "only the mirrors", "lines": [{"line": 1, "quantity": 0}, {"line": 3, "quantity": 0}]}
+
+
+class TestBackordered:
+    async def waiting(self, shop: Shop) -> UUID:
+        order_id = await shop.place()
+        shortage = Shortage(sku="CRUNCHY-ARMCHAIR", requested=3, available=0)
+        await shop.deliver([stock(StockBackordered(order_id=order_id, shortages=[shortage]), 1)])
+        assert await shop.status(order_id) == "backordered"
+        return order_id
+
+    async def test_order_is_changed_once_inventory_has_changed_what_it_waits_for(self, shop: Shop) -> None:
+        order_id = await self.waiting(shop)
+
+        response = await edit(shop, order_id, FEWER)
+
+        assert (response.status_code, response.json()["total_minor"]) == (202, TOTAL_MINOR)
+        [asked] = [one.event for one in await shop.published() if isinstance(one.event, OrderEditRequested)]
+        assert asked.lines == [SkuQuantity(sku="OMINOUS-MIRROR", quantity=3)]
+        await shop.deliver([stock(StockChanged(order_id=order_id, edit_id=asked.edit_id), 2)])
+        order = await shop.order(order_id)
+        assert (order["status"], order["total_minor"], len(order["lines"])) == ("backordered", 1_500, 1)
+        assert [one["status"] for one in (await shop.get(f"/orders/{order_id}/edits")).json()["items"]] == ["applied"]
+        mirrors = [Allocation(warehouse="lyon", sku="OMINOUS-MIRROR", quantity=3)]
+        reserved = StockReserved(order_id=order_id, allocations=mirrors, decision_id=uuid4())
+        await shop.deliver([stock(reserved, 3)])
+        await shop.pay()
+        confirmed = await shop.order(order_id)
+        assert (confirmed["status"], confirmed["payment"]["authorised_minor"]) == ("confirmed", 1_500)
+
+    async def test_order_may_cost_more_then(self, shop: Shop) -> None:
+        order_id = await self.waiting(shop)
+        body = {"reason": "a lamp too", "add": [{"sku": "LAMP", "quantity": 1, "unit_price_minor": 900}]}
+        edit_id = await requested(shop, order_id, body)
+
+        both = Allocation(warehouse="leeds", sku="LAMP", quantity=1)
+        reserved = StockReserved(order_id=order_id, allocations=[both], decision_id=uuid4())
+        await shop.deliver([stock(StockChanged(order_id=order_id, edit_id=edit_id), 2), stock(reserved, 3)])
+        await shop.pay()
+
+        order = await shop.order(order_id)
+        assert (order["total_minor"], order["payment"]["authorised_minor"]) == (TOTAL_MINOR + 900, TOTAL_MINOR + 900)
+
+    async def test_order_stays_as_it_was_if_goods_were_held_first(self, shop: Shop) -> None:
+        order_id = await self.waiting(shop)
+        edit_id = await requested(shop, order_id, FEWER)
+        allocations = [Allocation(warehouse=place, sku=sku, quantity=units) for place, sku, units in EACH_LINE]
+        reserved = StockReserved(order_id=order_id, allocations=allocations, decision_id=uuid4())
+        refused = StockChangeRefused(order_id=order_id, edit_id=edit_id, reason="held")
+
+        await shop.deliver([stock(reserved, 2), stock(refused, 3)])
+        await shop.pay()
+
+        order = await shop.order(order_id)
+        assert (order["status"], order["total_minor"], len(order["lines"])) == ("confirmed", TOTAL_MINOR, 3)
+        [item] = (await shop.get(f"/orders/{order_id}/edits")).json()["items"]
+        assert (item["status"], item["refusal"]) == ("refused", "held")
+        assert "order.edit-refused" in await shop.published_types()
+
+    async def test_order_is_edited_by_one_answer_however_often_it_comes(self, shop: Shop) -> None:
+        order_id = await self.waiting(shop)
+        edit_id = await requested(shop, order_id, FEWER)
+        changed = stock(StockChanged(order_id=order_id, edit_id=edit_id), 2)
+
+        await shop.deliver([changed, changed])
+        await shop.deliver([changed])
+
+        assert (await shop.published_types()).count("order.edited") == 1
+
+    async def test_order_that_was_called_off_meanwhile_is_not_edited(self, shop: Shop) -> None:
+        order_id = await self.waiting(shop)
+        edit_id = await requested(shop, order_id, FEWER)
+        await shop.post(f"/orders/{order_id}/cancellation", {"reason": "changed-mind"})
+
+        await shop.deliver([stock(StockChanged(order_id=order_id, edit_id=edit_id), 2)])
+
+        order = await shop.order(order_id)
+        assert (order["status"], order["total_minor"]) == ("cancelled", TOTAL_MINOR)
+        [item] = (await shop.get(f"/orders/{order_id}/edits")).json()["items"]
+        assert (item["status"], item["refusal"]) == ("refused", "order-ended")
+
+    async def test_order_has_one_edit_at_a_time(self, shop: Shop) -> None:
+        order_id = await self.waiting(shop)
+        await requested(shop, order_id, FEWER)
+
+        again = await edit(shop, order_id, MOVED)
+
+        assert (again.status_code, again.json()["code"]) == (409, "edit-pending")
+
+    async def test_order_that_waits_again_after_it_was_paid_is_not_edited(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.confirm(order_id)
+        shortage = Shortage(sku="CRUNCHY-ARMCHAIR", requested=3, available=0)
+        await shop.deliver([stock(StockBackordered(order_id=order_id, shortages=[shortage]), 5)])
+        assert await shop.status(order_id) == "backordered"
+
+        assert (await edit(shop, order_id, FEWER)).json()["code"] == "order-not-editable"
 
 
 class TestAddress:

@@ -7,13 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.events.orders import OrderApproved, OrderEdited
+from libs.common.events.orders import OrderApproved, OrderEdited, OrderEditRequested
 from libs.common.events.shapes import Destination, SkuQuantity
 from services.orders.domain import messages as on
 from services.orders.domain.edits import AddedLine, LineNotInOrder, LineQuantity, NothingToEdit, edited_lines
 from services.orders.domain.order import OrderLine, OrderStatus, total_of
 from services.orders.domain.state import Answer, StepKind
-from tests.unit.orders.domain.worlds import TOTAL_MINOR, an_order, dispatched, stock_reserved, story_in
+from tests.unit.orders.domain.worlds import (
+    TOTAL_MINOR,
+    an_order,
+    dispatched,
+    stock_backordered,
+    stock_reserved,
+    story_in,
+)
 
 EDIT_ID = UUID(int=700)
 LINES = an_order().lines
@@ -96,9 +103,40 @@ class TestHeld:
         assert held.event_types.count("order.edited") == 1
 
 
+class TestBackordered:
+    def test_order_asks_inventory_before_anything_changes(self) -> None:
+        story = story_in(OrderStatus.BACKORDERED)
+        before = story.state
+
+        story.tell(other_lines(before.sequence))
+
+        [asked] = [event for event in story.events if isinstance(event, OrderEditRequested)]
+        assert asked.lines == [SkuQuantity(sku="CRUNCHY-ARMCHAIR", quantity=4)]
+        assert (story.state.facts, story.state.status, story.state.deadline_at) == (
+            before.facts,
+            OrderStatus.BACKORDERED,
+            before.deadline_at,
+        )
+
+    def test_order_moves_in_its_lines_alone(self) -> None:
+        story = story_in(OrderStatus.BACKORDERED)
+
+        story.tell(replace(other_lines(story.state.sequence), destination=LYON))
+
+        assert story.answer is Answer.REJECT
+
+    def test_order_that_was_paid_before_keeps_its_lines(self) -> None:
+        story = story_in(OrderStatus.RESERVED).tell(replace(stock_backordered(), version=9))
+        assert story.state.status is OrderStatus.BACKORDERED
+
+        story.tell(other_lines(story.state.sequence))
+
+        assert story.answer is Answer.REJECT
+
+
 class TestTooLate:
-    @pytest.mark.parametrize("status", [one for one in OrderStatus if one is not OrderStatus.HELD])
-    def test_lines_are_fixed_once_they_are_asked_for(self, status: OrderStatus) -> None:
+    @pytest.mark.parametrize("status", sorted(set(OrderStatus) - {OrderStatus.HELD, OrderStatus.BACKORDERED}))
+    def test_lines_are_fixed_once_goods_are_asked_for_or_held(self, status: OrderStatus) -> None:
         story = story_in(status)
 
         story.tell(other_lines(story.state.sequence))

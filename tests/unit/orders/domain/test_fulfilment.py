@@ -69,6 +69,8 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
     on.OperatorCompensated: on.OperatorCompensated("give it up"),
     on.CancellationRequested: on.CancellationRequested("changed-mind"),
     on.OrderEdited: on.OrderEdited(RETURN_ID, 2, "moved", destination=Destination(country="GB")),
+    on.StockChanged: on.StockChanged(RETURN_ID, "one less", an_order().lines[:1], 7),
+    on.StockChangeRefused: on.StockChangeRefused(RETURN_ID, "held", 7),
     on.RefundRequested: on.RefundRequested(RETURN_ID, 1_300),
     on.DeadlinePassed: on.DeadlinePassed(TimerKind.PAYMENT),
 }
@@ -77,7 +79,7 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
 class TestTable:
     def test_answers_every_message_in_every_stage(self) -> None:
         assert set(TABLE) == {(status, message) for status in OrderStatus for message in on.MESSAGES}
-        assert len(TABLE) == 12 * 32
+        assert len(TABLE) == 12 * 34
 
     @pytest.mark.parametrize("status", OrderStatus)
     @pytest.mark.parametrize("kind", on.MESSAGES)

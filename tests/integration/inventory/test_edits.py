@@ -1,0 +1,110 @@
+"""An order that waits for goods may wait for others instead, as long as nothing is held for it."""
+
+from uuid import UUID, uuid4
+
+from libs.common.events.inventory import StockBackordered, StockChanged, StockChangeRefused, StockReserved
+from libs.common.events.orders import OrderEditRequested
+from libs.common.events.shapes import SkuQuantity
+from tests.integration.inventory.shop import Shop
+from tests.unit.inventory.builders import ARMCHAIR, LAMP, approved, cancelled, envelope, minutes, received
+
+
+def edit(order_id: UUID, *lines: tuple[str, int], edit_id: UUID | None = None) -> OrderEditRequested:
+    units = [SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in lines]
+    return OrderEditRequested(order_id=order_id, edit_id=edit_id or uuid4(), lines=units)
+
+
+async def waits_for(shop: Shop, order_id: UUID) -> dict[str, int]:
+    rows = await shop.rows("SELECT sku, quantity FROM backorder_lines WHERE order_id = $1", order_id)
+    return {row["sku"]: row["quantity"] for row in rows}
+
+
+class TestWaiting:
+    async def test_order_is_served_at_once_if_what_it_wants_now_is_there(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 9), (LAMP, 1))
+        await shop.reports(received(3), received(1, LAMP))
+        await shop.orders(order)
+        asked = edit(order.order_id, (ARMCHAIR, 2), (LAMP, 1))
+
+        await shop.orders(asked)
+
+        assert [one.edit_id for one in await shop.announced(StockChanged)] == [asked.edit_id]
+        [reserved] = await shop.announced(StockReserved)
+        assert {one.sku: one.quantity for one in reserved.allocations} == {ARMCHAIR: 2, LAMP: 1}
+        assert await waits_for(shop, order.order_id) == {}
+        assert await shop.level(ARMCHAIR) == (3, 2)
+
+    async def test_order_goes_on_waiting_for_what_it_wants_now(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 9))
+        await shop.orders(order)
+
+        await shop.orders(edit(order.order_id, (ARMCHAIR, 4), (LAMP, 2)))
+
+        assert await waits_for(shop, order.order_id) == {ARMCHAIR: 4, LAMP: 2}
+        assert len(await shop.announced(StockBackordered)) == 1
+        await shop.reports(received(4), received(2, LAMP))
+        [reserved] = await shop.announced(StockReserved)
+        assert {one.sku: one.quantity for one in reserved.allocations} == {ARMCHAIR: 4, LAMP: 2}
+
+    async def test_order_that_wants_less_lets_those_behind_it_through(self, shop: Shop) -> None:
+        first, second = approved((ARMCHAIR, 9)), approved((ARMCHAIR, 3), (LAMP, 1))
+        await shop.reports(received(3))
+        await shop.orders(first, second)
+
+        await shop.orders(edit(first.order_id, (LAMP, 1)))
+        await shop.reports(received(1, LAMP))
+
+        assert await shop.level(LAMP) == (1, 1)
+        assert len(await shop.announced(StockReserved)) == 1
+
+    async def test_order_keeps_its_place_unless_it_wants_more(self, shop: Shop) -> None:
+        less, more, between = approved((ARMCHAIR, 5)), approved((ARMCHAIR, 2)), approved((ARMCHAIR, 3))
+        await shop.orders(*(envelope(one, at=minutes(place)) for place, one in enumerate((less, more, between))))
+
+        await shop.orders(
+            envelope(edit(less.order_id, (ARMCHAIR, 3)), at=minutes(10)),
+            envelope(edit(more.order_id, (ARMCHAIR, 4)), at=minutes(11)),
+        )
+        await shop.reports(received(3))
+        await shop.reports(received(3))
+
+        assert [one.order_id for one in await shop.announced(StockReserved)] == [less.order_id, between.order_id]
+
+
+class TestTooLate:
+    async def test_what_is_held_is_not_changed(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 2))
+        await shop.reports(received(3))
+        await shop.orders(order)
+
+        await shop.orders(edit(order.order_id, (ARMCHAIR, 1)))
+
+        [refused] = await shop.announced(StockChangeRefused)
+        assert refused.reason == "held"
+        assert await shop.level(ARMCHAIR) == (3, 2)
+        assert len(await shop.announced(StockReserved)) == 1
+
+    async def test_what_was_called_off_is_not_brought_back(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 2))
+        await shop.orders(order)
+        await shop.orders(cancelled(order.order_id))
+
+        await shop.orders(edit(order.order_id, (ARMCHAIR, 1)))
+
+        assert [one.reason for one in await shop.announced(StockChangeRefused)] == ["released"]
+        assert await waits_for(shop, order.order_id) == {}
+
+
+class TestRepeated:
+    async def test_an_edit_has_one_effect_and_does_not_undo_a_later_one(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 9))
+        await shop.orders(order)
+        first, second = edit(order.order_id, (ARMCHAIR, 5)), edit(order.order_id, (ARMCHAIR, 7))
+        await shop.orders(first, first)
+        await shop.orders(second)
+
+        await shop.orders(first)
+        await shop.orders(first, second)
+
+        assert await waits_for(shop, order.order_id) == {ARMCHAIR: 7}
+        assert [one.edit_id for one in await shop.announced(StockChanged)] == [first.edit_id, second.edit_id]
