@@ -22,7 +22,7 @@ from libs.common.db import count_transient, is_transient
 from libs.common.events.base import WireRecord
 from libs.common.failpoints import Failpoint, failpoints
 from libs.common.messaging.producer import BusProducer, PublishFailed
-from libs.common.outbox.writer import decode_headers
+from libs.common.outbox.writer import BUNDLE_RECORDS_MAX, BUNDLE_TOPIC, bundle, records_of
 from libs.common.pacing import WorkPace
 from libs.common.telemetry.logs import get_logger
 from libs.common.telemetry.metrics import (
@@ -38,6 +38,7 @@ _RELAY_LOCK = 0x52_45_4C_41_59  # "RELAY"
 # publish, during which the connection is silent too.
 _SILENCE_SECONDS_MAX = 40
 _BATCH_EVENTS_MAX = 4_000
+_BATCH_BUNDLES_MAX = _BATCH_EVENTS_MAX // BUNDLE_RECORDS_MAX
 # What is written while it rests shares the next round; nobody notices the moment.
 _PACE = WorkPace(interval_seconds=0.005, share_max=0.5, rest_seconds_max=0.05, items_plenty=100)
 _POLL_SECONDS = 0.01
@@ -56,23 +57,41 @@ _SWEEP_SECONDS = 1.0
 _BLOCKED_KEY_RETRY_SECONDS = 30.0
 _MEASURE_SECONDS = 2.0
 
-_CLAIM = """
+# No further than a few bundles, of which each holds many events.
+_CLAIM = f"""
 SELECT id, topic, key, headers, value FROM outbox_events
-WHERE id > $1 AND NOT (key = ANY($2::bytea[])) ORDER BY id LIMIT $3
-"""
+WHERE id > $1 AND NOT (key = ANY($2::bytea[])) AND NOT (id = ANY($3::bigint[])) AND id <= coalesce(
+    (
+        SELECT id FROM (
+            SELECT id, topic FROM outbox_events WHERE id > $1 AND NOT (id = ANY($3::bigint[])) ORDER BY id LIMIT $4
+        ) AS next
+        WHERE topic = '{BUNDLE_TOPIC}' ORDER BY id OFFSET {_BATCH_BUNDLES_MAX - 1} LIMIT 1
+    ),
+    {2**63 - 1}
+)
+ORDER BY id LIMIT $4
+"""  # noqa: S608 - made of constants
 _SNAPSHOT = """
 SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint
 FROM pg_current_snapshot() AS snapshot
 """
+_REDUCE = "UPDATE outbox_events SET headers = $2, value = $3 WHERE id = $1"
 _DELETE = "DELETE FROM outbox_events WHERE id = ANY($1::bigint[])"
-_MEASURE = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox_events"
+_MEASURE = f"""
+SELECT coalesce(sum(CASE topic WHEN '{BUNDLE_TOPIC}' THEN convert_from(headers, 'UTF8')::bigint ELSE 1 END), 0)::bigint,
+       coalesce(extract(epoch FROM now() - min(created_at)), 0)
+FROM outbox_events
+"""  # noqa: S608 - made of constants
 
 log = get_logger()
 
 
 class _Claimed(NamedTuple):
+    """A row with its record, or with those of a bundle."""
+
     id: int
-    record: WireRecord
+    is_bundle: bool
+    records: list[WireRecord]
 
 
 @dataclass(slots=True)
@@ -106,6 +125,8 @@ class Relay:
         self._clock = clock
         self._wake = asyncio.Event()
         self._blocked_until: dict[bytes, float] = {}
+        # Bundles in which nothing is left but records of blocked keys.
+        self._held_until: dict[int, float] = {}
         self._floor = _Floor()
         self._last_id = 0
         self._floor_moved_at = 0.0
@@ -185,22 +206,28 @@ class Relay:
         now = self._clock.monotonic_seconds()
         floor = await self._current_floor(connection, now)
         self._blocked_until = {key: until for key, until in self._blocked_until.items() if until > now}
-        rows = await connection.fetch(_CLAIM, floor, list(self._blocked_until), _BATCH_EVENTS_MAX)
+        self._held_until = {row_id: until for row_id, until in self._held_until.items() if until > now}
+        rows = await connection.fetch(
+            _CLAIM, floor, list(self._blocked_until), list(self._held_until), _BATCH_EVENTS_MAX
+        )
         if not rows:
             return 0
         claimed = [_claimed(row) for row in rows]
         if failpoints.armed:
             await failpoints.reach(Failpoint.RELAY_BEFORE_PUBLISH, self._service)
-        acknowledged = await self._publish(claimed)
+        published, left = await self._publish(claimed)
         if failpoints.armed:
             await failpoints.reach(Failpoint.RELAY_AFTER_PUBLISH, self._service)
-        await connection.execute(_DELETE, [one.id for one in acknowledged])
+        await connection.execute(_DELETE, [one.id for one in claimed if one.id not in left])
+        for one in claimed:
+            if one.is_bundle and one.id in left:
+                await self._hold(connection, one, left[one.id])
         if failpoints.armed:
             await failpoints.reach(Failpoint.RELAY_AFTER_DELETE, self._service)
         self._last_id = max(self._last_id, claimed[-1].id)
-        for topic, events in Counter(one.record.topic for one in acknowledged).items():
+        for topic, events in published.items():
             outbox_published_events_total.labels(self._service, topic).inc(events)
-        return len(acknowledged)
+        return published.total()
 
     async def _current_floor(self, connection: asyncpg.Connection, now: float) -> int:
         """Return above which id to look: that of some moments ago, or from time to time none."""
@@ -213,17 +240,36 @@ class Relay:
             return 0
         return self._floor.id
 
-    async def _publish(self, claimed: Sequence[_Claimed]) -> list[_Claimed]:
-        outcomes = await self._producer.publish_keyed([one.record for one in claimed])
+    async def _publish(self, claimed: Sequence[_Claimed]) -> tuple[Counter[str], dict[int, list[WireRecord]]]:
+        """Return how many records of each topic the broker has, and by row those that it does not have."""
+        blocked = set(self._blocked_until)
+        outcomes = iter(
+            await self._producer.publish_keyed(
+                [record for one in claimed for record in one.records if record.key not in blocked]
+            )
+        )
         now = self._clock.monotonic_seconds()
-        acknowledged = []
-        for one, refusal in zip(claimed, outcomes, strict=True):
-            if refusal is None:
-                acknowledged.append(one)
-            else:
-                self._blocked_until[one.record.key] = now + _BLOCKED_KEY_RETRY_SECONDS
-                log.error("relay.key_blocked", topic=one.record.topic, outbox_id=one.id, error=refusal)
-        return acknowledged
+        published = Counter[str]()
+        left: dict[int, list[WireRecord]] = {}
+        for one in claimed:
+            for record in one.records:
+                # Only in a bundle: rows of one record are claimed by their keys.
+                is_blocked = record.key in blocked
+                refusal = None if is_blocked else next(outcomes)
+                if refusal is not None:
+                    self._blocked_until[record.key] = now + _BLOCKED_KEY_RETRY_SECONDS
+                    log.error("relay.key_blocked", topic=record.topic, outbox_id=one.id, error=refusal)
+                if is_blocked or refusal is not None:
+                    left.setdefault(one.id, []).append(record)
+                else:
+                    published[record.topic] += 1
+        return published, left
+
+    async def _hold(self, connection: asyncpg.Connection, bundled: _Claimed, left: Sequence[WireRecord]) -> None:
+        """Keep in a bundle what is `left` of it, and the bundle until the first of its keys may be tried again."""
+        if len(left) < len(bundled.records):
+            await connection.execute(_REDUCE, bundled.id, *bundle(left))
+        self._held_until[bundled.id] = min(self._blocked_until[record.key] for record in left)
 
     async def _measure(self, connection: asyncpg.Connection) -> None:
         now = self._clock.monotonic_seconds()
@@ -243,7 +289,7 @@ class Relay:
 
 def _claimed(row: asyncpg.Record) -> _Claimed:
     outbox_id, topic, key, headers, value = row
-    return _Claimed(outbox_id, WireRecord(topic, key, value, decode_headers(headers)))
+    return _Claimed(outbox_id, topic == BUNDLE_TOPIC, records_of(topic, key, headers, value))
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> bool:

@@ -1,15 +1,16 @@
 """Collects the events of one transaction and writes them with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
+import cramjam
 import msgspec
 
 from libs.common.clock import Clock
 from libs.common.db import Transaction
-from libs.common.events.base import Envelope, Event, encode
+from libs.common.events.base import Envelope, Event, WireRecord, encode
 from libs.common.ids import new_id
 from libs.common.telemetry.tracing import child_traceparent, current_correlation_id, current_traceparent
 
@@ -30,6 +31,31 @@ _DEFERRED_ROWS_MAX = 100
 
 encode_headers = msgspec.msgpack.Encoder().encode
 decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
+
+# A transaction with many events writes them in bundles, rows without a topic: a row costs PostgreSQL as much as the
+# event in it, to write, to read and to delete. The value of a bundle is its records, compressed; its headers are their
+# number, in digits.
+BUNDLE_TOPIC: Final = ""
+BUNDLE_RECORDS_MAX: Final = 250
+_BUNDLED_RECORDS_MIN: Final = 250
+_BUNDLE_KEY: Final = b""
+_COMPRESSION_LEVEL: Final = 1
+_encode_records = msgspec.msgpack.Encoder().encode
+_decode_records = msgspec.msgpack.Decoder(list[WireRecord]).decode
+
+_Row = tuple[UUID, str, bytes, bytes, bytes, datetime]
+
+
+def bundle(records: Sequence[WireRecord]) -> tuple[bytes, bytes]:
+    """Return headers and value of the row that holds all of `records`."""
+    return b"%d" % len(records), bytes(cramjam.zstd.compress(_encode_records(records), level=_COMPRESSION_LEVEL))
+
+
+def records_of(topic: str, key: bytes, headers: bytes, value: bytes) -> list[WireRecord]:
+    """Return what a row of the outbox holds."""
+    if topic == BUNDLE_TOPIC:
+        return _decode_records(bytes(cramjam.zstd.decompress(value)))
+    return [WireRecord(topic, key, value, decode_headers(headers))]
 
 
 class EventTooLarge(ValueError):
@@ -70,12 +96,12 @@ class OutboxWriter:
         self._source = source
         self._clock = clock
         self._wake_relay = wake_relay
-        self._rows: list[tuple[UUID, str, bytes, bytes, bytes, datetime]] = []
+        self._records: list[tuple[UUID, WireRecord]] = []
         self._now = clock.now()
 
     def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
         """Publish `event` with the transaction (see `Outbox.add`)."""
-        if not self._rows:
+        if not self._records:
             self._now = self._clock.now()
             self._transaction.before_commit(self._write)
             if self._wake_relay is not None:
@@ -96,19 +122,29 @@ class OutboxWriter:
         if len(record.value) > RECORD_BYTES_MAX:
             msg = f"{event.type} has {len(record.value)} bytes, {RECORD_BYTES_MAX} fit"
             raise EventTooLarge(msg)
-        headers = encode_headers(record.headers)
-        self._rows.append((event_id, record.topic, record.key, headers, record.value, self._now))
+        self._records.append((event_id, record))
         return event_id
 
     async def _write(self) -> None:
-        if not self._rows:
+        if not self._records:
             return
-        if len(self._rows) <= _DEFERRED_ROWS_MAX:
-            self._transaction.defer(_INSERT, *(list(column) for column in zip(*self._rows, strict=True)))
+        if len(self._records) <= _DEFERRED_ROWS_MAX:
+            self._transaction.defer(_INSERT, *(list(column) for column in zip(*self._rows(), strict=True)))
             return
         driver = await self._transaction.driver()
         # COPY numbers the rows in the order in which they were added.
-        await driver.copy_records_to_table("outbox_events", columns=_COLUMNS, records=self._rows)
+        rows = self._bundles() if len(self._records) >= _BUNDLED_RECORDS_MIN else self._rows()
+        await driver.copy_records_to_table("outbox_events", columns=_COLUMNS, records=rows)
+
+    def _rows(self) -> Iterator[_Row]:
+        for event_id, (topic, key, value, headers) in self._records:
+            yield event_id, topic, key, encode_headers(headers), value, self._now
+
+    def _bundles(self) -> Iterator[_Row]:
+        for start in range(0, len(self._records), BUNDLE_RECORDS_MAX):
+            bundled = self._records[start : start + BUNDLE_RECORDS_MAX]
+            headers, value = bundle([record for _, record in bundled])
+            yield bundled[0][0], BUNDLE_TOPIC, _BUNDLE_KEY, headers, value, self._now
 
 
 def _correlation_of(cause: Envelope | None) -> str | None:

@@ -15,7 +15,7 @@ from libs.common.events.base import Envelope, EventReader
 from libs.common.events.registry import EVENTS
 from libs.common.http.auth import FixedKeys, Principal
 from libs.common.http.health import Health
-from libs.common.outbox.writer import decode_headers
+from libs.common.outbox.writer import records_of
 from services.catalog.api.dependencies import CatalogAccess
 from services.catalog.bootstrap import build_app
 from services.catalog.handlers.ports import UnitOfWork
@@ -93,8 +93,8 @@ class Shop:
         reader = EventReader(EVENTS.values())
         async with self.database.transaction() as transaction:
             driver = await transaction.driver()
-            rows = await driver.fetch("SELECT headers, value FROM outbox_events ORDER BY id")
-        return [reader.decode(row["value"], decode_headers(row["headers"])) for row in rows]
+            rows = await driver.fetch("SELECT topic, key, headers, value FROM outbox_events ORDER BY id")
+        return [reader.decode(record.value, record.headers) for row in rows for record in records_of(*row)]
 
     async def told(self) -> list[tuple[str, str, int | None]]:
         """Return SKU, type and version of what waits in the outbox."""

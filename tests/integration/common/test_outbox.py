@@ -1,17 +1,21 @@
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Self
 from uuid import UUID
 
 import pytest
+from msgspec import json
 from msgspec.structs import replace
 
 from libs.common.clock import SystemClock
 from libs.common.db import Transaction
+from libs.common.events.base import WireRecord
 from libs.common.events.inventory import GoodsAdjusted
 from libs.common.events.topics import INVENTORY_WAREHOUSE
 from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import OutboxWriter, Relay, relay
-from libs.common.outbox.writer import EventTooLarge
+from libs.common.outbox.writer import EventTooLarge, records_of
 from tests.support.eventually import eventually
 from tests.support.kafka import TestBus, envelope_of
 from tests.support.postgres import FreshDatabase
@@ -139,7 +143,7 @@ class TestRelay:
                 outbox = OutboxWriter(transaction, source="inventory", clock=SystemClock())
                 outbox.add(an_adjustment(), aggregate_version=1)
                 await outbox._write()  # noqa: SLF001 - its id is taken now, long before it is seen
-                outbox._rows.clear()  # noqa: SLF001
+                outbox._records.clear()  # noqa: SLF001
                 for _ in range(5):
                     await write(database, an_adjustment("OMINOUS-MIRROR"))
                     await eventually(lambda: pending(database), lambda count: count == 0)
@@ -183,6 +187,62 @@ class TestRelay:
             stop_second.set()
 
         assert len(await bus.read_all(INVENTORY_WAREHOUSE)) == 2
+
+
+class PickyProducer:
+    """A bus that refuses the keys in `refused`, as brokers refuse records, and tells what it took."""
+
+    def __init__(self, *refused: bytes) -> None:
+        self.refused = set(refused)
+        self.taken: list[tuple[bytes, bytes]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_failure: object) -> None:
+        pass
+
+    async def publish_keyed(self, records: Sequence[WireRecord]) -> list[str | None]:
+        self.taken += [(record.key, record.value) for record in records if record.key not in self.refused]
+        return ["refused" if record.key in self.refused else None for record in records]
+
+    def taken_of(self, sku: str) -> list[int]:
+        """Return the deltas of what it took of a SKU, in order."""
+        return [json.decode(value)["delta"] for key, value in self.taken if key == sku.encode()]
+
+
+class TestBundle:
+    async def test_keeps_what_is_refused_and_holds_back_what_comes_after_it(
+        self, database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(relay, "_BLOCKED_KEY_RETRY_SECONDS", 0.05)
+        bus = PickyProducer(b"OMINOUS-MIRROR")
+        await write(
+            database,
+            *(an_adjustment(sku, delta=delta) for delta in range(1, 301) for sku in ("OMINOUS-MIRROR", "FLAT-PLATE")),
+        )
+        await write(database, an_adjustment("OMINOUS-MIRROR", delta=301), an_adjustment("FLAT-PLATE", delta=301))
+        stop = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            working = Relay(service="inventory", database_url=database.url, producer=bus, clock=SystemClock())  # type: ignore[arg-type]
+            group.create_task(working.run(stop))
+            await eventually(lambda: held(database), lambda numbers: numbers == [125, 125, 50, 1])
+            assert bus.taken_of("FLAT-PLATE") == list(range(1, 302))
+            assert bus.taken_of("OMINOUS-MIRROR") == []
+
+            bus.refused.clear()
+            await eventually(lambda: pending(database), lambda count: count == 0)
+            stop.set()
+        assert bus.taken_of("OMINOUS-MIRROR") == list(range(1, 302))
+        assert bus.taken_of("FLAT-PLATE") == list(range(1, 302))
+
+
+async def held(database: FreshDatabase) -> list[int]:
+    """Return the number of events in each row of the outbox."""
+    async with database.transaction() as transaction:
+        driver = await transaction.driver()
+        rows = await driver.fetch("SELECT topic, key, headers, value FROM outbox_events ORDER BY id")
+        return [len(records_of(*row)) for row in rows]
 
 
 async def lease_count(database: FreshDatabase) -> int:

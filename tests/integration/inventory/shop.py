@@ -20,7 +20,7 @@ from libs.common.http.auth import FixedKeys, Principal
 from libs.common.http.health import Health
 from libs.common.messaging.consumer import Refusals, Subscription
 from libs.common.messaging.inbox import claim_new
-from libs.common.outbox.writer import decode_headers
+from libs.common.outbox.writer import records_of
 from services.inventory.api.dependencies import UseCases
 from services.inventory.bootstrap import Adapters, build_app, use_cases_of
 from services.inventory.consumers import intake_subscription, reservations_subscription
@@ -132,11 +132,12 @@ class Shop:
 
     async def published(self, topic: Topic | None = None) -> list[Envelope]:
         """Return what stands in the outbox, in order."""
-        rows = await self.rows("SELECT topic, headers, value FROM outbox_events ORDER BY id")
+        rows = await self.rows("SELECT topic, key, headers, value FROM outbox_events ORDER BY id")
         return [
-            _reader.decode(row["value"], decode_headers(row["headers"]))
+            _reader.decode(record.value, record.headers)
             for row in rows
-            if topic is None or row["topic"] == topic.name
+            for record in records_of(*row)
+            if topic is None or record.topic == topic.name
         ]
 
     async def announced(self, kind: type[AnyEvent]) -> list[AnyEvent]:

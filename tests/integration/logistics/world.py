@@ -14,7 +14,7 @@ from libs.common.events.orders import OrderCancellationRequested, OrderConfirmed
 from libs.common.events.registry import EVENTS
 from libs.common.events.shapes import Allocation, Destination
 from libs.common.messaging.inbox import claim_new
-from libs.common.outbox.writer import decode_headers
+from libs.common.outbox.writer import records_of
 from services.logistics.bootstrap.build import build_simulator, desk_opener, policy_of
 from services.logistics.bootstrap.jobs import Simulator
 from services.logistics.consumers import PLANNING, PlanningHandler
@@ -117,8 +117,8 @@ class World:
         reader = EventReader(EVENTS.values())
         async with self.database.transaction() as transaction:
             driver = await transaction.driver()
-            rows = await driver.fetch("SELECT headers, value FROM outbox_events ORDER BY id")
-        envelopes = [reader.decode(row["value"], decode_headers(row["headers"])) for row in rows]
+            rows = await driver.fetch("SELECT topic, key, headers, value FROM outbox_events ORDER BY id")
+        envelopes = [reader.decode(record.value, record.headers) for row in rows for record in records_of(*row)]
         return [one for one in envelopes if not types or isinstance(one.event, types)]
 
     async def versions(self, shipment_id: UUID) -> list[int | None]:

@@ -22,7 +22,7 @@ from libs.common.events.shapes import Allocation, SkuQuantity
 from libs.common.http.auth import FixedKeys, Principal
 from libs.common.http.health import Health
 from libs.common.ids import new_id
-from libs.common.outbox.writer import decode_headers
+from libs.common.outbox.writer import records_of
 from services.orders.api.backend import Backend
 from services.orders.bootstrap import build_app, build_backend, build_webhook_desk, deadlines_of, put_behind
 from services.orders.clients.sandbox_books import SandboxBooks
@@ -251,8 +251,8 @@ class Shop:
     async def published(self) -> list[Envelope]:
         """Return what has left through the outbox, in order."""
         reader = EventReader(EVENTS.values())
-        rows = await self.fetch("SELECT value, headers FROM outbox_events ORDER BY id")
-        return [reader.decode(row["value"], decode_headers(row["headers"])) for row in rows]
+        rows = await self.fetch("SELECT topic, key, headers, value FROM outbox_events ORDER BY id")
+        return [reader.decode(record.value, record.headers) for row in rows for record in records_of(*row)]
 
     async def published_types(self) -> list[str]:
         return [envelope.event.type for envelope in await self.published()]
