@@ -10,7 +10,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 	--generate-hashes --no-emit-index-url --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run replay bench profile faults test check format lint types contracts lock clean distclean
+.PHONY: help run replay bench profile abuse faults test check format lint types contracts lock clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ profile: $(VENV)/dev.installed ## Draw a flame graph of each process behind ONLY
 
 faults: $(VENV)/local.installed ## Do everything that may go wrong to a fresh stack, and check the books (ONLY=F1,F16 SEED=n)
 	@exec $(BIN)/python -m tests.faults --leashed $(if $(ONLY),--only "$(ONLY)") $(if $(SEED),--seed "$(SEED)")
+
+abuse: $(VENV)/dev.installed ## Attack every API: bad input, wrong keys, hostile records (ONLY=F42,F58)
+	@exec $(BIN)/python -m tests.abuse --leashed $(if $(ONLY),--only "$(ONLY)")
 
 test: $(VENV)/dev.installed ## Run every test, or those of ARGS=… (WORKERS=0: in one process)
 	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)

@@ -1,6 +1,7 @@
 """The keys that are tried: those of the local stack's roles, and some that must open nothing."""
 
 import json
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ class Keyring:
             "with another secret": key("guessed", "*"),
             "not a key at all": "hunter2",
             "hugely long": "qk_" + "a" * 8000,
-            "a token without a signature": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJvcHMiLCJzY29wZSI6IioifQ.",
+            "a token without a signature": _unsigned_token(),
             "SQL": "' OR 1=1 --",
         }
         revoke_keys(file, name="revoked")
@@ -67,3 +68,9 @@ def _change_secret(file: Path, *, name: str) -> None:
     content = json.loads(file.read_text("utf-8"))
     content[key_id]["hash"] = content[key_id]["hash"][::-1]
     file.write_text(json.dumps(content), "utf-8")
+
+
+def _unsigned_token() -> str:
+    """Return a token that says of itself that it needs no signature."""
+    parts = ({"alg": "none"}, {"sub": "ops", "scope": "*"})
+    return ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
