@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import httpx
 
+from deploy.local import leash
 from libs.common.events.topics import ALL_TOPICS
 from libs.common.messaging.dead_letters import dead_letter_topic
 from libs.common.messaging.producer import BusProducer
@@ -36,6 +37,8 @@ RECEIVE_SECONDS = 5.0
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
+# A run that is killed must not leave services behind.
+_LEASH = (sys.executable, leash.__file__, str(os.getpid()), str(signal.SIGTERM.value), "-1", "-1")
 
 
 class ServiceDidNotStart(Exception):
@@ -140,7 +143,7 @@ def _processes(
             roles = [role for role in service.roles if role not in IDLE_ROLES]
             with (folder / f"{service.name}.log").open("wb") as log:
                 children[service.name] = subprocess.Popen(
-                    [sys.executable, "-m", f"services.{service.name}", *roles],
+                    [*_LEASH, sys.executable, "-m", f"services.{service.name}", *roles],
                     cwd=REPOSITORY,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
