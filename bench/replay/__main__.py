@@ -4,21 +4,26 @@ import argparse
 import asyncio
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
 
+from bench.proof.comparison import compare
+from bench.proof.file import read_books
+from bench.proof.report import print_proof
 from bench.replay.api import Refused, Unreachable
 from bench.replay.bus import BusStalled
+from bench.replay.databases import open_databases
 from bench.replay.driver import Driver
 from bench.replay.facts import interpret
 from bench.replay.invariants import examine
 from bench.replay.pace import DEFAULT_SPEED
 from bench.replay.progress import Steps, shown_steps
 from bench.replay.quiet import FAULTS, wait_until_quiet
-from bench.replay.rows import SAMPLE_PATH, UnreadableSource, dataset_name, read_rows
-from bench.replay.settings import InvalidReplaySettings, load_replay_settings
+from bench.replay.rows import SAMPLE_PATH, SourceRow, UnreadableSource, dataset_name, read_rows, trading_days
+from bench.replay.settings import InvalidReplaySettings, ReplaySettings, load_replay_settings
 from bench.replay.shop import RowsRejected, Shop
 from bench.replay.summary import print_summary
 from bench.replay.timeline import Script, write_script
@@ -59,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds of event time in a real one, 0 = as fast as it goes (default: %(default)s, a day in two seconds)",
     )
     parser.add_argument("--orders", type=int, metavar="N", help="only the first N orders")
+    parser.add_argument("--first-day", type=date.fromisoformat, help="only from this day on")
+    parser.add_argument("--last-day", type=date.fromisoformat, help="only up to this day")
+    parser.add_argument(
+        "--faultless",
+        action="store_true",
+        help="no payment fails and nothing runs short: every invoice must end as the data says, which is proved",
+    )
     return parser
 
 
@@ -67,21 +79,40 @@ async def _replay(options: argparse.Namespace, console: Console, clock: Clock) -
     started_at = clock.monotonic_seconds()
     with shown_steps(console) as steps:
         script = _script(options, steps)
-        async with Shop(settings, dataset=script.dataset) as shop:
+        async with Shop(settings, dataset=script.dataset, is_faultless=script.is_faultless) as shop:
             played = await Driver(script, shop, steps=steps, speed=options.speed, clock=clock).play()
         movement = await wait_until_quiet(settings, steps=steps, clock=clock)
         seconds = clock.monotonic_seconds() - started_at
         with steps.step("Checking the invariants"):
             findings = await examine(settings, script=script)
     print_summary(console, script=script, played=played, movement=movement, findings=findings, seconds=seconds)
-    return 0 if played.is_complete and movement.is_quiet and findings.all_hold else _FAILED
+    is_proved = not script.is_faultless or await _prove(options, settings, script, console)
+    return 0 if played.is_complete and movement.is_quiet and findings.all_hold and is_proved else _FAILED
+
+
+async def _prove(options: argparse.Namespace, settings: ReplaySettings, script: Script, console: Console) -> bool:
+    """Compare what became of the orders with what the file says, computed from it anew."""
+    books = read_books(
+        options.data or SAMPLE_PATH,
+        first_day=options.first_day,
+        last_day=options.last_day,
+        orders_max=options.orders,
+    )
+    async with open_databases(settings) as databases:
+        proof = await compare(books, databases["orders"], dataset=script.dataset)
+    print_proof(console, proof)
+    return proof.holds
 
 
 def _script(options: argparse.Namespace, steps: Steps) -> Script:
     path: Path = options.data or SAMPLE_PATH
     with steps.step(f"Reading {path.name}"):
-        trading = interpret(read_rows(path))
-        return write_script(trading, dataset=dataset_name(path), orders_max=options.orders)
+        rows: Iterable[SourceRow] = read_rows(path)
+        dataset = dataset_name(path)
+        if options.first_day or options.last_day:
+            first, last = options.first_day or date.min, options.last_day or date.max
+            rows, dataset = trading_days(rows, first=first, last=last), f"{dataset}-{first}-{last}"
+        return write_script(interpret(rows), dataset=dataset, orders_max=options.orders, is_faultless=options.faultless)
 
 
 def _console() -> Console:

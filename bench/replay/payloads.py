@@ -110,8 +110,8 @@ def view_id(dataset: str, view: View) -> UUID:
     return uuid5(_NAMESPACE, f"{dataset}/{view.session}/{view.sku}/{view.occurred_at.isoformat()}")
 
 
-def order_body(dataset: str, sale: Sale) -> dict[str, Any]:
-    """Return an order as the storefront places it."""
+def order_body(dataset: str, sale: Sale, *, is_faultless: bool = False) -> dict[str, Any]:
+    """Return an order as the storefront places it; in a faultless replay every payment succeeds at once."""
     place = destination(country=sale.country, customer=sale.customer)
     return {
         "customer_id": sale.customer,
@@ -132,7 +132,7 @@ def order_body(dataset: str, sale: Sale) -> dict[str, Any]:
             "latitude": place.latitude,
             "longitude": place.longitude,
         },
-        "payment": {"token": payment_token(dataset, sale)},
+        "payment": {"token": _PAYMENT_TOKEN if is_faultless else payment_token(dataset, sale)},
     }
 
 

@@ -51,13 +51,14 @@ class _Demand(NamedTuple):
     period: int
 
 
-def plan_supply(sales: Sequence[Sale], *, seed: str) -> Supply:
-    """Plan deliveries for what the sales demand; the same sales and seed give the same plan."""
+def plan_supply(sales: Sequence[Sale], *, seed: str, is_faultless: bool = False) -> Supply:
+    """Plan deliveries for what the sales demand, faultless or not; the same sales and seed give the same plan."""
     if not sales:
         return Supply(opening=(), later=(), units_demanded=0, units_supplied=0)
     begins_at = min(sale.placed_at for sale in sales)
     planned = (
-        _delivery(demand, units, begins_at=begins_at, seed=seed) for demand, units in _demand(sales, begins_at).items()
+        _delivery(demand, units, begins_at=begins_at, seed=None if is_faultless else seed)
+        for demand, units in _demand(sales, begins_at).items()
     )
     deliveries = [delivery for delivery in planned if delivery.quantity]
     deliveries.sort(key=lambda delivery: (delivery.received_at, delivery.sku, delivery.warehouse))
@@ -79,10 +80,10 @@ def _demand(sales: Iterable[Sale], begins_at: datetime) -> Mapping[_Demand, int]
     return demand
 
 
-def _delivery(demand: _Demand, units: int, *, begins_at: datetime, seed: str) -> Delivery:
-    is_scarce = draw(seed, "scarce", demand.sku) < SCARCE_PRODUCT_SHARE
+def _delivery(demand: _Demand, units: int, *, begins_at: datetime, seed: str | None) -> Delivery:
+    is_scarce = seed is not None and draw(seed, "scarce", demand.sku) < SCARCE_PRODUCT_SHARE
     arrives_at = begins_at + demand.period * PERIOD - _OPENING_LEAD
-    if draw(seed, "late", demand.sku, demand.period) < LATE_DELIVERY_SHARE:
+    if seed is not None and draw(seed, "late", demand.sku, demand.period) < LATE_DELIVERY_SHARE:
         days = 1 + int(draw(seed, "days", demand.sku, demand.period) * LATE_BY_DAYS_MAX)
         arrives_at += timedelta(days=days)
     return Delivery(

@@ -33,6 +33,7 @@ class Script:
     supply: Supply
     views: tuple[View, ...]
     excluded: dict[Exclusion, Tally]
+    is_faultless: bool = False
 
     @property
     def begins_at(self) -> datetime:
@@ -45,9 +46,11 @@ class Script:
         return self.sales[-1].placed_at
 
 
-def write_script(trading: Trading, *, dataset: str, orders_max: int | None = None) -> Script:
+def write_script(
+    trading: Trading, *, dataset: str, orders_max: int | None = None, is_faultless: bool = False
+) -> Script:
     """
-    Plan a replay of the first `orders_max` orders, or of all of them.
+    Plan a replay of the first `orders_max` orders, or of all of them; in a faultless one nothing runs short.
 
     A shortened replay is a data set of its own: its name, and with it every idempotency key,
     differs, because its stock and its cancellations do.
@@ -60,15 +63,18 @@ def write_script(trading: Trading, *, dataset: str, orders_max: int | None = Non
         cancellations = [item for item in trading.cancellations if item.cancelled_at <= last]
     else:
         cancellations = list(trading.cancellations)
+    if is_faultless:
+        dataset = f"{dataset}-faultless"
     listed = products(sales, trading.descriptions)
     return Script(
         dataset=dataset,
         products=listed,
         sales=tuple(sales),
         matching=match_cancellations(sales, cancellations),
-        supply=plan_supply(sales, seed=dataset),
+        supply=plan_supply(sales, seed=dataset, is_faultless=is_faultless),
         views=derive_views(sales, listed, seed=dataset),
         excluded=trading.excluded,
+        is_faultless=is_faultless,
     )
 
 

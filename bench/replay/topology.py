@@ -55,6 +55,7 @@ GROUPS: Mapping[str, Group] = {
         types=(
             "stock.reserved",
             "stock.backordered",
+            "stock.partly-reserved",
             "stock.rejected",
             "shipment.planned",
             "shipment.dispatched",
