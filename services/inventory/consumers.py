@@ -6,7 +6,14 @@ from typing import Final
 from libs.common.db import Transaction
 from libs.common.events.base import Envelope
 from libs.common.events.logistics import ShipmentDispatched
-from libs.common.events.orders import OrderApproved, OrderCancelled, OrderEditRequested, OrderRefused, ReturnReceived
+from libs.common.events.orders import (
+    OrderApproved,
+    OrderCancelled,
+    OrderEditRequested,
+    OrderRefused,
+    ReturnInspected,
+    ReturnReceived,
+)
 from libs.common.events.topics import INVENTORY_WAREHOUSE, LOGISTICS_SHIPMENT, ORDERS_ORDER, ORDERS_RETURN
 from libs.common.messaging.consumer import Refusals, Subscription
 from services.inventory import metrics
@@ -34,7 +41,15 @@ def reservations_subscription(tools_of: ToolsOf) -> Subscription:
     return Subscription(
         group=RESERVATIONS_GROUP,
         topics=(ORDERS_ORDER, LOGISTICS_SHIPMENT, ORDERS_RETURN),
-        events=(OrderApproved, OrderEditRequested, OrderCancelled, OrderRefused, ShipmentDispatched, ReturnReceived),
+        events=(
+            OrderApproved,
+            OrderEditRequested,
+            OrderCancelled,
+            OrderRefused,
+            ShipmentDispatched,
+            ReturnReceived,
+            ReturnInspected,
+        ),
         handle=handle,
         batch_records_max=_ORDER_EVENTS_MAX,
         # By the reservation, and by the ledger what was shipped or came back.

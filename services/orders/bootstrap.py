@@ -1,7 +1,7 @@
 """Puts the orders service together: the only place that knows which adapter stands behind which port."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -148,7 +148,7 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
         wake_relay = relay.wake
         process.components.append(relay)
     units = PostgresUnits(database, clock=clock, wake_relay=wake_relay)
-    policy = Policy(deadlines_of(settings))
+    policy = policy_of(settings)
     if "jobs" in roles:
         policy = _add_jobs(process, settings=settings, database=database, units=units, policy=policy, clock=clock)
     if "consumer" in roles:
@@ -172,6 +172,12 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
         app = build_app(settings, backend, process.health, webhooks=build_webhook_desk(settings, database, clock=clock))
         process.components.extend([HttpServer(app, settings, resources=(backend,)), backend.follower])
     return process
+
+
+def policy_of(settings: OrdersSettings) -> Policy:
+    """Return how this shop runs its orders."""
+    window = timedelta(days=settings.return_window_days) if settings.return_window_days else None
+    return Policy(deadlines_of(settings), return_window=window)
 
 
 def deadlines_of(settings: OrdersSettings) -> Deadlines:
@@ -557,7 +563,7 @@ def _add_jobs(
         for executor in executors:
             executor.wake()
 
-    policy = Policy(policy.deadlines, wake_payments)
+    policy = replace(policy, wake_payments=wake_payments)
     # Each provider has executors of its own: one that is slow keeps nobody waiting for another.
     for provider in _providers(process, settings, clock):
         for number in range(1, settings.payment_executors + 1):

@@ -90,6 +90,9 @@ class OrdersSettings(ServiceSettings):
 
     # A review that nobody makes is escalated once (never, if 0), and at its deadline refused or kept for a person.
     review_escalation_hours: float = Field(default=24, ge=0, le=24 * 365)
+    # How long after their arrival goods may be returned; 0 is for ever.
+    return_window_days: float = Field(default=0, ge=0, le=3650)
+
     review_deadline_days: float = Field(default=7, gt=0, le=365)
     review_overdue: Literal["refuse", "keep"] = "refuse"
     stock_reply_deadline_seconds: float = Field(default=120, gt=0, le=86_400)

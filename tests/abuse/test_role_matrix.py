@@ -33,6 +33,7 @@ MAY_CHANGE: Final[Mapping[str, frozenset[str]]] = {
             "POST orders/v1/orders/{order_id}/edits",
             "POST orders/v1/orders/{order_id}/returns",
             "POST orders/v1/orders/{order_id}/waiting",
+            "POST orders/v1/returns/{return_id}/label",
             "PUT orders/v1/customers/{customer_id}/contact",
             "DELETE orders/v1/customers/{customer_id}/contact",
             "POST recommender/v1/behaviour-events",
@@ -50,6 +51,8 @@ MAY_CHANGE: Final[Mapping[str, frozenset[str]]] = {
             "POST logistics/v1/shipments/{shipment_id}/dispatch",
             "POST logistics/v1/shipments/{shipment_id}/failure",
             "POST logistics/v1/shipments/{shipment_id}/scans",
+            "POST orders/v1/returns/{return_id}/arrival",
+            "POST orders/v1/returns/{return_id}/inspection",
             "POST orders/v1/returns/{return_id}/receipt",
         }
     ),

@@ -321,6 +321,17 @@ class ReturnRequested(_ReturnEvent, frozen=True, kw_only=True):
 
     reason: str
     lines: list[SkuQuantity]
+    reason_code: str = "other"
+    is_exchange: bool = False
+
+
+class ReturnLabelled(_ReturnEvent, frozen=True, kw_only=True):
+    """The customer has a label to send the goods with; `reference` is its number at the carrier."""
+
+    type: ClassVar[str] = "return.labelled"
+
+    carrier: str
+    reference: str
 
 
 class ReturnReceived(_ReturnEvent, frozen=True, kw_only=True):
@@ -334,8 +345,26 @@ class ReturnReceived(_ReturnEvent, frozen=True, kw_only=True):
     restocked: list[SkuQuantity] = msgspec.field(default_factory=list)
 
 
+class ReturnInspected(_ReturnEvent, frozen=True, kw_only=True):
+    """
+    Goods that arrived earlier were looked at: what can be sold again, and what is written off.
+
+    `refund_minor` goes back in money; `exchange_order_id` is the order of what is sent instead.
+    """
+
+    type: ClassVar[str] = "return.inspected"
+
+    warehouse: str
+    inspected_at: datetime
+    restocked: list[SkuQuantity]
+    written_off: list[SkuQuantity]
+    refund_minor: int
+    currency: str
+    exchange_order_id: UUID | None = None
+
+
 class ReturnClosed(_ReturnEvent, frozen=True, kw_only=True):
-    """The customer has the money back."""
+    """The customer has the money back, or an order for other goods instead."""
 
     type: ClassVar[str] = "return.closed"
 

@@ -2,13 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from libs.common.errors import Invalid
 from libs.common.events.base import Envelope
 from libs.common.events.logistics import ShipmentDispatched
-from libs.common.events.orders import OrderApproved, OrderCancelled, OrderEditRequested, OrderRefused, ReturnReceived
+from libs.common.events.orders import (
+    OrderApproved,
+    OrderCancelled,
+    OrderEditRequested,
+    OrderRefused,
+    ReturnInspected,
+    ReturnReceived,
+)
 from libs.common.events.shapes import SkuQuantity
 from services.inventory.domain.bundles import unpack
 from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX, UNITS_MAX
@@ -88,6 +96,10 @@ def _concerned(batch: Sequence[Envelope]) -> _Concerned:
                 found.known_ids.add(order_id)
                 found.edit_ids.add(edit_id)
                 found.skus.update([line.sku for line in lines])
+            case ReturnInspected(order_id=order_id, restocked=lines, written_off=written_off):
+                found.known_ids.add(order_id)
+                found.booked_ids.add(envelope.id)
+                found.skus.update(line.sku for line in (*lines, *written_off))
             case (
                 ShipmentDispatched(order_id=order_id, lines=lines) | ReturnReceived(order_id=order_id, restocked=lines)
             ):
@@ -110,7 +122,10 @@ def _apply(desk: Desk, envelope: Envelope) -> None:
         case ShipmentDispatched() as event:
             _ship(desk, envelope, event)
         case ReturnReceived() as event:
-            _restock(desk, envelope, event)
+            _restock(desk, envelope, event.restocked, event, event.received_at)
+        case ReturnInspected() as event:
+            _restock(desk, envelope, event.restocked, event, event.inspected_at)
+            _restock(desk, envelope, event.written_off, event, event.inspected_at, is_written_off=True)
         case _:
             pass
 
@@ -187,20 +202,33 @@ def _ship(desk: Desk, envelope: Envelope, event: ShipmentDispatched) -> None:
         desk.ship(reservation, event.warehouse, lines)
 
 
-def _restock(desk: Desk, envelope: Envelope, event: ReturnReceived) -> None:
-    units = {line.sku: line.quantity for line in event.restocked if line.quantity > 0}
+def _restock(
+    desk: Desk,
+    envelope: Envelope,
+    lines_back: Iterable[SkuQuantity],
+    event: ReturnReceived | ReturnInspected,
+    occurred_at: datetime,
+    *,
+    is_written_off: bool = False,
+) -> None:
+    """Book what came back; what is written off comes and goes, so that the ledger knows of it."""
+    units = {line.sku: line.quantity for line in lines_back if line.quantity > 0}
     reservation = desk.reservation(event.order_id)
     # What comes back is what was reserved, whatever a bundle is made of by now.
     lines = quantities(unpack(units, reservation.bundles) if reservation is not None else desk.unpack(units)[0])
     desk.caused_by(envelope, skus=[line.sku for line in lines])
     cause = Cause(
         event_id=envelope.id,
-        occurred_at=event.received_at,
+        occurred_at=occurred_at,
         reference=str(event.return_id),
         order_id=event.order_id,
     )
     for line in lines:
         desk.stock.book(MovementKind.RETURN, line.quantity, sku=line.sku, warehouse=event.warehouse, cause=cause)
+        if is_written_off:
+            desk.stock.book(
+                MovementKind.WRITE_OFF, -line.quantity, sku=line.sku, warehouse=event.warehouse, cause=cause
+            )
 
 
 def _wanted(lines: Iterable[SkuQuantity]) -> dict[str, int]:

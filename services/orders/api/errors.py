@@ -24,11 +24,16 @@ from services.orders.domain.order import (
 )
 from services.orders.domain.reminders import ContactNotFound
 from services.orders.domain.returns import (
+    ExchangeCostsMore,
+    InspectionIncomplete,
     OrderNotShipped,
     ReceiptExceedsReturn,
     ReturnAlreadyReceived,
+    ReturnAlreadySent,
     ReturnExceedsOrder,
     ReturnNotFound,
+    ReturnNotReceived,
+    ReturnWindowClosed,
     SkuNotInOrder,
 )
 from services.orders.domain.review_blocks import AlreadyBlocked, BlockNotFound, NothingToBlock
@@ -61,6 +66,11 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     OrderNotShipped: HTTPStatus.CONFLICT,
     ReturnExceedsOrder: HTTPStatus.CONFLICT,
     ReturnAlreadyReceived: HTTPStatus.CONFLICT,
+    ReturnAlreadySent: HTTPStatus.CONFLICT,
+    ReturnNotReceived: HTTPStatus.CONFLICT,
+    ReturnWindowClosed: HTTPStatus.CONFLICT,
+    ExchangeCostsMore: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InspectionIncomplete: HTTPStatus.UNPROCESSABLE_ENTITY,
     ImplausibleTime: HTTPStatus.UNPROCESSABLE_ENTITY,
     OrderTooExpensive: HTTPStatus.UNPROCESSABLE_ENTITY,
     PaymentMethodNotOffered: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -11,7 +11,7 @@ from libs.common.money import MINOR_MAX
 from services.orders.domain.charges import Charge, ChargeKind, Tax, TaxBase, TaxRounding
 from services.orders.domain.findings import Consequence, FindingKind
 from services.orders.domain.order import DERIVED_CHANNELS, OrderStatus
-from services.orders.domain.returns import Return, ReturnStatus
+from services.orders.domain.returns import Disposition, Grade, ReasonCode, Return, ReturnStatus
 from services.orders.domain.shortage import SHOWN
 from services.orders.handlers.queries import OrderView, TimelineEntry
 from services.orders.handlers.review import Verdict
@@ -209,7 +209,13 @@ class RequestReturnRequest(_Request):
     """What comes back, and why."""
 
     reason: Reason
+    reason_code: ReasonCode = ReasonCode.OTHER
     lines: list[ReturnLineRequest] = Field(min_length=1, max_length=_LINES_MAX)
+    exchange_for: list[LineRequest] = Field(
+        default_factory=list,
+        max_length=_LINES_MAX,
+        description="What is wanted instead of money, at its present price; worth at most what comes back.",
+    )
 
     @field_validator("lines")
     @classmethod
@@ -241,6 +247,50 @@ class ReceiptRequest(_Request):
             message = "restock_quantity cannot be above quantity"
             raise ValueError(message)
         return lines
+
+
+class LabelRequest(_Request):
+    """The label that a customer sends goods back with, as a carrier made it."""
+
+    carrier: Code
+    reference: Code
+
+
+class ArrivedLineRequest(_Request):
+    """Units that a warehouse found in a returned parcel."""
+
+    sku: Sku
+    quantity: int = Field(ge=0, le=_QUANTITY_MAX, strict=True)
+
+
+class ArrivalRequest(_Request):
+    """A returned parcel as the warehouse counted it, to be inspected later; what is not listed did not come."""
+
+    warehouse: Code
+    lines: list[ArrivedLineRequest] = Field(min_length=1, max_length=_LINES_MAX)
+    received_at: AwareDatetime | None = None
+
+    @field_validator("lines")
+    @classmethod
+    def _names_each_sku_once(cls, lines: list[ArrivedLineRequest]) -> list[ArrivedLineRequest]:
+        _check_distinct(line.sku for line in lines)
+        return lines
+
+
+class InspectedLineRequest(_Request):
+    """The state of units that came back; units of a SKU that differ are lines of their own."""
+
+    sku: Sku
+    quantity: Quantity
+    grade: Grade
+    disposition: Disposition
+    refund_percent: int = Field(default=100, ge=0, le=100, strict=True)
+
+
+class InspectionRequest(_Request):
+    """What was found of all units that arrived."""
+
+    lines: list[InspectedLineRequest] = Field(max_length=_LINES_MAX)
 
 
 class LineResponse(_Response):
@@ -412,10 +462,12 @@ class ReturnLineResponse(_Response):
     unit_price_minor: int
     received_quantity: int
     restocked_quantity: int
+    written_off_quantity: int
+    refund_minor: int | None = None
 
 
 class ReturnResponse(_Response):
-    """A return; `refund_minor` is what the customer gets back for it."""
+    """A return; `refund_minor` is what the customer gets back for it in money."""
 
     id: UUID
     order_id: UUID
@@ -427,6 +479,12 @@ class ReturnResponse(_Response):
     warehouse: str | None = None
     requested_at: datetime
     received_at: datetime | None = None
+    reason_code: ReasonCode
+    label_carrier: str | None = None
+    label_reference: str | None = None
+    inspected_at: datetime | None = None
+    inspected_by: str | None = None
+    exchange_order_id: UUID | None = None
 
     @classmethod
     def of(cls, one: Return) -> "ReturnResponse":
@@ -436,6 +494,13 @@ class ReturnResponse(_Response):
     def render(self) -> bytes:
         """Write it as JSON."""
         return self.model_dump_json(exclude_none=True).encode()
+
+
+class ReturnsResponse(_Response):
+    """An order's returns, oldest first."""
+
+    items: list[ReturnResponse]
+    next_cursor: None = None
 
 
 def _check_distinct(skus: Iterable[str]) -> None:

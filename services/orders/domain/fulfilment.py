@@ -63,6 +63,7 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.WaitProlonged:          "x x x A x x x x x x x x",
     on.RemainderShipped:       "x x x A x A A A A x x A",
     on.RemainderEnded:         "x x x A x A A A A A x A",
+    on.ExchangeEnded:          "x x x x x x x A A A x x",
     on.AuthorisationSucceeded: "x x x A A x x x x x c c",
     on.AuthorisationDeclined:  "x x x A A x x x x x A A",
     on.AuthorisationWithdrawn: "x x x x x x x x x x A A",
@@ -106,6 +107,7 @@ _MOVES: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
     on.WaitProlonged: moves.wait_on,
     on.RemainderShipped: moves.charge_remainder,
     on.RemainderEnded: moves.give_up_remainder,
+    on.ExchangeEnded: moves.refund_exchange,
     on.AuthorisationSucceeded: moves.authorise,
     on.AuthorisationDeclined: moves.decline_authorisation,
     on.AuthorisationWithdrawn: moves.withdraw_authorisation,
@@ -248,7 +250,7 @@ def _exception_to_table(state: OrderState, message: on.Message, now: datetime) -
             answer = _answer_about_remainder(state, message)
         case on.DeadlinePassed(timer=timer):
             answer = _answer_to_deadline(state, timer, now)
-        case on.RefundRequested():
+        case on.RefundRequested() | on.ExchangeEnded():
             answer = _answer_to_refund(state, message)
         case on.CancellationRequested() if any(parcel.has_left for parcel in state.shipments):
             answer = Answer.REJECT
@@ -337,8 +339,9 @@ def _unpromised_minor(state: OrderState) -> int:
     return max(0, state.facts.total_minor - gone)
 
 
-def _answer_to_refund(state: OrderState, message: on.RefundRequested) -> Answer:
-    if state.step(moves.refund_step_id(state.id, message.return_id)) is not None:
+def _answer_to_refund(state: OrderState, message: on.RefundRequested | on.ExchangeEnded) -> Answer:
+    what = message.exchange_order_id if isinstance(message, on.ExchangeEnded) else message.return_id
+    if state.step(moves.refund_step_id(state.id, what)) is not None:
         return Answer.IGNORE
     is_covered = 0 <= message.amount_minor <= _unpromised_minor(state)
     return Answer.ADVANCE if is_covered else Answer.REJECT

@@ -102,6 +102,16 @@ class RemainderEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class ExchangeEnded:
+    """What goods of the order were exchanged for will not come; it was paid for with so much."""
+
+    name: ClassVar[str] = "exchange.ended"
+
+    exchange_order_id: UUID
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class StockRejected:
     """Nothing is held and nothing waits."""
 
@@ -378,6 +388,7 @@ Message: TypeAlias = (
     | WaitProlonged
     | RemainderShipped
     | RemainderEnded
+    | ExchangeEnded
     | StepResult
     | ShipmentMessage
     | ParcelGivenUp
@@ -401,6 +412,7 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     WaitProlonged,
     RemainderShipped,
     RemainderEnded,
+    ExchangeEnded,
     AuthorisationSucceeded,
     AuthorisationDeclined,
     AuthorisationWithdrawn,

@@ -416,6 +416,19 @@ def request_refund(draft: Draft, message: on.RefundRequested) -> None:
     )
 
 
+def refund_exchange(draft: Draft, message: on.ExchangeEnded) -> None:
+    """Give back the price of goods that were to be sent for others, and will not."""
+    is_covered = message.amount_minor <= _refundable_minor(draft.state)
+    draft.add_step(
+        PaymentStep(
+            id=refund_step_id(draft.state.id, message.exchange_order_id),
+            kind=StepKind.REFUND,
+            amount_minor=message.amount_minor,
+            status=StepStatus.PENDING if is_covered else StepStatus.WAITING,
+        )
+    )
+
+
 def pass_deadline(draft: Draft, message: on.DeadlinePassed) -> None:
     """End what nobody waits for any longer; what must go on is marked for a person."""
     match draft.state.status:

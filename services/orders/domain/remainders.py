@@ -15,7 +15,7 @@ from libs.common.events.orders import OrderDivided
 from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
-from services.orders.domain.order import OrderLine
+from services.orders.domain.order import EXCHANGE_CHANNEL, OrderLine
 from services.orders.domain.parcels import value_by_warehouse
 from services.orders.domain.state import Divide, OrderState, Remainder, RemainderStatus
 
@@ -92,6 +92,10 @@ def tell_ended(draft: Draft, reason: str) -> None:
     """Let the order that pays know that what was missing of it will not come."""
     if (origin_id := _payer(draft.state)) is not None:
         draft.tell(origin_id, on.RemainderEnded(reason))
+    facts = draft.state.facts
+    if facts.origin is not None and facts.channel == EXCHANGE_CHANNEL and facts.origin.prepaid_minor:
+        # Goods that were given for others, and do not come: their price goes back instead.
+        draft.tell(facts.origin.order_id, on.ExchangeEnded(draft.state.id, facts.origin.prepaid_minor))
 
 
 def _payer(state: OrderState) -> UUID | None:

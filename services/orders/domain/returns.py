@@ -17,7 +17,38 @@ class ReturnStatus(StrEnum):
 
     REQUESTED = "requested"
     RECEIVED = "received"
+    INSPECTED = "inspected"
     CLOSED = "closed"
+
+
+class ReasonCode(StrEnum):
+    """Why goods come back, in a word that can be counted."""
+
+    DAMAGED = "damaged"
+    DEFECTIVE = "defective"
+    WRONG_ITEM = "wrong-item"
+    NOT_AS_DESCRIBED = "not-as-described"
+    DOES_NOT_FIT = "does-not-fit"
+    ARRIVED_LATE = "arrived-late"
+    CHANGED_MIND = "changed-mind"
+    ORDERED_BY_MISTAKE = "ordered-by-mistake"
+    OTHER = "other"
+
+
+class Grade(StrEnum):
+    """The state of goods that came back."""
+
+    NEW = "new"
+    OPENED = "opened"
+    USED = "used"
+    DAMAGED = "damaged"
+
+
+class Disposition(StrEnum):
+    """What becomes of goods that came back."""
+
+    RESTOCK = "restock"
+    WRITE_OFF = "write-off"
 
 
 class ReturnNotFound(NotFound):
@@ -62,6 +93,48 @@ class ReturnAlreadyReceived(Conflict):
         super().__init__(f"The goods of return {return_id} have been received before.")
 
 
+class ReturnWindowClosed(Conflict):
+    """The goods arrived too long ago."""
+
+    code: ClassVar[str] = "return-window-closed"
+
+    def __init__(self, order_id: UUID, closed_at: datetime) -> None:
+        """Name the order and until when its goods could come back."""
+        super().__init__(f"Goods of order {order_id} could be returned until {closed_at.isoformat()}.")
+
+
+class ReturnNotReceived(Conflict):
+    """Goods that are not there cannot be inspected, nor those that were before."""
+
+    code: ClassVar[str] = "return-not-to-be-inspected"
+
+    def __init__(self, return_id: UUID, status: ReturnStatus) -> None:
+        """Name the return and where it is."""
+        super().__init__(f"Return {return_id} is {status}; goods are inspected once, when they have arrived.")
+
+
+class ReturnAlreadySent(Conflict):
+    """A label is of no use any more."""
+
+    code: ClassVar[str] = "return-already-sent"
+
+    def __init__(self, return_id: UUID) -> None:
+        """Name the return."""
+        super().__init__(f"The goods of return {return_id} have arrived; a label is of no use any more.")
+
+
+class InspectionIncomplete(Invalid):
+    """Other units were inspected than have arrived."""
+
+    code: ClassVar[str] = "inspection-incomplete"
+
+
+class ExchangeCostsMore(Invalid):
+    """What is wanted instead costs more than what comes back."""
+
+    code: ClassVar[str] = "exchange-costs-more"
+
+
 class ReceiptExceedsReturn(Invalid):
     """More units were received, or more of them restocked, than the return announced."""
 
@@ -82,12 +155,42 @@ class ReturnLine:
     unit_price_minor: int
     received_quantity: int = 0
     restocked_quantity: int = 0
+    written_off_quantity: int = 0
     refund_minor: int | None = None
+
+    @property
+    def value_minor(self) -> int:
+        """What goes back for what came: its price, unless the line bears another share or an inspection says so."""
+        return self.received_quantity * self.unit_price_minor if self.refund_minor is None else self.refund_minor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedInstead:
+    """Units that a customer wants in exchange, at the price that they have now."""
+
+    sku: str
+    quantity: int
+    unit_price_minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectedUnits:
+    """The state of units that came back, what becomes of them, and which share of their price is given back."""
+
+    sku: str
+    quantity: int
+    grade: Grade
+    disposition: Disposition
+    refund_percent: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Return:
-    """Goods of one order that a customer sends back; `version` counts its events."""
+    """
+    Goods of one order that a customer sends back; `version` counts its events.
+
+    With `exchange_for` what is given back is, up to the price of that, an order of its own instead of money.
+    """
 
     id: UUID
     order_id: UUID
@@ -99,17 +202,35 @@ class Return:
     requested_at: datetime
     warehouse: str | None = None
     received_at: datetime | None = None
+    reason_code: ReasonCode = ReasonCode.OTHER
+    label_carrier: str | None = None
+    label_reference: str | None = None
+    inspected_at: datetime | None = None
+    inspected_by: str | None = None
+    inspection: tuple[InspectedUnits, ...] = ()
+    exchange_for: tuple[WantedInstead, ...] = ()
+    exchange_order_id: UUID | None = None
+
+    @property
+    def credit_minor(self) -> int:
+        """What the customer gets for it, in money or goods: as announced, or as received once it was."""
+        if self.status is not ReturnStatus.REQUESTED:
+            return sum(line.value_minor for line in self.lines)
+        return sum(
+            line.quantity * line.unit_price_minor if line.refund_minor is None else line.refund_minor
+            for line in self.lines
+        )
+
+    @property
+    def exchange_minor(self) -> int:
+        """What of that is goods instead of money: none if less came back than they cost."""
+        wanted = sum(one.quantity * one.unit_price_minor for one in self.exchange_for)
+        return wanted if wanted <= self.credit_minor else 0
 
     @property
     def refund_minor(self) -> int:
-        """What the customer gets for it: as announced, or as received once it was."""
-        is_announced = self.status is ReturnStatus.REQUESTED
-        return sum(
-            (line.quantity if is_announced else line.received_quantity) * line.unit_price_minor
-            if line.refund_minor is None
-            else line.refund_minor
-            for line in self.lines
-        )
+        """What the customer gets back in money."""
+        return self.credit_minor - self.exchange_minor
 
     @property
     def is_charged(self) -> bool:
@@ -127,6 +248,10 @@ class Return:
     def restocked_units(self) -> list[SkuQuantity]:
         """Return the units that can be sold again, by SKU."""
         return _units((line.sku, line.restocked_quantity) for line in self.lines)
+
+    def written_off_units(self) -> list[SkuQuantity]:
+        """Return the units that are sold to nobody any more, by SKU."""
+        return _units((line.sku, line.written_off_quantity) for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +352,80 @@ def with_shares(received: Return, lines: Iterable[OrderLine], received_before: M
         for line in received.lines
     )
     return replace(received, lines=shared)
+
+
+def inspect_return(
+    arrived: Return, found: Sequence[InspectedUnits], *, inspected_at: datetime, inspected_by: str
+) -> Return:
+    """
+    Return what becomes of a return once every unit that arrived was looked at.
+
+    :raises ReturnNotReceived: if it has not arrived, or was inspected before.
+    :raises InspectionIncomplete: if it is about other units than have arrived.
+    """
+    if arrived.status is not ReturnStatus.RECEIVED or arrived.inspected_at is not None:
+        raise ReturnNotReceived(arrived.id, arrived.status)
+    lines = [replace(line, refund_minor=0) for line in arrived.lines]
+    seen = [0] * len(lines)
+    for index, units in enumerate(found):
+        missing = units.quantity
+        for position, line in enumerate(lines):
+            taken = min(missing, line.received_quantity - seen[position]) if line.sku == units.sku else 0
+            if taken:
+                share_minor = _share_of(arrived.lines[position], seen[position], taken)
+                seen[position] += taken
+                missing -= taken
+                lines[position] = _with_result(line, units, taken, share_minor)
+        if missing:
+            raise InspectionIncomplete(
+                f"{units.quantity - missing} units of {units.sku} are left to inspect.",
+                field=f"/lines/{index}/quantity",
+            )
+    for position, line in enumerate(lines):
+        if seen[position] != line.received_quantity:
+            raise InspectionIncomplete(f"Not all units of {line.sku} that arrived were inspected.", field="/lines")
+    return replace(
+        arrived,
+        status=ReturnStatus.INSPECTED,
+        version=arrived.version + 1,
+        lines=tuple(lines),
+        inspection=tuple(found),
+        inspected_at=inspected_at,
+        inspected_by=inspected_by,
+    )
+
+
+def _share_of(line: ReturnLine, before: int, units: int) -> int:
+    """Return what units of a line are worth, after those `before` them: all of them together are worth the line."""
+    value, received = line.value_minor, line.received_quantity
+    return value * (before + units) // received - value * before // received
+
+
+def _with_result(line: ReturnLine, units: InspectedUnits, taken: int, worth_minor: int) -> ReturnLine:
+    is_restocked = units.disposition is Disposition.RESTOCK
+    # A share is rounded down, and never adds up to more than what the units are worth.
+    share_minor = worth_minor * units.refund_percent // 100
+    return replace(
+        line,
+        restocked_quantity=line.restocked_quantity + (taken if is_restocked else 0),
+        written_off_quantity=line.written_off_quantity + (0 if is_restocked else taken),
+        refund_minor=(line.refund_minor or 0) + share_minor,
+    )
+
+
+def check_exchange(announced: Return) -> None:
+    """
+    See to it that an exchange is paid for by what comes back.
+
+    :raises ExchangeCostsMore: if it costs more.
+    """
+    wanted = sum(one.quantity * one.unit_price_minor for one in announced.exchange_for)
+    if wanted > announced.credit_minor:
+        raise ExchangeCostsMore(
+            f"It costs {wanted} minor units, what comes back is worth {announced.credit_minor}; return that and place"
+            " an order instead.",
+            field="/exchange_for",
+        )
 
 
 def _units(pairs: Iterable[tuple[str, int]]) -> list[SkuQuantity]:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from libs.common.events.base import Envelope
@@ -47,6 +47,8 @@ class Policy:
 
     deadlines: Deadlines
     wake_payments: Callable[[], None] = lambda: None
+    # How long after their arrival goods may be returned; None is for ever.
+    return_window: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,8 @@ class Saga:
 def _has_its_relatives(state: OrderState, locked: Collection[UUID]) -> bool:
     """Tell whether all are locked that a state may have something to say to."""
     origin = state.facts.origin
-    if origin is not None and state.facts.is_remainder and origin.order_id not in locked:
+    is_told = origin is not None and (state.facts.is_remainder or origin.prepaid_minor > 0)
+    if is_told and origin is not None and origin.order_id not in locked:
         return False
     return not state.payment.is_remainder_open or remainder_id(state.id) in locked
 

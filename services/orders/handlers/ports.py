@@ -110,6 +110,10 @@ class Returns(Protocol):
         """Return the order that a return belongs to."""
         ...
 
+    async def of_order(self, order_id: UUID) -> Sequence[UUID]:
+        """Return the returns of an order."""
+        ...
+
     async def get(self, return_ids: Collection[UUID]) -> Sequence[Return]:
         """Return those that exist; their orders must be locked if they are to be changed."""
         ...

@@ -1,27 +1,36 @@
 """Goods that come back, and the money that goes back for them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from libs.common.events.orders import ReturnReceived, ReturnRequested
+from libs.common.events.orders import ReturnInspected, ReturnLabelled, ReturnReceived, ReturnRequested
 from libs.common.events.shapes import SkuQuantity
 from libs.common.ids import new_id
 from libs.common.telemetry.tracing import correlated
-from services.orders.domain.messages import RefundRequested
-from services.orders.domain.order import SHIPPED_OR_LATER, OrderNotFound
+from services.orders.domain.fulfilment import receive
+from services.orders.domain.messages import RefundRequested, ReviewPassed
+from services.orders.domain.order import EXCHANGE_CHANNEL, SHIPPED_OR_LATER, OrderNotFound, Origin
 from services.orders.domain.returns import (
+    InspectedUnits,
     OrderNotShipped,
+    ReasonCode,
     ReceivedUnits,
     Return,
+    ReturnAlreadySent,
     ReturnNotFound,
     ReturnStatus,
+    ReturnWindowClosed,
+    WantedInstead,
+    check_exchange,
+    inspect_return,
     lines_to_return,
     receive_return,
     with_shares,
 )
-from services.orders.handlers.fulfilment import Policy, Saga
+from services.orders.domain.state import OrderState
+from services.orders.handlers.fulfilment import Policy, Saga, derived_order
 from services.orders.handlers.ports import Unit
 
 
@@ -34,9 +43,17 @@ class Receipt:
     units: Sequence[ReceivedUnits]
 
 
-async def request_return(
-    order_id: UUID, *, reason: str, wanted: Sequence[SkuQuantity], unit: Unit, policy: Policy, now: datetime
-) -> Return:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a customer sends back, why, and for what."""
+
+    units: Sequence[SkuQuantity]
+    reason: str
+    reason_code: ReasonCode = ReasonCode.OTHER
+    exchange_for: Sequence[WantedInstead] = ()
+
+
+async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Policy, now: datetime) -> Return:
     """
     Announce that units of an order come back; they count as returned from now on.
 
@@ -44,6 +61,8 @@ async def request_return(
     :raises OrderNotShipped: if it has not left yet.
     :raises SkuNotInOrder: if it has no line of one of the SKUs.
     :raises ReturnExceedsOrder: if fewer units are left to return.
+    :raises ReturnWindowClosed: if they arrived too long ago.
+    :raises ExchangeCostsMore: if what is wanted instead costs more.
     """
     saga = Saga(unit, policy=policy, now=now)
     await saga.load([order_id])
@@ -52,28 +71,41 @@ async def request_return(
         raise OrderNotFound(order_id)
     if state.status not in SHIPPED_OR_LATER:
         raise OrderNotShipped(order_id, state.status)
-    lines = lines_to_return(await unit.orders.lines_of(order_id), wanted)
+    _check_window(state, policy.return_window, now)
+    lines = lines_to_return(await unit.orders.lines_of(order_id), wish.units)
     announced = Return(
         id=new_id(),
         order_id=order_id,
         status=ReturnStatus.REQUESTED,
         version=1,
-        reason=reason,
+        reason=wish.reason,
+        reason_code=wish.reason_code,
         currency=state.facts.currency,
         lines=lines,
         requested_at=now,
+        exchange_for=tuple(wish.exchange_for),
     )
+    check_exchange(announced)
     await unit.orders.add_returned(order_id, {line.line: line.quantity for line in lines})
     await unit.returns.add(announced)
     with correlated(state.facts.correlation_id):
         unit.outbox.add(
-            ReturnRequested(return_id=announced.id, order_id=order_id, reason=reason, lines=announced.units()),
+            ReturnRequested(
+                return_id=announced.id,
+                order_id=order_id,
+                reason=wish.reason,
+                reason_code=wish.reason_code,
+                is_exchange=bool(wish.exchange_for),
+                lines=announced.units(),
+            ),
             aggregate_version=announced.version,
         )
     return announced
 
 
-async def receive_goods(return_id: UUID, *, receipt: Receipt, unit: Unit, policy: Policy, now: datetime) -> Return:
+async def receive_goods(
+    return_id: UUID, *, receipt: Receipt, principal: str, unit: Unit, policy: Policy, now: datetime
+) -> Return:
     """
     Take what a warehouse received, give back what did not come, and refund the rest.
 
@@ -90,28 +122,161 @@ async def receive_goods(return_id: UUID, *, receipt: Receipt, unit: Unit, policy
     state = saga.state(order_id)
     [announced] = await unit.returns.get([return_id])
     received = receive_return(announced, receipt.units, warehouse=receipt.warehouse, received_at=receipt.received_at)
-    if received.is_charged:
-        before = await unit.returns.received_units(order_id, other_than=return_id)
-        received = with_shares(received, await unit.orders.lines_of(order_id), before)
+    received = await _with_shares(received, unit)
+    # Counted and looked at in one go; who wants goods instead of money has them after an inspection.
+    received = replace(received, inspected_at=now, inspected_by=principal, exchange_for=())
     await unit.returns.save([received], now=now)
-    not_come = {line.line: line.received_quantity - line.quantity for line in received.lines}
-    await unit.orders.add_returned(order_id, {line: units for line, units in not_come.items() if units})
+    await _give_back_what_did_not_come(received, unit)
     with correlated(None if state is None else state.facts.correlation_id):
-        unit.outbox.add(
-            ReturnReceived(
-                return_id=return_id,
-                order_id=order_id,
-                warehouse=receipt.warehouse,
-                received_at=receipt.received_at,
-                lines=received.received_units(),
-                restocked=received.restocked_units(),
-            ),
-            aggregate_version=received.version,
-        )
+        unit.outbox.add(_received_event(received, receipt), aggregate_version=received.version)
     saga.apply(order_id, RefundRequested(return_id, received.refund_minor))
     await saga.write()
     [stored] = await unit.returns.get([return_id])
     return stored
+
+
+def _check_window(state: OrderState, window: timedelta | None, now: datetime) -> None:
+    times = [parcel.delivered_at for parcel in state.shipments if parcel.delivered_at is not None]
+    if window is not None and times and (closed_at := max(times) + window) < state.facts.business_time(now):
+        raise ReturnWindowClosed(state.id, closed_at)
+
+
+async def label_return(return_id: UUID, *, carrier: str, reference: str, unit: Unit, now: datetime) -> Return:
+    """
+    Note the label that the customer sends the goods with; a newer one takes its place.
+
+    :raises ReturnNotFound: if there is no such return.
+    :raises ReturnAlreadySent: if its goods have arrived.
+    """
+    announced = await _locked(return_id, unit)
+    if announced.status is not ReturnStatus.REQUESTED:
+        raise ReturnAlreadySent(return_id)
+    labelled = replace(announced, label_carrier=carrier, label_reference=reference, version=announced.version + 1)
+    await unit.returns.save([labelled], now=now)
+    unit.outbox.add(
+        ReturnLabelled(return_id=return_id, order_id=labelled.order_id, carrier=carrier, reference=reference),
+        aggregate_version=labelled.version,
+    )
+    return labelled
+
+
+async def take_in(return_id: UUID, *, receipt: Receipt, unit: Unit, now: datetime) -> Return:
+    """
+    Note that goods have arrived, to be inspected later; what did not come is given back to the order.
+
+    :raises ReturnNotFound: if there is no such return.
+    :raises ReturnAlreadyReceived: if they arrived before.
+    :raises ReceiptExceedsReturn: if more came than was announced.
+    """
+    announced = await _locked(return_id, unit)
+    arrived = receive_return(announced, receipt.units, warehouse=receipt.warehouse, received_at=receipt.received_at)
+    arrived = await _with_shares(arrived, unit)
+    await unit.returns.save([arrived], now=now)
+    await _give_back_what_did_not_come(arrived, unit)
+    unit.outbox.add(_received_event(arrived, receipt), aggregate_version=arrived.version)
+    return arrived
+
+
+async def inspect_goods(
+    return_id: UUID, found: Sequence[InspectedUnits], *, principal: str, unit: Unit, policy: Policy, now: datetime
+) -> Return:
+    """
+    Decide what becomes of goods that arrived, and give the customer what is owed for them: money, or other goods.
+
+    :raises ReturnNotFound: if there is no such return.
+    :raises ReturnNotReceived: if they have not arrived, or were inspected before.
+    :raises InspectionIncomplete: if other units were inspected than have arrived.
+    """
+    arrived = await _locked(return_id, unit)
+    saga = Saga(unit, policy=policy, now=now)
+    await saga.load([arrived.order_id])
+    inspected = inspect_return(arrived, found, inspected_at=now, inspected_by=principal)
+    state = saga.state(arrived.order_id)
+    if state is not None and inspected.exchange_minor:
+        inspected = replace(
+            inspected, exchange_order_id=await _exchange(saga, state, inspected, unit=unit, policy=policy, now=now)
+        )
+    await unit.returns.save([inspected], now=now)
+    with correlated(None if state is None else state.facts.correlation_id):
+        unit.outbox.add(
+            ReturnInspected(
+                return_id=return_id,
+                order_id=inspected.order_id,
+                warehouse=inspected.warehouse or "",
+                inspected_at=now,
+                restocked=inspected.restocked_units(),
+                written_off=inspected.written_off_units(),
+                refund_minor=inspected.refund_minor,
+                currency=inspected.currency,
+                exchange_order_id=inspected.exchange_order_id,
+            ),
+            aggregate_version=inspected.version,
+        )
+    saga.apply(inspected.order_id, RefundRequested(return_id, inspected.refund_minor))
+    await saga.write()
+    return await find_return(return_id, unit=unit)
+
+
+async def _exchange(
+    saga: Saga, state: OrderState, inspected: Return, *, unit: Unit, policy: Policy, now: datetime
+) -> UUID:
+    """Place the order of what is wanted instead; it costs nothing more."""
+    exchange = derived_order(
+        state,
+        new_id(),
+        channel=EXCHANGE_CHANNEL,
+        lines=[(one.sku, one.quantity) for one in inspected.exchange_for],
+        address=await unit.orders.address_of(state.id),
+        origin=Origin(order_id=state.id, prepaid_minor=inspected.exchange_minor),
+        now=now,
+    )
+    saga.begin(exchange, receive(exchange, now, policy.deadlines))
+    saga.apply(exchange.id, ReviewPassed())
+    return exchange.id
+
+
+async def _locked(return_id: UUID, unit: Unit) -> Return:
+    """Return a return whose order is locked: only what is read behind that may be decided by."""
+    order_id = await unit.returns.order_of(return_id)
+    if order_id is None:
+        raise ReturnNotFound(return_id)
+    await unit.orders.lock([order_id])
+    [found] = await unit.returns.get([return_id])
+    return found
+
+
+async def _with_shares(received: Return, unit: Unit) -> Return:
+    if not received.is_charged:
+        return received
+    before = await unit.returns.received_units(received.order_id, other_than=received.id)
+    return with_shares(received, await unit.orders.lines_of(received.order_id), before)
+
+
+async def _give_back_what_did_not_come(received: Return, unit: Unit) -> None:
+    not_come = {line.line: line.received_quantity - line.quantity for line in received.lines}
+    await unit.orders.add_returned(received.order_id, {line: units for line, units in not_come.items() if units})
+
+
+def _received_event(received: Return, receipt: Receipt) -> ReturnReceived:
+    return ReturnReceived(
+        return_id=received.id,
+        order_id=received.order_id,
+        warehouse=receipt.warehouse,
+        received_at=receipt.received_at,
+        lines=received.received_units(),
+        restocked=received.restocked_units(),
+    )
+
+
+async def returns_of(order_id: UUID, *, unit: Unit) -> Sequence[Return]:
+    """
+    Return an order's returns, oldest first.
+
+    :raises OrderNotFound: if there is no such order.
+    """
+    if await unit.views.find(order_id) is None:
+        raise OrderNotFound(order_id)
+    return await unit.returns.get(await unit.returns.of_order(order_id))
 
 
 async def find_return(return_id: UUID, *, unit: Unit) -> Return:

@@ -41,7 +41,7 @@ SELECT id, status, version, sequence, stock_version, status_reason, deadline_at,
        reference, currency, total_minor, country, latitude, longitude, on_shortage, is_split_allowed, correlation_id,
        traceparent, placed_at, received_at, collect_at, hold_id, expected_at
 FROM orders WHERE id = ANY($1::uuid[] || ARRAY(
-    SELECT origin_id FROM order_origins WHERE order_id = ANY($1::uuid[]) AND is_remainder
+    SELECT origin_id FROM order_origins WHERE order_id = ANY($1::uuid[]) AND (is_remainder OR prepaid_minor > 0)
     UNION ALL SELECT order_id FROM order_origins WHERE origin_id = ANY($1::uuid[]) AND is_remainder
 )) ORDER BY id FOR UPDATE
 """

@@ -4,22 +4,36 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from libs.common.db import Transaction
-from services.orders.domain.returns import Return, ReturnLine, ReturnStatus
+import msgspec
 
+from libs.common.db import Transaction
+from services.orders.domain.returns import (
+    InspectedUnits,
+    ReasonCode,
+    Return,
+    ReturnLine,
+    ReturnStatus,
+    WantedInstead,
+)
+
+_OF_ORDER = "SELECT id FROM returns WHERE order_id = $1 ORDER BY id"
 _ORDER_OF = "SELECT order_id FROM returns WHERE id = $1"
 _RETURNS = """
-SELECT id, order_id, status, version, reason, currency, requested_at, warehouse, received_at
+SELECT id, order_id, status, version, reason, currency, requested_at, warehouse, received_at,
+       reason_code, label_carrier, label_reference, inspected_at, inspected_by, inspection::text, exchange_for::text,
+       exchange_order_id
 FROM returns WHERE id = ANY($1::uuid[]) ORDER BY id
 """
 # The latest lines first, as they were chosen: a receipt fills them in the same order.
 _LINES = """
-SELECT return_id, line, sku, quantity, unit_price_minor, received_quantity, restocked_quantity, refund_minor
+SELECT return_id, line, sku, quantity, unit_price_minor, received_quantity, restocked_quantity, written_off_quantity,
+       refund_minor
 FROM return_lines WHERE return_id = ANY($1::uuid[]) ORDER BY return_id, line DESC
 """
 _INSERT = """
-INSERT INTO returns (id, order_id, status, version, reason, currency, refund_minor, requested_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO returns (id, order_id, status, version, reason, currency, refund_minor, requested_at, reason_code,
+                     exchange_for)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb)
 """
 _INSERT_LINES = """
 INSERT INTO return_lines (return_id, line, sku, quantity, unit_price_minor, refund_minor)
@@ -28,16 +42,23 @@ SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::bigint[], $6::big
 _UPDATE = """
 UPDATE returns SET status = changed.status, version = changed.version, refund_minor = changed.refund_minor,
                    warehouse = changed.warehouse, received_at = changed.received_at,
+                   label_carrier = changed.label_carrier, label_reference = changed.label_reference,
+                   inspected_at = changed.inspected_at, inspected_by = changed.inspected_by,
+                   inspection = changed.inspection::jsonb, exchange_for = changed.exchange_for::jsonb,
+                   exchange_order_id = changed.exchange_order_id,
                    closed_at = CASE WHEN changed.status = 'closed' THEN $7::timestamptz END
-FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[])
-     AS changed (id, status, version, refund_minor, warehouse, received_at)
+FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::timestamptz[],
+            $8::text[], $9::text[], $10::timestamptz[], $11::text[], $12::text[], $13::uuid[], $14::text[])
+     AS changed (id, status, version, refund_minor, warehouse, received_at, label_carrier, label_reference,
+                 inspected_at, inspected_by, inspection, exchange_order_id, exchange_for)
 WHERE returns.id = changed.id
 """
 _UPDATE_LINES = """
 UPDATE return_lines SET received_quantity = changed.received_quantity,
-                        restocked_quantity = changed.restocked_quantity, refund_minor = changed.refund_minor
-FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::bigint[])
-     AS changed (return_id, line, received_quantity, restocked_quantity, refund_minor)
+                        restocked_quantity = changed.restocked_quantity,
+                        written_off_quantity = changed.written_off_quantity, refund_minor = changed.refund_minor
+FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::bigint[])
+     AS changed (return_id, line, received_quantity, restocked_quantity, written_off_quantity, refund_minor)
 WHERE return_lines.return_id = changed.return_id AND return_lines.line = changed.line
 """
 
@@ -62,6 +83,11 @@ class PostgresReturns:
         order_id: UUID | None = await driver.fetchval(_ORDER_OF, return_id)
         return order_id
 
+    async def of_order(self, order_id: UUID) -> Sequence[UUID]:
+        """Return the returns of an order."""
+        driver = await self._transaction.driver()
+        return [row["id"] for row in await driver.fetch(_OF_ORDER, order_id)]
+
     async def get(self, return_ids: Collection[UUID]) -> Sequence[Return]:
         """Return those that exist."""
         driver = await self._transaction.driver()
@@ -82,6 +108,14 @@ class PostgresReturns:
                 requested_at=row["requested_at"],
                 warehouse=row["warehouse"],
                 received_at=row["received_at"],
+                reason_code=ReasonCode(row["reason_code"]),
+                label_carrier=row["label_carrier"],
+                label_reference=row["label_reference"],
+                inspected_at=row["inspected_at"],
+                inspected_by=row["inspected_by"],
+                inspection=() if row["inspection"] is None else _decode_inspection(row["inspection"]),
+                exchange_for=() if row["exchange_for"] is None else _decode_wanted(row["exchange_for"]),
+                exchange_order_id=row["exchange_order_id"],
             )
             for row in rows
         ]
@@ -104,6 +138,8 @@ class PostgresReturns:
             one.currency,
             one.refund_minor,
             one.requested_at,
+            one.reason_code.value,
+            _encode(one.exchange_for).decode() if one.exchange_for else None,
         )
         await driver.execute(
             _INSERT_LINES,
@@ -127,6 +163,13 @@ class PostgresReturns:
             [one.warehouse for one in returns],
             [one.received_at for one in returns],
             now,
+            [one.label_carrier for one in returns],
+            [one.label_reference for one in returns],
+            [one.inspected_at for one in returns],
+            [one.inspected_by for one in returns],
+            [_encode(one.inspection).decode() if one.inspection else None for one in returns],
+            [one.exchange_order_id for one in returns],
+            [_encode(one.exchange_for).decode() if one.exchange_for else None for one in returns],
         )
         lines = [(one.id, line) for one in returns for line in one.lines]
         await driver.execute(
@@ -135,6 +178,7 @@ class PostgresReturns:
             [line.line for _, line in lines],
             [line.received_quantity for _, line in lines],
             [line.restocked_quantity for _, line in lines],
+            [line.written_off_quantity for _, line in lines],
             [line.refund_minor for _, line in lines],
         )
 
@@ -146,5 +190,9 @@ _LINE_FIELDS = (
     "unit_price_minor",
     "received_quantity",
     "restocked_quantity",
+    "written_off_quantity",
     "refund_minor",
 )
+_encode = msgspec.json.encode
+_decode_inspection = msgspec.json.Decoder(tuple[InspectedUnits, ...]).decode
+_decode_wanted = msgspec.json.Decoder(tuple[WantedInstead, ...]).decode

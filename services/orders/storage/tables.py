@@ -509,7 +509,19 @@ returns = Table(
     Column("requested_at", DateTime(timezone=True), nullable=False),
     Column("received_at", DateTime(timezone=True)),
     Column("closed_at", DateTime(timezone=True)),
+    Column("reason_code", Text, nullable=False, server_default=text("'other'")),
+    Column("label_carrier", Text),
+    Column("label_reference", Text),
+    Column("inspected_at", DateTime(timezone=True)),
+    Column("inspected_by", Text),
+    # What was found, as it was reported.
+    Column("inspection", JSONB),
+    # What the customer wants instead of money, and the order that it became.
+    Column("exchange_for", JSONB),
+    Column("exchange_order_id", Uuid),
     CheckConstraint(_one_of("status", ReturnStatus), name="status"),
+    CheckConstraint("(label_carrier IS NULL) = (label_reference IS NULL)", name="label"),
+    CheckConstraint("(inspected_at IS NULL) = (inspected_by IS NULL)", name="inspected"),
     CheckConstraint("refund_minor >= 0", name="refund"),
     CheckConstraint("(status = 'requested') = (received_at IS NULL)", name="received"),
     CheckConstraint("(status = 'closed') = (closed_at IS NOT NULL)", name="closed"),
@@ -529,8 +541,11 @@ return_lines = Table(
     Column("unit_price_minor", BigInteger, nullable=False),
     Column("received_quantity", Integer, nullable=False, server_default=text("0")),
     Column("restocked_quantity", Integer, nullable=False, server_default=text("0")),
-    # What goes back for it, where lines bear more than their price: as announced, or as received once it was.
+    Column("written_off_quantity", Integer, nullable=False, server_default=text("0")),
+    # What goes back for it, where lines bear more than their price: as announced, or as received once it was; and what
+    # an inspection left of that.
     Column("refund_minor", BigInteger),
+    CheckConstraint("written_off_quantity BETWEEN 0 AND received_quantity - restocked_quantity", name="written_off"),
     CheckConstraint("quantity > 0", name="quantity"),
     CheckConstraint("received_quantity BETWEEN 0 AND quantity", name="received"),
     CheckConstraint("restocked_quantity BETWEEN 0 AND received_quantity", name="restocked"),

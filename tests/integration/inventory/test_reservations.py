@@ -1,3 +1,5 @@
+from uuid import UUID
+
 import pytest
 
 from libs.common.events.inventory import (
@@ -7,7 +9,7 @@ from libs.common.events.inventory import (
     StockReleased,
     StockReserved,
 )
-from libs.common.events.orders import OrderApproved
+from libs.common.events.orders import OrderApproved, ReturnInspected
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from libs.common.events.topics import INVENTORY_RESERVATION
 from services.inventory.handlers.desk import WAITING_ORDERS_MAX
@@ -167,6 +169,31 @@ class TestBackorders:
 
         assert await shop.status(waiter.order_id) == "held"
         assert await shop.ledger(ARMCHAIR) == [("receipt", 2), ("ship", -2), ("return", 2)]
+
+    async def test_are_served_by_what_an_inspection_lets_be_sold_again(self, shop: Shop) -> None:
+        order, waiter = approved((ARMCHAIR, 2)), approved((ARMCHAIR, 1))
+        await shop.reports(received(2))
+        await shop.orders(envelope(order, at=minutes(1)), envelope(waiter, at=minutes(2)))
+        await shop.orders(dispatched(order.order_id, (ARMCHAIR, 2)))
+        one = [SkuQuantity(sku=ARMCHAIR, quantity=1)]
+        inspected = ReturnInspected(
+            return_id=UUID(int=900),
+            order_id=order.order_id,
+            warehouse="LON",
+            inspected_at=minutes(20),
+            restocked=one,
+            written_off=one,
+            refund_minor=1_300,
+            currency="GBP",
+        )
+
+        arrived = envelope(inspected, at=minutes(20))
+        await shop.orders(arrived)
+        await shop.orders(arrived)
+
+        assert await shop.status(waiter.order_id) == "held"
+        assert await shop.level(ARMCHAIR) == (1, 1)
+        assert (await shop.ledger(ARMCHAIR))[2:] == [("return", 1), ("return", 1), ("write-off", -1)]
 
     async def test_wait_until_the_last_of_their_skus_has_come(self, shop: Shop) -> None:
         order = approved((ARMCHAIR, 1), (MIRROR, 1), (LAMP, 1))

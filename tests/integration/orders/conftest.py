@@ -39,6 +39,7 @@ EVERY_TABLE = (
     "order_timeline",
     "order_shipments",
     "order_allocations",
+    "order_origins",
     "order_addresses",
     "order_lines",
     "order_findings",

@@ -24,7 +24,7 @@ from libs.common.http.health import Health
 from libs.common.ids import new_id
 from libs.common.outbox.writer import records_of
 from services.orders.api.backend import Backend
-from services.orders.bootstrap import build_app, build_backend, build_webhook_desk, deadlines_of, put_behind
+from services.orders.bootstrap import build_app, build_backend, build_webhook_desk, policy_of, put_behind
 from services.orders.clients.sandbox_books import SandboxBooks
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.consumers import SagaHandler
@@ -93,7 +93,7 @@ class Shop:
         clock = FixedClock(NOW)
         chosen = OrdersSettings(database_url=SecretStr(database.url), follow_poll_seconds=0.01, **settings)
         units = PostgresUnits(database, clock=clock)
-        policy = Policy(deadlines_of(chosen))
+        policy = policy_of(chosen)
         books = {"sandbox": SandboxBooks(database)}
         backend = build_backend(chosen, database, units, policy=policy, clock=clock, provider_books=books)
         provider_database = Database(database.url, application_name="sandbox", pool_size=4)

@@ -1,6 +1,7 @@
 """Goods come back at most once, and their price with them."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -8,9 +9,11 @@ import asyncpg
 import httpx
 import pytest
 
-from libs.common.events.orders import RefundIssued, ReturnClosed, ReturnReceived, ReturnRequested
+from libs.common.events.inventory import StockRejected
+from libs.common.events.orders import RefundIssued, ReturnClosed, ReturnInspected, ReturnReceived, ReturnRequested
 from libs.common.events.shapes import SkuQuantity
 from tests.integration.orders.shop import Shop
+from tests.support.postgres import FreshDatabase
 
 ARMCHAIRS = [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 2}]
 
@@ -184,3 +187,185 @@ class TestReturn:
 
         with pytest.raises(asyncpg.CheckViolationError, match="order_lines_returned_check"):
             await shop.fetch("UPDATE order_lines SET returned_quantity = quantity + 1")
+
+
+async def arrive(shop: Shop, return_id: str, quantity: int = 2) -> httpx.Response:
+    lines = [{"sku": "CRUNCHY-ARMCHAIR", "quantity": quantity}]
+    return await shop.post(f"/returns/{return_id}/arrival", {"warehouse": "leeds", "lines": lines})
+
+
+def found(quantity: int = 1, disposition: str = "restock", **changes: Any) -> dict[str, Any]:
+    line = {"sku": "CRUNCHY-ARMCHAIR", "quantity": quantity, "grade": "opened", "disposition": disposition}
+    return {**line, **changes}
+
+
+async def inspect(shop: Shop, return_id: str, *lines: dict[str, Any], **headers: str) -> httpx.Response:
+    return await shop.post(f"/returns/{return_id}/inspection", {"lines": list(lines)}, **headers)
+
+
+class TestInspection:
+    async def test_decides_what_is_sold_again_and_what_is_given_back(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+        arrived = await arrive(shop, opened["id"])
+        await shop.pay()
+        assert (arrived.json()["status"], (await shop.order(order_id))["payment"]["refunded_minor"]) == ("received", 0)
+
+        inspected = await inspect(shop, opened["id"], found(), found(1, "write-off", refund_percent=50))
+        await shop.pay()
+
+        # Line 3 at 900 in full, line 1 at 1,000 by half.
+        assert (inspected.status_code, inspected.json()["refund_minor"]) == (200, 1_400)
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_400
+        closed = (await shop.get(f"/returns/{opened['id']}")).json()
+        assert (closed["status"], closed["inspected_by"]) == ("closed", "operator")
+        events = [one.event for one in await shop.published() if one.event.topic.name == "orders.return.v1"]
+        assert [event.type.partition(".")[2] for event in events] == ["requested", "received", "inspected", "closed"]
+        one = [SkuQuantity(sku="CRUNCHY-ARMCHAIR", quantity=1)]
+        assert isinstance(events[1], ReturnReceived)
+        assert isinstance(events[2], ReturnInspected)
+        assert (events[1].restocked, events[2].restocked, events[2].written_off) == ([], one, one)
+        [listed] = (await shop.get(f"/orders/{order_id}/returns")).json()["items"]
+        assert listed["id"] == opened["id"]
+
+    @pytest.mark.parametrize(
+        ("lines", "status", "code"),
+        [
+            ([found(1)], 422, "inspection-incomplete"),
+            ([found(3)], 422, "inspection-incomplete"),
+            ([found(2, sku="PALE-LAMP")], 422, "inspection-incomplete"),
+            ([found(2, refund_percent=101)], 422, "invalid-request"),
+            ([found(2, grade="shiny")], 422, "invalid-request"),
+        ],
+    )
+    async def test_is_of_all_that_arrived_and_nothing_else(
+        self, shop: Shop, lines: list[dict[str, Any]], status: int, code: str
+    ) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+        await arrive(shop, opened["id"])
+
+        answer = await inspect(shop, opened["id"], *lines)
+
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+        assert (await shop.get(f"/returns/{opened['id']}")).json()["status"] == "received"
+
+    async def test_happens_once_after_the_arrival_however_many_try(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+        early = await inspect(shop, opened["id"], found(2))
+        await arrive(shop, opened["id"])
+
+        answers = await asyncio.gather(*(inspect(shop, opened["id"], found(2)) for _ in range(5)))
+        await shop.pay()
+
+        assert (early.status_code, early.json()["code"]) == (409, "return-not-to-be-inspected")
+        assert sorted(answer.status_code for answer in answers) == [200] + [409] * 4
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_900
+
+    async def test_of_a_parcel_that_was_counted_and_inspected_at_once_is_refused(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+        await receive(shop, opened["id"])
+
+        assert (await inspect(shop, opened["id"], found(2))).json()["code"] == "return-not-to-be-inspected"
+
+
+class TestExchange:
+    async def test_sends_other_goods_and_gives_back_what_they_cost_less(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await exchange(shop, order_id, price_minor=1_500)
+        await arrive(shop, opened["id"])
+
+        inspected = await inspect(shop, opened["id"], found(2))
+        await shop.pay()
+
+        other = UUID(inspected.json()["exchange_order_id"])
+        exchanged = await shop.order(other)
+        assert (exchanged["channel"], exchanged["status"], exchanged["total_minor"]) == ("exchange", "approved", 0)
+        assert exchanged["origin_id"] == str(order_id)
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_900 - 1_500
+        assert (await shop.get(f"/returns/{opened['id']}")).json()["status"] == "closed"
+
+    async def test_that_never_leaves_is_money_again(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await exchange(shop, order_id, price_minor=1_900)
+        await arrive(shop, opened["id"])
+        other = UUID((await inspect(shop, opened["id"], found(2))).json()["exchange_order_id"])
+
+        await shop.tell(StockRejected(order_id=other, reason="unknown-sku", shortages=[]))
+        await shop.pay()
+
+        assert await shop.status(other) == "refused"
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_900
+
+    async def test_is_money_if_less_came_back_than_it_costs(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await exchange(shop, order_id, price_minor=1_900)
+        await arrive(shop, opened["id"])
+
+        inspected = await inspect(shop, opened["id"], found(2, refund_percent=50))
+        await shop.pay()
+
+        assert "exchange_order_id" not in inspected.json()
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 950
+
+    async def test_costs_no_more_than_what_comes_back(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        lines = [{"sku": "PALE-LAMP", "quantity": 1, "unit_price_minor": 1_901}]
+
+        answer = await shop.post(
+            f"/orders/{order_id}/returns", {"reason": "too-crunchy", "lines": ARMCHAIRS, "exchange_for": lines}
+        )
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "exchange-costs-more")
+
+
+class TestLabel:
+    async def test_is_noted_until_the_goods_are_there(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+        body = {"carrier": "gull", "reference": "GULL-R-1"}
+
+        labelled = await shop.post(f"/returns/{opened['id']}/label", body)
+        await arrive(shop, opened["id"])
+        late = await shop.post(f"/returns/{opened['id']}/label", body)
+
+        assert (labelled.status_code, labelled.json()["label_reference"]) == (200, "GULL-R-1")
+        assert (late.status_code, late.json()["code"]) == (409, "return-already-sent")
+        assert "return.labelled" in await shop.published_types()
+
+
+class TestWindow:
+    async def test_closes_some_days_after_the_goods_arrived(self, database: FreshDatabase) -> None:
+        async with Shop.open(database, return_window_days=14) as shop:
+            order_id = await shop.place()
+            await shop.settle(order_id)
+            body = {"reason": "too-crunchy", "lines": [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 1}]}
+            # It arrives two days after it was placed.
+            shop.clock.advance(timedelta(days=16))
+            in_time = await shop.post(f"/orders/{order_id}/returns", {**body, "reason_code": "does-not-fit"})
+            shop.clock.advance(timedelta(seconds=1))
+            late = await shop.post(f"/orders/{order_id}/returns", body)
+
+            assert (in_time.status_code, in_time.json()["reason_code"]) == (201, "does-not-fit")
+            assert (late.status_code, late.json()["code"]) == (409, "return-window-closed")
+
+
+async def exchange(shop: Shop, order_id: UUID, *, price_minor: int) -> dict[str, Any]:
+    lines = [{"sku": "PALE-LAMP", "quantity": 1, "unit_price_minor": price_minor}]
+    response = await shop.post(
+        f"/orders/{order_id}/returns", {"reason": "too-crunchy", "lines": ARMCHAIRS, "exchange_for": lines}
+    )
+    assert response.status_code == 201, response.text
+    opened: dict[str, Any] = response.json()
+    return opened
