@@ -1,5 +1,6 @@
 """What the repository and its lock bring with them: secrets that were committed, and known faults (G5)."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ DETECTORS: Final = (
     "TwilioKeyDetector",
 )
 OWN_KEYS: Final = f"file://{Path(__file__).with_name('own_keys.py')}"
+# The first line of a key, with nothing behind it, that has to be refused.
+NO_SECRETS: Final = {"tests/integration/orders/test_alipay.py: Private Key"}
 AUDIT_SECONDS_MAX: Final = 300
 # What pip-audit says of a package when its index does not answer.
 UNANSWERED: Final = "could not be audited"
@@ -62,7 +65,8 @@ class TestSecrets:
         files = [str(REPOSITORY / name.decode()) for name in listed.stdout.split(b"\0") if name]
 
         assert len(files) > 100
-        assert [one.removeprefix(f"{REPOSITORY}/") for one in scan(files)] == []
+        found = {re.sub(r":\d+:", ":", one.removeprefix(f"{REPOSITORY}/")) for one in scan(files)}
+        assert found - NO_SECRETS == set()
 
     def test_are_found_if_they_were(self, tmp_path: Path) -> None:
         key = issue_key(tmp_path / "keys.json", name="ops", scopes=("*",))
