@@ -65,8 +65,9 @@ MUTANTS: Final = (
     Mutant(
         "the relay deletes before it publishes",
         relay.Relay._relay_batch,  # noqa: SLF001
-        "acknowledged = await self._publish(claimed)",
-        "await connection.execute(_DELETE, [one.id for one in claimed]); acknowledged = await self._publish(claimed)",
+        "published, left = await self._publish(claimed)",
+        "await connection.execute(_DELETE, [one.id for one in claimed])\n"
+        "        published, left = await self._publish(claimed)",
     ),
     Mutant(
         "the consumer commits its offsets before the database",

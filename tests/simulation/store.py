@@ -357,8 +357,10 @@ class RelayConnection:
         if sql == relay._SNAPSHOT:  # noqa: SLF001
             return [self._store.snapshot()]
         assert sql == relay._CLAIM, sql  # noqa: SLF001
-        floor, blocked, limit = values
-        found = sorted(number for number, row in rows.items() if number > floor and row[2] not in blocked)
+        floor, blocked, held, limit = values
+        found = sorted(
+            number for number, row in rows.items() if number > floor and row[2] not in blocked and number not in held
+        )
         return [(number, *rows[number][1:5]) for number in found[:limit]]
 
     async def execute(self, sql: str, numbers: Sequence[int]) -> None:

@@ -81,7 +81,7 @@ class TestAuthorisation:
 
         order = await shop.order(order_id)
         assert (order["status"], order["payment"]["authorised_minor"]) == ("confirmed", TOTAL_MINOR)
-        assert (await shop.published_types())[2:] == ["payment.authorised", "order.confirmed"]
+        assert (await shop.published_types())[2:] == ["order.reserved", "payment.authorised", "order.confirmed"]
 
     async def test_that_is_declined_refuses_the_order(self, shop: Shop) -> None:
         order_id = await shop.place(token="tok_declined")
@@ -91,7 +91,7 @@ class TestAuthorisation:
 
         order = await shop.order(order_id)
         assert (order["status"], order["status_reason"]) == ("refused", "payment-declined")
-        assert (await shop.published_types())[2:] == ["payment.failed", "order.refused"]
+        assert (await shop.published_types())[2:] == ["order.reserved", "payment.failed", "order.refused"]
 
     async def test_with_a_token_nobody_knows_is_declined(self, shop: Shop) -> None:
         order_id = await shop.place(token="tok_from_elsewhere")

@@ -59,12 +59,13 @@ class TestService:
             await bus.publish(reserved, event_id=UUID(int=1))
 
             await eventually(lambda: shop.status(order_id), lambda status: status == "confirmed", timeout_seconds=20)
-            published = await eventually(lambda: bus.read_all(ORDERS_ORDER), lambda events: len(events) == 3)
+            published = await eventually(lambda: bus.read_all(ORDERS_ORDER), lambda events: len(events) == 4)
 
-        assert [envelope.event.type for envelope in published] == ["order.placed", "order.approved", "order.confirmed"]
+        types = [envelope.event.type for envelope in published]
+        assert types == ["order.placed", "order.approved", "order.reserved", "order.confirmed"]
         confirmed = published[-1].event
         assert isinstance(confirmed, OrderConfirmed)
         assert confirmed.allocations == reserved.allocations
-        assert [envelope.aggregate_version for envelope in published] == [1, 2, 3]
+        assert [envelope.aggregate_version for envelope in published] == [1, 2, 3, 4]
         assert await shop.count("SELECT count(*) FROM outbox_events") == 0
         assert await shop.count("SELECT count(*) FROM inbox_events") == 1
