@@ -67,7 +67,7 @@ MUTANTS: Final = (
         relay.Relay._relay_batch,  # noqa: SLF001
         "published, left = await self._publish(claimed)",
         "await connection.execute(_DELETE, [one.id for one in claimed])\n"
-        "        published, left = await self._publish(claimed)",
+        "    published, left = await self._publish(claimed)",
     ),
     Mutant(
         "the consumer commits its offsets before the database",
