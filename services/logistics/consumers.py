@@ -19,7 +19,7 @@ from services.logistics.handlers.warehouses import note_warehouses
 
 PLANNING: Final = "logistics.planning"
 # A parcel is planned within moments of its order's confirmation, for people who pack it within hours.
-_BATCH_INTERVAL_SECONDS: Final = 0.1
+_BATCH_INTERVAL_SECONDS: Final = 0.4
 
 
 class PlanningHandler:

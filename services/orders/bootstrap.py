@@ -133,7 +133,7 @@ _CALIBRATION_DAYS = 30
 _CYCLE_TIME_DAYS = 7
 # The executor waits by itself, so that it can be woken; this only keeps its loop from spinning.
 _EXECUTOR_PAUSE_SECONDS = 0.001
-_EXECUTOR_PACE = WorkPace(share_max=0.4, rest_seconds_max=0.06, items_plenty=100)
+_EXECUTOR_PACE = WorkPace(share_max=0.3, rest_seconds_max=0.1, items_plenty=100)
 
 
 def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:

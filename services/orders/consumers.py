@@ -33,7 +33,7 @@ PRICES: Final = "orders.prices"
 
 # What webhooks may tell of: everything that this service publishes about an order.
 # Nobody waits for what is told and learned afterwards.
-_AFTERWARDS_SECONDS: Final = 0.25
+_AFTERWARDS_SECONDS: Final = 1.0
 _TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
 TOLD: Final[tuple[type[Event], ...]] = tuple(event for event in EVENTS.values() if event.topic in _TOLD_TOPICS)
 

@@ -28,7 +28,7 @@ BEHAVIOUR_GROUP = "recommender.behaviour"
 # A large order has 1,225 pairs and each is written twice: a hundred of them must fit into one transaction.
 _BATCH_RECORDS_MAX = 100
 # A click shows in what is recommended within a moment, not within an instant.
-_BATCH_INTERVAL_SECONDS = 0.1
+_BATCH_INTERVAL_SECONDS = 0.4
 
 _PRODUCT_EVENTS = (ProductListed, ProductChanged, ProductPriceChanged, ProductDelisted)
 

@@ -22,7 +22,7 @@ _TRANSACTION_TIMEOUT_MS = 30_000
 _IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 _LOCK_TIMEOUT_MS = 5_000
 _CONNECT_TIMEOUT_SECONDS = 5
-_POOL_TIMEOUT_SECONDS = 5
+_POOL_TIMEOUT_SECONDS = 2
 # A server that hangs keeps none of the limits above; whoever waits for it is told so a moment after they have passed.
 _HUNG_SECONDS = _TRANSACTION_TIMEOUT_MS / 1_000 + 2
 

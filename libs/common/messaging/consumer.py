@@ -36,8 +36,8 @@ _POLL_TIMEOUT_MS = 200
 # What comes within so much of the batch before forms one batch. What comes alone is handled at once, and where there is
 # a backlog nothing is waited for.
 _BATCH_INTERVAL_SECONDS = 0.02
-_BATCH_SHARE_MAX = 0.25
-_BATCH_REST_SECONDS_MAX = 0.1
+_BATCH_SHARE_MAX = 0.15
+_BATCH_REST_SECONDS_MAX = 0.2
 _BATCH_RECORDS_PLENTY = 100
 _PARTITION_FETCH_BYTES_MAX = 1_048_576
 # How long the partitions of a killed member stay unread. Heartbeats share the loop with the handlers, which never
