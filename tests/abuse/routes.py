@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
@@ -19,6 +19,9 @@ from services.inventory.bootstrap import SERVICE as INVENTORY
 from services.logistics.bootstrap import SERVICE as LOGISTICS
 from services.orders.bootstrap import SERVICE as ORDERS
 from services.recommender.bootstrap import SERVICE as RECOMMENDER
+
+# The id of nothing and nobody; a foreign id is answered like it.
+STRANGER: Final = "01890000-0000-7000-8000-000000000000"
 
 SERVICES: tuple[Service[Any], ...] = (CATALOG, INVENTORY, ORDERS, RECOMMENDER, LOGISTICS)
 
@@ -55,6 +58,12 @@ def every_route() -> tuple[Route, ...]:
 def every_scope() -> frozenset[str]:
     """Return the scopes that some route asks for."""
     return frozenset(scope for route in every_route() for scope in route.scopes or ())
+
+
+def address_of(route: Route) -> str:
+    """Return an address of the route at which there is nothing: its ids are nobody's."""
+    parts = [STRANGER if part.endswith("_id}") else part for part in route.path.split("/")]
+    return "/".join("nothing" if part.startswith("{") else part for part in parts)
 
 
 def _application(service: Service[Any], keys: Path) -> FastAPI:

@@ -14,9 +14,8 @@ import pytest
 from tests.abuse import hostile
 from tests.abuse.bodies import Pointer, Write, places, writes
 from tests.abuse.effort import Effort
-from tests.abuse.routes import applications, every_route
+from tests.abuse.routes import STRANGER, applications, every_route
 from tests.abuse.site import Site
-from tests.abuse.test_role_matrix import STRANGER
 
 IN_FLIGHT_MAX: Final = 8
 # What is tried of a corpus where there is no time for all of it; always the same part.

@@ -14,6 +14,7 @@ import pytest
 
 from libs.common.http.server import HEAD_BYTES_MAX, HEAD_TIMEOUT_SECONDS
 from tests.abuse.effort import Effort
+from tests.abuse.routes import address_of, every_route
 from tests.abuse.site import RECEIVE_SECONDS, RunningService, Site
 from tests.support.eventually import eventually
 
@@ -73,6 +74,23 @@ def head(site: Site, *headers: str, method: str = "POST", path: str = "/v1/produ
 @pytest.fixture
 def catalog(site: Site) -> RunningService:
     return site.services["catalog"]
+
+
+class TestStrangers:
+    async def test_are_refused_on_every_route_before_a_body_that_they_announce(self, site: Site) -> None:
+        routes = [route for route in every_route() if route.scopes is not None]
+
+        answers = {
+            (route.name, length): await send(
+                site.services[route.service],
+                f"{route.method} {address_of(route)} HTTP/1.1\r\nHost: quayside\r\nExpect: 100-continue\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n".encode(),
+            )
+            for route in routes
+            for length in (2, 10**12)
+        }
+
+        assert {sent: status for sent, (status, _) in answers.items() if status != 401} == {}
 
 
 class TestLyingRequests:

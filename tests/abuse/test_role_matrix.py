@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
@@ -10,7 +11,7 @@ from starlette.routing import compile_path
 
 from deploy.local.keys import SCOPES
 from tests.abuse.effort import Effort
-from tests.abuse.routes import Route, every_route, every_scope
+from tests.abuse.routes import Route, address_of, every_route, every_scope
 from tests.abuse.site import Site
 
 # What needs no key: probes and metrics, the meaning of problems, and what its sender signs.
@@ -63,10 +64,26 @@ MUST_NOT_READ: Final[Mapping[str, tuple[str, ...]]] = {
     "warehouse": ("orders/v1/orders", "/reports/", "/settlement-report", "/contact", "/webhooks", "/audit"),
 }
 
-# The id of nothing and nobody; a foreign id is answered like it.
-STRANGER: Final = "01890000-0000-7000-8000-000000000000"
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What is sent to a route."""
+
+    content: bytes
+    media_type: str
+
+
 IN_FLIGHT_MAX: Final = 16
 DENIED: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+# What routes refuse of who may call them, for its syntax, its text or its type.
+UNWELCOME_BODIES: Final[Mapping[str, Body]] = {
+    "not JSON": Body(b"{", "application/json"),
+    "NUL": Body(b'{"a": "\\u0000"}', "application/json"),
+    "an empty object": Body(b"{}", "application/json"),
+    "rows that are none": Body(b"[\n]\n", "application/x-ndjson"),
+    "of no known type": Body(b"\x00\xff", "image/png"),
+}
 
 GUARDED: Final = [route for route in every_route() if route.scopes is not None]
 
@@ -115,6 +132,17 @@ class TestKeys:
         statuses = await _statuses(site, dict.fromkeys(GUARDED, site.keys.powerless))
 
         assert _unless(statuses, {HTTPStatus.FORBIDDEN}) == {}
+
+    @pytest.mark.parametrize("body", UNWELCOME_BODIES)
+    async def test_whatever_is_sent_who_may_not_call_learns_just_that(self, site: Site, body: str) -> None:
+        """A body is neither judged nor read for a stranger, nor for a caller without the scope."""
+        sent = UNWELCOME_BODIES[body]
+
+        strangers = await _statuses(site, dict.fromkeys(GUARDED), sent)
+        powerless = await _statuses(site, dict.fromkeys(GUARDED, site.keys.powerless), sent)
+
+        assert _unless(strangers, {HTTPStatus.UNAUTHORIZED}) == {}
+        assert _unless(powerless, {HTTPStatus.FORBIDDEN}) == {}
 
     async def test_all_scopes_but_the_one_asked_for_open_nothing(self, site: Site) -> None:
         statuses = await _statuses(site, {route: site.keys.without[_scope(route)] for route in GUARDED})
@@ -237,14 +265,18 @@ def _covers(scopes: Iterable[str], route: Route) -> bool:
     return "*" in scopes or (route.scopes or frozenset()) <= set(scopes)
 
 
-async def _statuses(site: Site, keys: Mapping[Route, str | None]) -> dict[Route, int]:
-    """Call each route with its key, an id that is nobody's and no body; return how each was answered."""
+async def _statuses(site: Site, keys: Mapping[Route, str | None], body: Body | None = None) -> dict[Route, int]:
+    """Call each route with its key, an id that is nobody's and `body`; return how each was answered."""
     places = asyncio.Semaphore(IN_FLIGHT_MAX)
     clients = {name: service.client() for name, service in site.services.items()}
 
     async def call(route: Route, key: str | None) -> int:
         headers = {"Authorization": f"Bearer {key}"} if key is not None else {}
-        request = clients[route.service].build_request(route.method, _address(route), headers=headers)
+        if body is not None:
+            headers["Content-Type"] = body.media_type
+        request = clients[route.service].build_request(
+            route.method, address_of(route), headers=headers, content=body.content if body is not None else None
+        )
         async with places:
             # Streams do not end by themselves: the head is enough.
             answer = await clients[route.service].send(request, stream=True)
@@ -258,11 +290,6 @@ async def _statuses(site: Site, keys: Mapping[Route, str | None]) -> dict[Route,
         for client in clients.values():
             await client.aclose()
     return {route: task.result() for route, task in tasks.items()}
-
-
-def _address(route: Route) -> str:
-    parts = [STRANGER if part.endswith("_id}") else part for part in route.path.split("/")]
-    return "/".join("nothing" if part.startswith("{") else part for part in parts)
 
 
 def _opened(statuses: Mapping[Route, int]) -> set[str]:

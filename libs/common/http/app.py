@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from libs.common.errors import DomainError
 from libs.common.failpoints import failpoints
+from libs.common.http.admission import Admission
 from libs.common.http.auth import Authenticator, declared_scopes
 from libs.common.http.error_handlers import install_problem_handlers
 from libs.common.http.health import Health
@@ -136,6 +137,7 @@ def _middleware(
         Middleware(LoadShedding, service=service, in_flight_max=settings.requests_in_flight_max),
         Middleware(
             BodyGuard,
+            check_caller=Admission(app).check,
             bytes_max=settings.request_body_bytes_max,
             receive_timeout_seconds=settings.request_receive_timeout_seconds,
             allowances=_allowances(app),

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 from fastapi import Depends
 from starlette.requests import Request
+from starlette.types import Scope
 
 from libs.common.http.limits import RateLimiter
 from libs.common.http.problems import ScopeMissing, Unauthenticated
@@ -68,24 +69,24 @@ class Requirement:
     scopes: tuple[str, ...]
 
     async def __call__(self, request: Request) -> Principal:
+        """Admit the caller of `request`: see `admit`."""
+        return self.admit(request.scope)
+
+    def admit(self, scope: Scope) -> Principal:
         """
-        Authenticate the caller, count the request against its share, and check its scopes.
+        Authenticate the caller and count the request against its share, once in a request, and check its scopes.
 
         :raises Unauthenticated: if no valid key was sent.
         :raises RateLimited: if the caller sent more than its share.
         :raises ScopeMissing: if the key lacks one of the scopes.
         """
-        state = request.app.state
-        authenticator: Authenticator = state.authenticator
-        principal = authenticator.authenticate(_presented_key(request))
-        limiter: RateLimiter | None = state.rate_limiter
-        if limiter is not None:
-            kind = "read" if request.method in _READING_METHODS else "write"
-            request.state.rate_limit = limiter.take(principal.name, kind)
-        for scope in self.scopes:
-            if not principal.allows(scope):
-                raise ScopeMissing(f"This needs the scope {scope}.")
-        request.state.principal = principal
+        state: dict[str, Any] = scope.setdefault("state", {})
+        principal: Principal | None = state.get("principal")
+        if principal is None:
+            principal = state["principal"] = _caller(scope, state)
+        for needed in self.scopes:
+            if not principal.allows(needed):
+                raise ScopeMissing(f"This needs the scope {needed}.")
         return principal
 
 
@@ -114,8 +115,19 @@ def declared_scopes(dependant: Any) -> Iterable[tuple[str, ...] | None]:
         yield from declared_scopes(dependency)
 
 
-def _presented_key(request: Request) -> str:
-    for name, value in request.scope["headers"]:
+def _caller(scope: Scope, state: dict[str, Any]) -> Principal:
+    services = scope["app"].state
+    authenticator: Authenticator = services.authenticator
+    principal = authenticator.authenticate(_presented_key(scope))
+    limiter: RateLimiter | None = services.rate_limiter
+    if limiter is not None:
+        kind = "read" if scope["method"] in _READING_METHODS else "write"
+        state["rate_limit"] = limiter.take(principal.name, kind)
+    return principal
+
+
+def _presented_key(scope: Scope) -> str:
+    for name, value in scope["headers"]:
         if name == b"x-api-key":
             return str(value, "latin-1")
         if name == b"authorization":

@@ -178,12 +178,17 @@ class MeetsFailpoints:
 
 
 class BodyGuard:
-    """Bounds the size of a body and the time it takes to arrive, however it is sent, and its dangerous text."""
+    """
+    Reads a body for whom the route is open, and for nobody else.
+
+    Bounds its size and the time it takes to arrive, however it is sent, and its dangerous text.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
+        check_caller: Callable[[Scope], None],
         bytes_max: int,
         receive_timeout_seconds: float,
         allowances: Sequence[BodyAllowance] = (),
@@ -191,10 +196,12 @@ class BodyGuard:
         """
         Accept `bytes_max` on every route, and more on those with an allowance.
 
+        `check_caller` raises a `DomainError` if a route is not open to the caller; it is asked before a body is read.
         `receive_timeout_seconds` is the total time spent waiting for the client; the time that a route takes between
         two chunks of a stream is its own.
         """
         self._app = app
+        self._check_caller = check_caller
         self._bytes_max = bytes_max
         self._receive_timeout_seconds = receive_timeout_seconds
         self._allowances = tuple(allowances)
@@ -214,15 +221,26 @@ class BodyGuard:
         content_length = headers.get(b"content-length", b"")
         bytes_max = self._bytes_max_of(scope)
         if content_length.isdigit() and int(content_length) > bytes_max:
-            await _refuse(_too_large(bytes_max), scope, receive, send)
+            response = domain_problem(self._refusal(scope) or _too_large(bytes_max), instance=scope["path"])
+            # The rest of the body is not read, so the connection cannot serve another request.
+            response.headers["connection"] = "close"
+            await response(scope, receive, send)
             return
         body = _GuardedBody(
             receive,
+            check_caller=lambda: self._check_caller(scope),
             bytes_max=bytes_max,
             patience_seconds=self._receive_timeout_seconds,
             is_json=_JSON.search(headers.get(b"content-type", b"")) is not None,
         )
         await self._app(scope, body.receive, send)
+
+    def _refusal(self, scope: Scope) -> DomainError | None:
+        try:
+            self._check_caller(scope)
+        except DomainError as error:
+            return error
+        return None
 
     def _bytes_max_of(self, scope: Scope) -> int:
         for allowance in self._allowances:
@@ -234,8 +252,18 @@ class BodyGuard:
 class _GuardedBody:
     """The body of one request while it arrives."""
 
-    def __init__(self, receive: Receive, *, bytes_max: int, patience_seconds: float, is_json: bool) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        *,
+        check_caller: Callable[[], None],
+        bytes_max: int,
+        patience_seconds: float,
+        is_json: bool,
+    ) -> None:
         self._receive = receive
+        self._check_caller = check_caller
+        self._is_begun = False
         self._bytes_max = bytes_max
         self._patience_seconds = patience_seconds
         self._is_json = is_json
@@ -246,6 +274,8 @@ class _GuardedBody:
     async def receive(self) -> Message:
         if self._is_complete:
             return await self._receive()
+        if not self._is_begun:
+            self._begin()
         started_at = time.perf_counter()
         try:
             async with asyncio.timeout(self._patience_seconds):
@@ -265,6 +295,13 @@ class _GuardedBody:
             if self._is_complete:
                 self._check()
         return message
+
+    def _begin(self) -> None:
+        try:
+            self._check_caller()
+        except DomainError as error:
+            raise RejectedBody(error) from None
+        self._is_begun = True
 
     def _check(self) -> None:
         try:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -205,6 +206,87 @@ class TestBodyLimits:
         assert response["status"] == 408
 
 
+class TestBodiesOfStrangers:
+    """Who may not call a route learns that, whatever was sent, and nothing of it is read."""
+
+    @pytest.mark.parametrize(
+        ("key", "status"), [(None, 401), ("unknown", 401), (WAREHOUSE, 403)], ids=["no key", "another", "no scope"]
+    )
+    @pytest.mark.parametrize("path", ["/v1/parcels", "/v1/parcels/1", "/v1/parcels/1/label", "/v1/parcels/answered"])
+    @pytest.mark.parametrize("length", [b"2", b"2048", b"1000000000"], ids=["short", "long", "a gigabyte"])
+    async def test_are_not_read(
+        self, make_app: AppFactory, key: str | None, status: int, path: str, length: bytes
+    ) -> None:
+        app = make_app(parcels_router(), request_body_bytes_max=1024)
+        headers = [(b"content-length", length), (b"content-type", b"application/json")]
+
+        answer = await send_unreadable(app, path, [*headers, *_authorization(key)])
+
+        assert answer["status"] == status
+
+    @pytest.mark.parametrize("path", ["/v1/parcels", "/v1/parcels/1"])
+    async def test_are_counted_once_against_a_share(
+        self, make_app: AppFactory, connect: ClientFactory, path: str
+    ) -> None:
+        client = connect(make_app(parcels_router(), rate_limit_writes_per_second=2), key=STOREFRONT)
+
+        first = await client.post(path, json={"weight": 1})
+        second = await client.post(path, json={"weight": 1})
+
+        assert [answer.status_code for answer in (first, second)] == [200, 200]
+        assert [answer.headers["ratelimit"].split(";")[1] for answer in (first, second)] == ["r=3", "r=2"]
+
+    async def test_of_open_routes_are_read(self, make_app: AppFactory, connect: ClientFactory) -> None:
+        client = connect(make_app(orders_router()), key=None)
+
+        assert (await client.put("/v1/orders/1/note", content=b"12")).json()["bytes"] == 2
+
+
+class Parcel(BaseModel):
+    weight: int
+
+
+def parcels_router() -> APIRouter:
+    """Every way in which a body is read: by the table, by FastAPI, by the route; one of them takes large ones."""
+    router = APIRouter(prefix="/v1/parcels", dependencies=[requires("orders:write")])
+
+    @router.post("", max_body_size=4096)
+    async def hand_over(parcel: Parcel) -> Parcel:
+        return parcel
+
+    @router.post("/answered")
+    async def answer(parcel: Parcel) -> PlainTextResponse:
+        return PlainTextResponse(str(parcel))
+
+    @router.post("/{number}")
+    async def change(number: int, parcel: Parcel) -> dict[str, int]:
+        return {"number": number, "weight": parcel.weight}
+
+    @router.post("/{number}/label")
+    async def print_label(number: int, request: Request) -> dict[str, int]:
+        return {"number": number, "bytes": len(await request.body())}
+
+    return router
+
+
+def _authorization(key: str | None) -> list[tuple[bytes, bytes]]:
+    return [] if key is None else [(b"authorization", f"Bearer {key}".encode())]
+
+
+async def send_unreadable(app: Any, path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    """Send a body that nobody may ask for; return the start of the response."""
+    started: dict[str, Any] = {}
+
+    async def receive() -> dict[str, Any]:
+        pytest.fail("the body was read")
+
+    async def send(message: dict[str, Any]) -> None:
+        started.update(message if message["type"] == "http.response.start" else {})
+
+    await app(_scope("POST", path, headers), receive, send)
+    return started
+
+
 async def finite(chunk: bytes, *, times: int) -> AsyncIterator[bytes]:
     for _ in range(times):
         yield chunk
@@ -221,19 +303,22 @@ async def send_slowly(app: Any, path: str) -> dict[str, Any]:
     async def send(message: dict[str, Any]) -> None:
         started.update(message if message["type"] == "http.response.start" else {})
 
-    scope = {
+    async with asyncio.timeout(5):
+        await app(_scope("PUT", path, [(b"transfer-encoding", b"chunked")]), receive, send)
+    return started
+
+
+def _scope(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {
         "type": "http",
-        "method": "PUT",
+        "method": method,
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
-        "headers": [(b"transfer-encoding", b"chunked")],
+        "headers": headers,
         "http_version": "1.1",
         "scheme": "http",
     }
-    async with asyncio.timeout(5):
-        await app(scope, receive, send)
-    return started
 
 
 class TestLoadShedding:
