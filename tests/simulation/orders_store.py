@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
+from msgspec import structs
 
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
@@ -90,7 +91,7 @@ class MemoryOrders:
         await self._session.statement()
         for order, change in placed:
             payment = Payment(capture_at=order.payment_terms.capture_at)
-            row = OrderRow(order=order, state=replace(change.after, payment=payment), updated_at=now)
+            row = OrderRow(order=order, state=structs.replace(change.after, payment=payment), updated_at=now)
             await _insert(self._session, "orders", order.id, row)
             await self._write_rest(change)
 
@@ -103,7 +104,7 @@ class MemoryOrders:
             if change.after is not change.before:
                 # A payment that was not loaded is not written either.
                 payment = change.after.payment if change.after.payment != change.before.payment else row.state.payment
-                state = replace(change.after, payment=payment)
+                state = structs.replace(change.after, payment=payment)
                 self._session.put("orders", order_id, replace(row, state=state, updated_at=now))
             await self._write_steps(change, row, now)
             self._write_shipments(change)
@@ -137,7 +138,7 @@ class MemoryOrders:
         """Put together what PostgreSQL would load in the order's stage, and no more."""
         row: OrderRow = self._session.get("orders", order_id)
         status = row.state.status
-        state = replace(
+        state = structs.replace(
             row.state,
             payment=Payment(),
             steps=(),
@@ -148,14 +149,14 @@ class MemoryOrders:
             allocations=(),
         )
         if status in _UNDER_REVIEW:
-            state = replace(state, lines=units_by_sku(row.order.lines))
+            state = structs.replace(state, lines=units_by_sku(row.order.lines))
         if status in _BEFORE_STOCK:
             return state
         goods: Goods = self._session.get("goods", order_id) or Goods((), ())
         in_parts = (status in _LEAVING or status is OrderStatus.RESERVED) and len(goods.warehouses) > 1
         commands = [one for _, one in self._session.rows("payment_commands") if one.order_id == order_id]
         commands.sort(key=lambda one: (one.created_at, one.step.id))
-        return replace(
+        return structs.replace(
             state,
             payment=row.state.payment,
             steps=tuple(one.step for one in commands),
@@ -183,7 +184,7 @@ class MemoryOrders:
                 await self._session.lock(("payment_commands", step.id))
                 known: CommandRow = self._session.get("payment_commands", step.id)
                 due_at = now if known.step.status is StepStatus.WAITING else known.due_at
-                changed = replace(known, step=replace(known.step, status=step.status), due_at=due_at)
+                changed = replace(known, step=structs.replace(known.step, status=step.status), due_at=due_at)
                 self._session.put("payment_commands", step.id, changed)
 
     def _write_shipments(self, change: Change) -> None:

@@ -1,9 +1,10 @@
 """A transition in the making."""
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from libs.common.events.base import Event
 from libs.common.events.topics import ORDERS_ORDER

@@ -1,11 +1,13 @@
 """What customers change about a placed order: its lines while it is under review, its address until it leaves."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from libs.common.errors import Conflict, Invalid
 from libs.common.events.orders import OrderEdited, OrderEditRefused, OrderEditRequested

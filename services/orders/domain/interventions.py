@@ -1,6 +1,6 @@
 """What a person decides about an order that does not move by itself."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from libs.common.events.orders import OrderCancellationRequested, OrderDelivered
 from services.orders.domain import messages as on

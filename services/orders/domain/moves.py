@@ -1,10 +1,11 @@
 """What each message does to an order once the table has let it through."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from libs.common.events.orders import (
     OrderApproved,

@@ -1,11 +1,12 @@
 """What an order is: its stages, its lines, the facts that never change, and the refusals that concern it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final, Literal
 from uuid import UUID
+
+import msgspec
 
 from libs.common.errors import Conflict, Invalid, NotFound
 from libs.common.events.shapes import Allocation, Destination, SkuQuantity
@@ -122,8 +123,7 @@ class ImplausibleTime(Invalid):
     code: ClassVar[str] = "implausible-time"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderLine:
+class OrderLine(msgspec.Struct, frozen=True, kw_only=True):
     """
     One line at the price that the customer accepted; a SKU may be on several lines.
 
@@ -151,8 +151,7 @@ class OrderLine:
         return self.quantity - self.returned_quantity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(msgspec.Struct, frozen=True, kw_only=True):
     """Where the parcel goes, to the door. Personal data: it stays in this service's database."""
 
     name: str | None = None
@@ -161,8 +160,7 @@ class Address:
     postal_code: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """The order that another comes of; `prepaid_minor` is what that one pays for, or has paid, of its goods."""
 
     order_id: UUID
@@ -171,8 +169,7 @@ class Origin:
     keeps: tuple[Allocation, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderFacts:
+class OrderFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of an order when it is received and never changes."""
 
     customer_id: str
@@ -213,24 +210,21 @@ class CaptureMoment(StrEnum):
     LAST_DISPATCH = "last-dispatch"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentTerms:
+class PaymentTerms(msgspec.Struct, frozen=True, kw_only=True):
     """Who moves an order's money, and when; settled as it is placed."""
 
     provider: str = SANDBOX_PROVIDER
     capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReviewInputs:
+class ReviewInputs(msgspec.Struct, frozen=True, kw_only=True):
     """What is told for an order's review alone, and not kept; `email_hash` is a SHA-256 in hexadecimal digits."""
 
     billing_country: str | None = None
     email_hash: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewOrder:
+class NewOrder(msgspec.Struct, frozen=True, kw_only=True):
     """An order as it is placed."""
 
     id: UUID

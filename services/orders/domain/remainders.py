@@ -7,9 +7,10 @@ other has to know, in one transaction.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from typing import Final
 from uuid import UUID, uuid5
+
+from msgspec.structs import replace
 
 from libs.common.events.orders import OrderDivided
 from libs.common.events.shapes import Allocation, SkuQuantity

@@ -15,6 +15,8 @@ from functools import cached_property
 from typing import Final, Protocol
 from uuid import UUID
 
+import msgspec
+
 from services.orders.domain.findings import Consequence
 from services.orders.domain.order import Address, NewOrder, units_by_sku
 
@@ -271,8 +273,7 @@ class Rules:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """What one rule measured; it counts if that is above the limit."""
 
     rule: str
@@ -287,8 +288,7 @@ class Finding:
         return self.measured > self.limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Review:
+class Review(msgspec.Struct, frozen=True, kw_only=True):
     """What the rules make of an order; `reasons` are the rules that led there, those that decided first."""
 
     verdict: Verdict

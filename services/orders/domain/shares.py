@@ -7,8 +7,10 @@ unit off, and always sum to the whole.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Final
+
+from msgspec.structs import replace
 
 from libs.common.errors import Invalid
 from libs.common.money import Money

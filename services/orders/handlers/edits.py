@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
+from msgspec import structs
+
 from libs.common.errors import PreconditionFailed
 from libs.common.events.shapes import Destination
 from libs.common.ids import new_id
@@ -172,7 +174,7 @@ def _as_placed(state: OrderState, lines: tuple[OrderLine, ...], address: Address
     """Return the order as it would have been placed like that."""
     destination = message.destination or state.facts.destination
     total_minor = state.facts.total_minor if message.lines is None else total_of(lines)
-    facts = replace(state.facts, total_minor=total_minor, destination=destination)
+    facts = structs.replace(state.facts, total_minor=total_minor, destination=destination)
     return NewOrder(id=state.id, facts=facts, lines=lines, address=address, payment_token=_NO_TOKEN)
 
 
@@ -180,13 +182,13 @@ async def _with_findings(
     order: NewOrder, added: tuple[OrderLine, ...], *, unit: Unit, price_check: PriceCheck, now: datetime
 ) -> NewOrder:
     """Hold what is added against the catalog's prices of now, unlike what was ordered before."""
-    facts = replace(order.facts, placed_at=order.facts.business_time(now))
+    facts = structs.replace(order.facts, placed_at=order.facts.business_time(now))
     [checked] = await price_check.check(
-        [replace(order, facts=facts, lines=added)], prices=unit.prices, promotions=unit.promotions, now=now
+        [structs.replace(order, facts=facts, lines=added)], prices=unit.prices, promotions=unit.promotions, now=now
     )
     if not isinstance(checked, NewOrder):
         raise checked
-    return replace(order, findings=checked.findings)
+    return structs.replace(order, findings=checked.findings)
 
 
 async def _review(order: NewOrder, state: OrderState, *, unit: Unit, reviewing: Reviewing, now: datetime) -> None:

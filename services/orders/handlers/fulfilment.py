@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from msgspec import structs
+
 from libs.common.events.base import Envelope
 from libs.common.events.orders import PaymentCaptured, RefundIssued, ReturnClosed
 from libs.common.failpoints import Failpoint, failpoints
@@ -256,7 +258,7 @@ def derived_order(
     now: datetime,
 ) -> NewOrder:
     """Return an order that comes of another and costs nothing: stock and parcels are asked for as always."""
-    facts = replace(
+    facts = structs.replace(
         state.facts,
         channel=channel,
         reference=str(state.id),

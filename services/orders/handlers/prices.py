@@ -1,10 +1,12 @@
 """Follows the catalog's prices, and checks new orders against them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from libs.common.events.base import Envelope
 from libs.common.events.catalog import ProductChanged, ProductDelisted, ProductListed, ProductPriceChanged

@@ -6,14 +6,15 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+import msgspec
+
 from services.orders.domain.charges import Charge
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import NewOrder, OnShortage, OrderLine, OrderStatus
 from services.orders.domain.state import OrderState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShipmentView:
+class ShipmentView(msgspec.Struct, frozen=True, kw_only=True):
     """A parcel of an order."""
 
     shipment_id: UUID
@@ -21,16 +22,14 @@ class ShipmentView:
     status: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkedOrder:
+class LinkedOrder(msgspec.Struct, frozen=True, kw_only=True):
     """An order that came of another."""
 
     order_id: UUID
     channel: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderView:
+class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     """
     An order as it is shown.
 

@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from libs.common.events.orders import OrderApproved, OrderHeldForReview, OrderRefused, OrderReviewEscalated
 from libs.common.ids import new_id

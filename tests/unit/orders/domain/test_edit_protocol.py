@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 from uuid import UUID
 
+from msgspec import structs
+
 from libs.common.events.orders import OrderCancelled, OrderEditRequested
 from libs.common.events.shapes import Allocation, Shortage
 from services.orders.domain import messages as on
@@ -20,7 +22,7 @@ from tests.unit.orders.domain.worlds import NOW, Story, an_order
 
 WANTED = an_order().lines
 EDITS: dict[UUID, tuple[OrderLine, ...]] = {
-    UUID(int=701): (replace(WANTED[0], quantity=1),),
+    UUID(int=701): (structs.replace(WANTED[0], quantity=1),),
     UUID(int=702): (*WANTED, OrderLine(line=3, sku="LAMP", quantity=2, unit_price_minor=700)),
 }
 Units: TypeAlias = frozenset[tuple[str, int]]

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from libs.common.events.orders import OrderApproved, OrderEdited, OrderEditRequested
 from libs.common.events.shapes import Destination, SkuQuantity
@@ -28,7 +29,7 @@ LYON = Destination(country="GB", latitude=53.8, longitude=-1.5)
 
 
 def other_lines(sequence: int, *lines: OrderLine) -> on.OrderEdited:
-    return on.OrderEdited(EDIT_ID, sequence, "one more", lines=lines or (replace(LINES[0], quantity=4),))
+    return on.OrderEdited(EDIT_ID, sequence, "one more", lines=lines or (structs.replace(LINES[0], quantity=4),))
 
 
 def elsewhere(sequence: int) -> on.OrderEdited:

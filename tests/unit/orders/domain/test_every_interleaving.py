@@ -13,6 +13,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 from libs.common.events.shapes import Destination
 from services.orders.domain import messages as on
@@ -91,7 +92,7 @@ def key(world: World) -> tuple[object, ...]:
         order.warehouses,
         order.shipments,
         order.steps,
-        replace(order.payment, version=0),
+        structs.replace(order.payment, version=0),
         world.mail,
         world.asked,
         world.done,
@@ -244,7 +245,7 @@ def check_end(world: World) -> None:
 def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
     """Visit every world that can be reached; return how many there are, and the stages in which they come to rest."""
     order = an_order(on_shortage=scenario.on_shortage)
-    story = Story.received(replace(order, payment_terms=PaymentTerms(capture_at=scenario.capture_at)))
+    story = Story.received(structs.replace(order, payment_terms=PaymentTerms(capture_at=scenario.capture_at)))
     first = told(World(story.state), on.ReviewPassed(), scenario)
     waiting, seen, ends = [first], {key(first)}, set[OrderStatus]()
     while waiting:

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from libs.common.events.shapes import Destination
 from services.orders.domain.findings import Consequence, FindingKind, OrderFinding
@@ -55,7 +56,7 @@ def an_order_of(number: int = 1, *, after: timedelta = timedelta(0), **changes: 
     facts = {
         name: changes.pop(name) for name in ("customer_id", "currency", "channel", "destination") if name in changes
     }
-    return replace(order, id=UUID(int=number), facts=replace(order.facts, **facts), **changes)
+    return structs.replace(order, id=UUID(int=number), facts=structs.replace(order.facts, **facts), **changes)
 
 
 def a_finding(kind: FindingKind, consequence: Consequence = Consequence.ACCEPT) -> OrderFinding:
@@ -204,7 +205,7 @@ class TestBatch:
     def test_counts_units_only_if_the_customer_gets_them_but_every_attempt(self) -> None:
         hoarded = Rule(name="hoarded", test=Hoarding(UNITS), limit=4, verdict=Verdict.REFUSE)
         often = Rule(name="often", test=Velocity(BY_CUSTOMER), limit=99, score=1)
-        many = tuple(replace(line, quantity=3) for line in an_order().lines)
+        many = tuple(structs.replace(line, quantity=3) for line in an_order().lines)
         orders = [an_order_of(1, lines=many), an_order_of(2, lines=many), an_order_of(3, lines=many[:1])]
 
         found = review_batch(orders, rules(hoarded, often), {})
@@ -261,7 +262,9 @@ class TestAddressHash:
 
         assert address_hash("GB", written) == address_hash("GB", other) is not None
         assert address_hash("FR", written) != address_hash("GB", written)
-        assert address_hash("GB", replace(written, address_lines=("13 Mill Lane",))) != address_hash("GB", written)
+        assert address_hash("GB", structs.replace(written, address_lines=("13 Mill Lane",))) != address_hash(
+            "GB", written
+        )
 
     def test_needs_a_street(self) -> None:
         assert address_hash("GB", Address(name="Ann", city="Leeds", postal_code="LS1 4AP")) is None
