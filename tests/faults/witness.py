@@ -28,6 +28,7 @@ SOMETIMES = (
     Path("duplicates dropped", "consumer_duplicates_dropped_total"),
     Path("offset commit failed", "consumer_commit_failures_total"),
     Path("rebalance", "consumer_rebalances_total"),
+    Path("records read alone after a death", "consumer_suspicions_total"),
     Path("relay take-over", "relay_takeovers_total"),
     Path("batch tried again after a passing fault", "consumer_retries_total", 'reason="transient"'),
     Path("deadlock", "transient_faults_total", 'fault="deadlock"'),

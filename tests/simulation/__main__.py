@@ -22,6 +22,7 @@ _COLLECT_EVERY = 50
 # What every run of many must have met.
 SOMETIMES = frozenset(
     {
+        "a death found",
         "answer to a commit lost",
         "offset commit lost",
         "offset commit refused",
@@ -31,6 +32,7 @@ SOMETIMES = frozenset(
         "rebalance",
         "relay taken over",
         "request without an answer",
+        "what kills was set aside",
     }
 )
 

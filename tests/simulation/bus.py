@@ -1,15 +1,17 @@
 """A stand-in for Kafka: partitions that keep everything, groups with generations, sessions that expire."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
+from uuid import UUID
 
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError
 
 from libs.common.events.base import WireRecord
-from libs.common.messaging.consumer import Consumer, Subscription
+from libs.common.messaging.consumer import Consumer, Refusals, Subscription
+from libs.common.messaging.crash_breaker import Mark
 from libs.common.messaging.partitioning import hash_of
 from libs.common.messaging.producer import PublishFailed
 from tests.simulation.store import MemoryDatabase
@@ -40,6 +42,8 @@ class Bus:
         self.world = world
         self.log: dict[TopicPartition, list[Record]] = {}
         self.groups: dict[str, Group] = {}
+        # Whoever handles one of these events dies of it.
+        self.deadly: set[UUID] = set()
         # In order, unlike a set of what has no order of its own.
         self._waiting: dict[MemoryConsumer, asyncio.Future[None]] = {}
 
@@ -98,6 +102,8 @@ class Group:
     topics: set[str] = field(default_factory=set)
     members: list["MemoryConsumer"] = field(default_factory=list)
     committed: dict[TopicPartition, int] = field(default_factory=dict)
+    # What members wrote beside offsets.
+    metadata: dict[TopicPartition, str] = field(default_factory=dict)
     generation: int = 0
     assignment: dict[TopicPartition, "MemoryConsumer"] = field(default_factory=dict)
 
@@ -258,10 +264,11 @@ class MemoryConsumer:
             }
             await self._listener.on_partitions_assigned(set(self._positions))
 
-    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
-        """Note how far the group is."""
+    async def commit(self, offsets: Mapping[TopicPartition, int | tuple[int, str]]) -> None:
+        """Note how far the group is, and what is said beside that."""
         world = self._bus.world
-        self._applied.update(offsets)
+        commits = {place: found if isinstance(found, tuple) else (found, "") for place, found in offsets.items()}
+        self._applied.update({place: offset for place, (offset, _) in commits.items()})
         try:
             await self._process.awaits(Link.BUS)
         except ConnectionResetError as error:
@@ -274,7 +281,25 @@ class MemoryConsumer:
         if world.chance.random() < world.rates.lost_answer:
             world.meet("offset commit lost")
             raise TimeoutError
-        self._group.committed.update(offsets)
+        self._group.committed.update({place: offset for place, (offset, _) in commits.items()})
+        self._group.metadata.update({place: metadata for place, (_, metadata) in commits.items()})
+
+    async def marks(self) -> dict[TopicPartition, Mark]:
+        """Return what stands beside the offsets of what is read."""
+        try:
+            await self._process.awaits(Link.BUS)
+        except ConnectionResetError as error:
+            raise KafkaConnectionError from error
+        group = self._group
+        found = {
+            place: Mark.decode(group.committed.get(place, 0), group.metadata.get(place, ""))
+            for place in self._positions
+        }
+        return {place: mark for place, mark in found.items() if mark is not None}
+
+    def seek(self, place: TopicPartition, offset: int) -> None:
+        """Read on from there."""
+        self._positions[place] = offset
 
     def applied_up_to(self, place: TopicPartition) -> int:
         """Return how far this member, or the group before it, has got."""
@@ -304,3 +329,15 @@ class SimulatedConsumer(Consumer):
     def _new_consumer(self) -> Any:
         group = self._bus.groups.setdefault(self.group, Group(self._bus))
         return MemoryConsumer(self._bus, self._life, group)
+
+    async def _apply_once(self, deliveries: Sequence[Any]) -> Refusals:
+        if not self._bus.deadly.isdisjoint(delivery.envelope.id for delivery in deliveries):
+            self._life.die()
+            raise asyncio.CancelledError
+        return await super()._apply_once(deliveries)
+
+    async def _read_marks(self, consumer: Any) -> Mapping[TopicPartition, Mark]:
+        marks: Mapping[TopicPartition, Mark] = await consumer.marks()
+        if marks:
+            self._bus.world.meet("a death found")
+        return marks

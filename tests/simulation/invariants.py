@@ -157,11 +157,22 @@ class Invariants:
     def _check_letters(self) -> None:
         """First of all: what is set aside explains whatever is missing."""
         shop = self._shop
-        for topic in {place.topic for place in shop.bus.log}:
-            letters = shop.bus.records(topic) if topic.endswith(".dlq") else []
-            self._claim(
-                not letters, "I5 dead letters", f"{topic}: {[dict(one.headers)['dlq-error'] for one in letters]}"
-            )
+        letters = [
+            dict(letter.headers)
+            for topic in {place.topic for place in shop.bus.log}
+            if topic.endswith(".dlq")
+            for letter in shop.bus.records(topic)
+        ]
+        strange = [
+            letter["dlq-error"]
+            for letter in letters
+            if UUID(letter["ce_id"].decode()) not in shop.bus.deadly or letter["dlq-reason"] != b"process-died"
+        ]
+        self._claim(not strange, "I5 dead letters", f"{strange}")
+        buried = {UUID(letter["ce_id"].decode()) for letter in letters}
+        self._claim(buried == shop.bus.deadly, "I11 deadly", f"{len(buried)} of {len(shop.bus.deadly)} set aside")
+        if buried:
+            shop.world.meet("what kills was set aside")
 
     def _check_effects(self) -> None:
         shop = self._shop

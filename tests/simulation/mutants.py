@@ -71,15 +71,27 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the consumer commits its offsets before the database",
-        Consumer._consume,  # noqa: SLF001
-        "if not await self._process(records, stop):",
-        f"await self._commit(consumer, {_ALL_OFFSETS})\n        if not await self._process(records, stop):",
+        Consumer._handle,  # noqa: SLF001
+        "if not await self._process(",
+        f"await self._commit(consumer, {_ALL_OFFSETS})\n    if not await self._process(",
     ),
     Mutant(
         "the inbox drops nothing",
         inbox.claim_new,
         "    fresh = []\n",
         "    return list(envelopes)\n    fresh = []\n",
+    ),
+    Mutant(
+        "what kills its consumers is tried for ever",
+        Consumer._handle_alone,  # noqa: SLF001
+        "mark.attempts >= DEATHS_MAX",
+        "mark.attempts >= 1000",
+    ),
+    Mutant(
+        "whoever dies at all is blamed on the record",
+        Consumer._handle_alone,  # noqa: SLF001
+        "mark.attempts >= DEATHS_MAX",
+        "True",
     ),
     Mutant(
         "the consumer gives up what failed for the moment",

@@ -49,6 +49,7 @@ _FAULT_SECONDS: Final = 30.0
 _CONVERGENCE_SECONDS: Final = 900.0
 _LOOK_SECONDS: Final = 5.0
 _RESTART_SECONDS_MAX: Final = 6.0
+_DEADLY_RATIO: Final = 0.05
 # Shorter than a real shop's, longer than a payment step's lease: so that every deadline is met in a run.
 _DEADLINES: Final = Deadlines(
     stock_reply=timedelta(seconds=20),
@@ -316,8 +317,13 @@ class Shop:
         await asyncio.sleep(chance.uniform(0, _FAULT_SECONDS))
         sku, warehouse, units = chance.choice(SKUS), chance.choice(WAREHOUSES).code, chance.randint(1, 6)
         event = GoodsReceived(sku=sku, warehouse=warehouse, occurred_at=self.world.clock.now(), quantity=units)
-        record = encode(Envelope(id=ids.new_id(), event=event, time=self.world.clock.now(), source="warehouse"))
-        self.received[sku, warehouse] += units
+        event_id = ids.new_id()
+        record = encode(Envelope(id=event_id, event=event, time=self.world.clock.now(), source="warehouse"))
+        if chance.random() < _DEADLY_RATIO:
+            self.world.note(f"{event_id} kills who handles it")
+            self.bus.deadly.add(event_id)
+        else:
+            self.received[sku, warehouse] += units
         producer = MemoryProducer(self.bus, Process(self.world, "warehouse"))
         while True:
             try:

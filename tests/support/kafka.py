@@ -94,6 +94,23 @@ class TestBus:
             partitions = await self._assign(consumer, topic.name)
             await consumer.commit(dict.fromkeys(partitions, 0))
 
+    async def leave_beside_offset(self, group: str, topic: Topic, metadata: str) -> None:
+        """Rewind `group`, and leave a text beside its offset of every partition; it must have no running member."""
+        async with self._reader(self.topic_prefix + group) as consumer:
+            partitions = await self._assign(consumer, topic.name)
+            await consumer.commit(dict.fromkeys(partitions, (0, metadata)))
+
+    async def read_beside_offsets(self, group: str, topic: Topic) -> list[tuple[int, str]]:
+        """Return the offset of `group` in each partition of a topic, and the text beside it."""
+        client = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await client.start()
+        try:
+            offsets = await client.list_consumer_group_offsets(self.topic_prefix + group)
+        finally:
+            await client.close()
+        name = self.topic_prefix + topic.name
+        return [(found.offset, found.metadata) for place, found in offsets.items() if place.topic == name]
+
     async def read_dead_letters(self, group: str) -> list[WireRecord]:
         """Return the dead letters of `group`."""
         return await self.read_records(dead_letter_topic(group))

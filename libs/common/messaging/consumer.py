@@ -2,14 +2,15 @@
 The consumer loop: read a batch, apply what is new in one transaction, commit the database, then the offsets.
 
 A crash anywhere leads to redelivery, and the inbox drops what was already applied. Passing faults block in
-place with back-off; a record that can never work is isolated by bisection and goes to the dead letters.
+place with back-off; a record that can never work is isolated by bisection and goes to the dead letters, and so does one
+that kills who handles it (see `crash_breaker`).
 """
 
 import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
@@ -23,8 +24,10 @@ from libs.common.db import Database, Transaction, count_transient, is_transient
 from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable, WireRecord
 from libs.common.events.registry import EVENTS
 from libs.common.failpoints import Failpoint, failpoints
+from libs.common.ids import parse_id
+from libs.common.messaging.crash_breaker import DEATHS_MAX, CrashBreaker, GroupMovedOn, Mark
 from libs.common.messaging.dead_letters import DeadLetterReason, dead_letter
-from libs.common.messaging.inbox import claim_new
+from libs.common.messaging.inbox import claim_new, is_claimed
 from libs.common.messaging.producer import BusProducer, PublishFailed
 from libs.common.pacing import WorkPace
 from libs.common.telemetry import metrics
@@ -49,6 +52,8 @@ _START_TIMEOUT_SECONDS = 15.0
 _STOP_TIMEOUT_SECONDS = 10.0
 _RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 5.0
+# Before a record that somebody died over is tried again: who dies of something else mostly does so meanwhile.
+_SUSPICION_SECONDS = (1.0, 3.0)
 # A fault of our own code may be a race that a second try does not meet; a third failure is no accident.
 _HANDLER_ATTEMPTS_MAX = 3
 # Above this many in a row the fault is ours, and a stopped consumer is cheaper than an emptied topic.
@@ -59,6 +64,7 @@ _LAG_SECONDS = 2.0
 log = get_logger()
 
 _Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+_Fetched: TypeAlias = Mapping[TopicPartition, Sequence[_Record]]
 
 
 # Why events of a batch can never have an effect, by their ids.
@@ -147,6 +153,11 @@ class Consumer:
             client_id=f"{subscription.group}-dead-letters",
         )
         labels = (service, subscription.group)
+        self._breaker = CrashBreaker(
+            subscription.group,
+            read=self._read_marks,
+            count=metrics.consumer_suspicions_total.labels(*labels).inc,
+        )
         self._batch_records = metrics.event_batch_records.labels(*labels)
         self._duplicates = metrics.consumer_duplicates_dropped_total.labels(*labels)
         self._commit_failures = metrics.consumer_commit_failures_total.labels(*labels)
@@ -182,7 +193,14 @@ class Consumer:
                 try:
                     await self._consume(consumer, stop)
                 except (KafkaError, PublishFailed) as error:
+                    await self._breaker.take_back()
                     log.warning("consumer.interrupted", group=self.group, error=repr(error))
+                except MemoryError:
+                    raise
+                except BaseException:
+                    # It ends for a reason that can be told, which no record is to be blamed for.
+                    await self._breaker.take_back()
+                    raise
                 finally:
                     with contextlib.suppress(KafkaError, OSError, TimeoutError):
                         await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_SECONDS)
@@ -226,8 +244,13 @@ class Consumer:
     def _subscribe(self, consumer: AIOKafkaConsumer) -> None:
         consumer.subscribe(
             [self._topic_prefix + topic.name for topic in self._subscription.topics],
-            listener=_RebalanceListener(self._forget, self._rebalances.inc),
+            listener=_RebalanceListener(give_up=self._give_up, begin=self._breaker.forget, count=self._rebalances.inc),
         )
+
+    async def _give_up(self, revoked: set[TopicPartition]) -> None:
+        """Leave these partitions to others, with no suspicion of what is being handled: it has not killed."""
+        self._forget(revoked)
+        await self._breaker.take_back()
 
     def _forget(self, revoked: set[TopicPartition]) -> None:
         """Leave the figures of these partitions to the member that reads them now."""
@@ -251,19 +274,114 @@ class Consumer:
             if not fetched:
                 continue
             started_at = self._clock.monotonic_seconds()
-            records = [record for partition in fetched.values() for record in partition]
-            self._batch_records.observe(len(records))
-            if not await self._process(records, stop):
+            records = sum(map(len, fetched.values()))
+            self._batch_records.observe(records)
+            is_trusted = self._breaker.trusts(fetched.keys())
+            if not await (self._handle if is_trusted else self._handle_warily)(consumer, fetched, stop):
+                await self._breaker.take_back()
                 return
-            offsets = {partition: rows[-1].offset + 1 for partition, rows in fetched.items()}
-            self._next_offsets.update(offsets)
-            if failpoints.armed:
-                await failpoints.reach(Failpoint.CONSUMER_AFTER_COMMIT, self.group)
-            await self._commit(consumer, offsets)
             worked_seconds = self._clock.monotonic_seconds() - started_at
-            rest_seconds = self._pace.rest_seconds(items=len(records), worked_seconds=worked_seconds)
+            rest_seconds = self._pace.rest_seconds(items=records, worked_seconds=worked_seconds)
             if rest_seconds:
                 await _wait(stop, rest_seconds)
+
+    async def _handle(self, consumer: AIOKafkaConsumer, fetched: _Fetched, stop: asyncio.Event) -> bool:
+        """Bring records to an end and commit that they are; False if `stop` came first."""
+        if not await self._process([record for rows in fetched.values() for record in rows], stop):
+            return False
+        offsets = {partition: rows[-1].offset + 1 for partition, rows in fetched.items()}
+        self._next_offsets.update(offsets)
+        if failpoints.armed:
+            await failpoints.reach(Failpoint.CONSUMER_AFTER_COMMIT, self.group)
+        await self._commit(consumer, offsets)
+        return True
+
+    async def _handle_warily(self, consumer: AIOKafkaConsumer, fetched: _Fetched, stop: asyncio.Event) -> bool:
+        """As `_handle`, but announce it first, and let what somebody died over be handled alone."""
+        try:
+            await self._breaker.learn(consumer)
+            suspected = {place for place, rows in fetched.items() if self._breaker.suspicion(place, rows[0].offset)}
+            others = {place: rows for place, rows in fetched.items() if place not in suspected}
+            if others:
+                await self._breaker.announce(
+                    consumer, {place: Mark(rows[0].offset, rows[-1].offset + 1) for place, rows in others.items()}
+                )
+                if not await self._handle(consumer, others, stop):
+                    return False
+            for place in suspected:
+                for record in fetched[place]:
+                    if not await self._handle_alone(consumer, place, record, stop):
+                        return False
+            for place, rows in fetched.items():
+                end = consumer.highwater(place) or 0
+                self._breaker.passed(
+                    place,
+                    rows[-1].offset + 1,
+                    trial_end=min(end, rows[0].offset + self._subscription.batch_records_max),
+                )
+        except GroupMovedOn as error:
+            self._commit_failures.inc()
+            log.warning("consumer.announcement_failed", group=self.group, error=repr(error.__cause__))
+            for place, rows in fetched.items():
+                # What is still ours comes once more: unannounced it must not be handled.
+                if place in consumer.assignment():
+                    consumer.seek(place, rows[0].offset)
+            await _wait(stop, _RETRY_SECONDS_MIN)
+        return True
+
+    async def _handle_alone(
+        self, consumer: AIOKafkaConsumer, place: TopicPartition, record: _Record, stop: asyncio.Event
+    ) -> bool:
+        """Handle a record that somebody died over, or set it aside if too many did; False if `stop` came first."""
+        self._progressed_at = self._clock.monotonic_seconds()
+        mark = self._breaker.suspicion(place, record.offset) or Mark(record.offset, record.offset + 1)
+        if mark.attempts >= DEATHS_MAX:
+            return await self._give_up_on(consumer, record, deaths=mark.attempts, stop=stop)
+        if mark.attempts and await _wait(stop, random.uniform(*_SUSPICION_SECONDS)):  # noqa: S311 - jitter
+            return False
+        await self._breaker.announce(consumer, {place: mark._replace(attempts=mark.attempts + 1)})
+        return await self._handle(consumer, {place: [record]}, stop)
+
+    async def _give_up_on(
+        self, consumer: AIOKafkaConsumer, record: _Record, *, deaths: int, stop: asyncio.Event
+    ) -> bool:
+        """Set a record aside without looking into it, unless its effect is there; False if `stop` came first."""
+        was_applied = await self._was_applied(record, stop)
+        if was_applied is None:
+            return False
+        if not was_applied:
+            error = f"the process died each of the {deaths} times that it handled this record alone"
+            if not await self._dead_letter(record, "process-died", error, attempts=deaths, stop=stop):
+                return False
+        await self._commit(consumer, {TopicPartition(record.topic, record.partition): record.offset + 1})
+        return True
+
+    async def _was_applied(self, record: _Record, stop: asyncio.Event) -> bool | None:
+        """Whether the inbox knows a record, by its headers alone; None if `stop` came first."""
+        try:
+            event_id = parse_id(dict(record.headers).get("ce_id", b"").decode(errors="replace"))
+        except ValueError:
+            return False
+        if self._subscription.recognises_duplicates:
+            return False
+        while not stop.is_set():
+            try:
+                async with self._database.transaction() as transaction:
+                    return await is_claimed(transaction, group=self.group, event_id=event_id)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("consumer.retrying", group=self.group, error=repr(error))
+                self._progressed_at = self._clock.monotonic_seconds()
+                await _wait(stop, _RETRY_SECONDS_MAX)
+        return None
+
+    async def _read_marks(self, consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Mark]:
+        # There is no public way to what stands beside an offset.
+        coordinator = consumer._coordinator  # noqa: SLF001
+        committed = await coordinator.fetch_committed_offsets(list(consumer.assignment()))
+        marks = ((place, Mark.decode(found.offset, found.metadata)) for place, found in committed.items())
+        return {place: mark for place, mark in marks if mark is not None}
 
     async def _process(self, records: Sequence[_Record], stop: asyncio.Event) -> bool:
         """Turn every record into its effect or a dead letter; False if `stop` came first."""
@@ -330,6 +448,7 @@ class Consumer:
                 if not is_transient(error):
                     raise
                 log.warning("consumer.retrying", group=self.group, error=repr(error))
+                await self._breaker.take_back()
                 metrics.consumer_retries_total.labels(self._service, self.group, "transient").inc()
                 count_transient(error, place=self.group)
                 # The loop is alive though the database is not: replacing the process would not help.
@@ -426,8 +545,10 @@ class Consumer:
         return True
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
+        await self._breaker.survived()
         try:
-            await asyncio.wait_for(consumer.commit(offsets), _COMMIT_TIMEOUT_SECONDS)
+            await asyncio.wait_for(consumer.commit(self._breaker.commits(offsets)), _COMMIT_TIMEOUT_SECONDS)
+            self._breaker.committed(offsets)
         except (CommitFailedError, IllegalStateError, TimeoutError) as error:
             # The group moved on without us; whoever has the partition now meets our inbox rows.
             self._commit_failures.inc()
@@ -455,17 +576,25 @@ class Consumer:
 
 
 class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
-    """Keeps count; between batches nothing is held that would have to be given back."""
+    """Keeps count, and tells the consumer; between batches nothing is held that would have to be given back."""
 
-    def __init__(self, forget: Callable[[set[TopicPartition]], None], count: Callable[[], None]) -> None:
-        self._forget = forget
+    def __init__(
+        self,
+        *,
+        give_up: Callable[[set[TopicPartition]], Awaitable[None]],
+        begin: Callable[[], None],
+        count: Callable[[], None],
+    ) -> None:
+        self._give_up = give_up
+        self._begin = begin
         self._count = count
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._forget(revoked)
+        await self._give_up(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._count()
+        self._begin()
         log.info("consumer.partitions_assigned", partitions=len(assigned))
 
 

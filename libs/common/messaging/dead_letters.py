@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 from libs.common.events.base import WireRecord
 
 DeadLetterReason = Literal[
-    "malformed", "unknown-type", "missing-header", "schema-mismatch", "refused", "handler-failed"
+    "malformed", "unknown-type", "missing-header", "schema-mismatch", "refused", "handler-failed", "process-died"
 ]
 
 _ERROR_CHARACTERS_MAX = 500

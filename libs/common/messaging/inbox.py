@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from operator import attrgetter
+from uuid import UUID
 
 from libs.common.db import Transaction
 from libs.common.events.base import Envelope
@@ -15,6 +16,7 @@ INSERT INTO inbox_events (consumer_group, event_id)
 SELECT $1, event_id FROM unnest($2::uuid[]) AS event_id
 ON CONFLICT DO NOTHING RETURNING event_id
 """
+_IS_CLAIMED = "SELECT EXISTS (SELECT FROM inbox_events WHERE consumer_group = $1 AND event_id = $2)"
 _PURGE = "DELETE FROM inbox_events WHERE processed_at < now() - $1::interval"
 
 
@@ -32,6 +34,12 @@ async def claim_new(transaction: Transaction, *, group: str, envelopes: Sequence
             new_ids.remove(envelope.id)
             fresh.append(envelope)
     return fresh
+
+
+async def is_claimed(transaction: Transaction, *, group: str, event_id: UUID) -> bool:
+    """Whether `group` has handled an event."""
+    driver = await transaction.driver()
+    return bool(await driver.fetchval(_IS_CLAIMED, group, event_id))
 
 
 async def purge(transaction: Transaction) -> None:

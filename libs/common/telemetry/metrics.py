@@ -105,6 +105,11 @@ consumer_rebalances_total = Counter(
     "Times partitions were taken from or given to this process.",
     ["service", "group"],
 )
+consumer_suspicions_total = Counter(
+    "consumer_suspicions_total",
+    "Partitions that were taken over from a process that died while it handled them: read one record at a time.",
+    ["service", "group"],
+)
 consumer_retries_total = Counter(
     "consumer_retries_total",
     "Batches tried again after a passing fault.",

@@ -14,6 +14,9 @@ from tests.faults.nemesis import resident_bytes
 from tests.faults.workload import SKUS
 
 _MEBIBYTE = 1024 * 1024
+_MONDAY = datetime(2026, 1, 5, 9, tzinfo=UTC)
+# A death lasts until the group no longer counts on the dead: 12 s, and a second or two to start.
+_DEATHS_SECONDS_MAX = 150.0
 _BUSINESS_TOPICS = tuple(topic.name for topic in (ORDERS_ORDER, INVENTORY_RESERVATION, LOGISTICS_SHIPMENT))
 # What can stand where the body of an event belongs.
 _BODIES = {
@@ -49,10 +52,8 @@ async def backwards(arena: Arena) -> str:
 async def poison(arena: Arena) -> str:
     good = Envelope(
         id=new_id(),
-        event=GoodsReceived(
-            sku=SKUS[0], warehouse="NORTH", quantity=7, occurred_at=datetime(2026, 1, 5, 9, tzinfo=UTC)
-        ),
-        time=datetime(2026, 1, 5, 9, tzinfo=UTC),
+        event=GoodsReceived(sku=SKUS[0], warehouse="NORTH", quantity=7, occurred_at=_MONDAY),
+        time=_MONDAY,
         source="faults",
     )
     record = encode(good)
@@ -74,6 +75,47 @@ async def poison(arena: Arena) -> str:
     reasons = {dict(letter.headers)["dlq-reason"].decode() for letter in letters}
     expect(len(letters) >= len(records), f"only {len(letters)} of {len(records)} were set aside")
     return f"{len(records)} set aside as {', '.join(sorted(reasons))}; the next was booked"
+
+
+@row(
+    "F43",
+    "poison that kills who touches it",
+    expects="set aside after so many deaths, what is behind it flows",
+    shows=("I11", "I12", "I5"),
+)
+async def deadly(arena: Arena) -> str:
+    name = "inventory-consumer"
+    events = [
+        Envelope(
+            id=new_id(),
+            event=GoodsReceived(sku=SKUS[0], warehouse="NORTH", quantity=3, occurred_at=_MONDAY),
+            time=_MONDAY,
+            source="faults",
+        )
+        for _ in range(6)
+    ]
+    poison, last = events[2], events[-1]
+    arena.injected.add(mark := f"deadly-{poison.id}")
+    records = []
+    for one in events:
+        record = encode(one)
+        injected = [(INJECTED_HEADER, mark.encode())] if one is poison else []
+        records.append((record.topic, record.key, record.value, [*record.headers, *injected]))
+    await arena.stack.restart(name, {"QUAYSIDE_FAILPOINTS": f"consumer.before-handling[{poison.id}]=exit@1+"})
+    restarts = arena.stack.supervisor.restarts(name)
+    started_at = arena.clock.monotonic_seconds()
+    await produce(arena.bootstrap_servers, records)
+    booked = "SELECT count(*) FROM stock_movements WHERE event_id = '{}'"
+    await arena.until("inventory", booked.format(last.id), timeout_seconds=_DEATHS_SECONDS_MAX)
+    seconds = arena.clock.monotonic_seconds() - started_at
+    deaths = arena.stack.supervisor.restarts(name) - restarts
+    await arena.stack.restart(name)
+    expect(not await arena.value("inventory", booked.format(poison.id)), "what kills was booked")
+    letters = await read_everything(arena.bootstrap_servers, ["inventory.intake.dlq"])
+    [letter] = [one for one in letters if dict(one.headers).get(INJECTED_HEADER) == mark.encode()]
+    reason = dict(letter.headers)["dlq-reason"].decode()
+    expect(reason == "process-died", f"it was set aside as {reason}")
+    return f"set aside after {deaths} deaths, and what was behind it was booked {seconds:.0f} s after it came"
 
 
 @row("F44", "slow consumer", expects="lag, but no memory, and nobody else waits", shows=("I12",))
