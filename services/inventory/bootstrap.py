@@ -14,6 +14,7 @@ from libs.common.db import Database, Transaction
 from libs.common.decisions.storage import PostgresDecisionLog, decisions_about
 from libs.common.events.inventory import StockLevelChanged, WarehouseChanged, WarehouseRegistered
 from libs.common.events.topics import (
+    CATALOG_PRODUCT,
     INVENTORY_FACILITY,
     INVENTORY_RESERVATION,
     INVENTORY_STOCK,
@@ -35,6 +36,7 @@ from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Ser
 from services.inventory import metrics
 from services.inventory.api import (
     ageing,
+    alternatives,
     audit,
     availability,
     bundles,
@@ -62,6 +64,7 @@ from services.inventory.consumers import (
     reservations_subscription,
 )
 from services.inventory.domain.allocation import DEFAULT_POLICY
+from services.inventory.domain.alternatives import AlternativesPolicy, LikenessWeights
 from services.inventory.domain.classes import AbcClass
 from services.inventory.domain.count_lists import Schedule
 from services.inventory.domain.counts import CountLimits
@@ -69,6 +72,7 @@ from services.inventory.domain.holds import DEFAULT_HOLD_POLICY, HoldPolicies, H
 from services.inventory.domain.rebalancing import RebalancingPolicy
 from services.inventory.domain.stock_figures import holding_cost, turnover, whole_minor
 from services.inventory.domain.strategies import AllocationPolicy, ShippingCost, Strategy, Weights
+from services.inventory.handlers.assortment import NO_ASSORTMENT, PRODUCT_EVENTS, Assortment
 from services.inventory.handlers.audit import Auditor, Look, Progress
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
@@ -99,6 +103,8 @@ from services.inventory.storage.views import PostgresInventoryViews
 from services.inventory.storage.warehouses import PostgresWarehouses
 
 NAME: Final = "inventory"
+# Whatever tells an order that it is short may do so in one of these.
+_NAMING_ALTERNATIVES: Final = frozenset({"api", "consumer", "jobs"})
 # How long the rest of a queue waits at most after goods arrived for all of it.
 _QUEUE_SECONDS: Final = 0.5
 # A warehouse that has nothing to count in the morning may have later.
@@ -134,6 +140,7 @@ class Adapters:
     allocation: AllocationPolicy = DEFAULT_POLICY
     count_limits: CountLimits = field(default_factory=CountLimits)
     numbered_ledger: SettledLedger = field(default_factory=SettledLedger)
+    assortment: Assortment = NO_ASSORTMENT
 
     def sequences_of(self, transaction: Transaction) -> PostgresSequences:
         """Return the numbers of warehouses' reports, in one transaction."""
@@ -153,6 +160,7 @@ class Adapters:
             count_lists=PostgresCountLists(transaction),
             clock=self.clock,
             allocation=self.allocation,
+            assortment=self.assortment,
             count_limits=self.count_limits,
         )
 
@@ -181,7 +189,10 @@ def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
             share=settings.count_limit_share,
             value_minor=settings.count_limit_value_minor,
         ),
+        assortment=Assortment(alternatives_policy_of(settings)),
     )
+    if settings.alternatives_max and roles & _NAMING_ALTERNATIVES:
+        process.components.append(build_assortment_follower(settings, adapters.assortment))
     if "api" in roles:
         process.components.extend(build_api(settings, adapters, health))
     if "consumer" in roles:
@@ -193,6 +204,31 @@ def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
     if "auditor" in roles:
         process.components.extend(build_auditor(settings, adapters))
     return process
+
+
+def build_assortment_follower(settings: InventorySettings, assortment: Assortment) -> Follower:
+    """Construct what keeps the copy of the catalog; nobody waits for it, so that a shop without one loses nothing."""
+    return Follower(
+        topics=(CATALOG_PRODUCT,),
+        events=PRODUCT_EVENTS,
+        apply=assortment.apply,
+        forget=assortment.forget,
+        on_caught_up=assortment.complete,
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        client_id=f"{NAME}-assortment",
+    )
+
+
+def alternatives_policy_of(settings: InventorySettings) -> AlternativesPolicy:
+    """Return what is offered instead of what is short."""
+    return AlternativesPolicy(
+        alternatives_max=settings.alternatives_max,
+        weights=LikenessWeights(**settings.alternatives_weights.model_dump()),
+        price_ratio_max=settings.alternatives_price_ratio_max,
+        essential_attributes=frozenset(name.casefold() for name in settings.alternatives_essential_attributes),
+        comfortable_units=settings.alternatives_comfortable_units,
+    )
 
 
 def allocation_policy_of(settings: InventorySettings) -> AllocationPolicy:
@@ -268,6 +304,7 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
             clock=adapters.clock,
         ),
         availability=copy,
+        assortment=adapters.assortment,
         clock=adapters.clock,
         event_age_years_max=settings.event_age_years_max,
     )
@@ -292,6 +329,7 @@ def build_app(
             part.router_of(use_cases)
             for part in (
                 availability,
+                alternatives,
                 stock_events,
                 stock,
                 stock_policies,

@@ -51,6 +51,25 @@ class AllocationCost(BaseModel):
     per_unit_minor: _CostMinor = 0.0
 
 
+class AlternativesWeights(BaseModel):
+    """How much each part of likeness counts (see `alternatives.LikenessWeights`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    category: _Weight = 3.0
+    price: _Weight = 2.0
+    attributes: _Weight = 2.0
+    title: _Weight = 1.0
+    availability: _Weight = 1.0
+
+    @model_validator(mode="after")
+    def _counts_anything(self) -> Self:
+        if not any(self.model_dump().values()):
+            message = "at least one weight is above 0"
+            raise ValueError(message)
+        return self
+
+
 class HoldPolicySettings(BaseModel):
     """What a channel may hold before there is an order (see `holds.HoldPolicy`)."""
 
@@ -92,6 +111,9 @@ class InventorySettings(ServiceSettings):
 
     `hold_policies` are by channel, that of `*` for all others.
 
+    Orders and storefronts are named up to `alternatives_max` SKUs instead of one that is short; none if it is 0, and
+    the catalog is not followed. The other `alternatives_*` are those of `alternatives.AlternativesPolicy`.
+
     With `transfer_proposals`, moves between warehouses are proposed every `transfer_review_seconds`, from the demand of
     `transfer_demand_days`, so that each warehouse has `transfer_cover_days`; goods are `transfer_lead_days` on their
     way. A move costs `transfer_cost_minor`, and `transfer_unit_km_minor` for each unit and kilometre; a unit short
@@ -126,6 +148,14 @@ class InventorySettings(ServiceSettings):
     count_days_b: int = Field(default=90, ge=1, le=3_660)
     count_days_c: int = Field(default=180, ge=1, le=3_660)
     hold_policies: Json[dict[_Name, HoldPolicySettings]] = Field(default_factory=dict, validate_default=False)
+
+    alternatives_max: int = Field(default=5, ge=0, le=20)
+    alternatives_weights: Json[AlternativesWeights] = Field(default_factory=AlternativesWeights, validate_default=False)
+    alternatives_price_ratio_max: float = Field(default=2.0, ge=1, le=100, allow_inf_nan=False)
+    alternatives_essential_attributes: Json[frozenset[_Name]] = Field(
+        default=frozenset({"size"}), max_length=50, validate_default=False
+    )
+    alternatives_comfortable_units: int = Field(default=10, ge=0, le=1_000_000)
 
     transfer_proposals: bool = True
     transfer_review_seconds: Seconds = 3_600.0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Self
 from uuid import UUID, uuid4
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -81,6 +81,11 @@ class TestBus:
     async def publish_raw(self, record: WireRecord) -> None:
         """Publish bytes as they are."""
         await self._producer.publish([record])
+
+    async def delete(self, topic: Topic, key: str) -> None:
+        """Mark the record of a key of a compacted topic as deleted."""
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers) as producer:
+            await producer.send_and_wait(self.topic_prefix + topic.name, key=key.encode(), value=None)
 
     async def read_all(self, topic: Topic) -> list[Envelope]:
         """Return every event that the topic holds, in order of each partition."""

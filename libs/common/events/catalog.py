@@ -22,6 +22,8 @@ class _ProductState(Event, frozen=True, kw_only=True):
     is_listed: bool
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
     listed_at: datetime | None = None
+    # Codes of categories from the root down to the product's own, when this was told.
+    category_path: list[str] = msgspec.field(default_factory=list)
 
 
 class ProductListed(_ProductState, frozen=True, kw_only=True):

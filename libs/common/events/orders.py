@@ -93,13 +93,15 @@ class OrderReserved(_OrderEvent, frozen=True, kw_only=True):
     """
     Stock is held in `warehouses`; the payment comes next.
 
-    What is `missing` follows once it is there, as the remainder of the order; empty if all units are held.
+    What is `missing` follows once it is there, as the remainder of the order; empty if all units are held. `shortages`
+    say what could be had instead of that.
     """
 
     type: ClassVar[str] = "order.reserved"
 
     warehouses: list[str]
     missing: list[SkuQuantity] = msgspec.field(default_factory=list)
+    shortages: list[Shortage] = msgspec.field(default_factory=list)
 
 
 class OrderEdited(_OrderEvent, frozen=True, kw_only=True):
@@ -191,13 +193,18 @@ class OrderConfirmed(_OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderRefused(_OrderEvent, frozen=True, kw_only=True):
-    """The shop will not fulfil the order; whatever is held for it must be released."""
+    """
+    The shop will not fulfil the order; whatever is held for it must be released.
+
+    If it is for want of goods, `shortages` say which, and what could be had instead.
+    """
 
     type: ClassVar[str] = "order.refused"
 
     reason: str
     detail: str | None = None
     review_score: int | None = None
+    shortages: list[Shortage] = msgspec.field(default_factory=list)
 
 
 class OrderCancellationRequested(_OrderEvent, frozen=True, kw_only=True):

@@ -83,15 +83,32 @@ class Allocation(msgspec.Struct, frozen=True, kw_only=True):
     quantity: int
 
 
+class AlternativeSku(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A SKU that can be bought instead of another, with the units of it that the order could have.
+
+    `score` is between 0 and 1, a higher one is better; `reason` says in words what it is made of. The price is what the
+    catalog asks, in minor units.
+    """
+
+    sku: str
+    price_minor: int
+    currency: str
+    available: int
+    score: float
+    reason: str
+
+
 class Shortage(msgspec.Struct, frozen=True, kw_only=True):
     """
     What an order wanted of a SKU and what all warehouses together could still promise.
 
     `expected_at` is when goods on their way should have filled it, for all who wait before the order too; None if
-    nobody has announced that much.
+    nobody has announced that much. `alternatives` are free in the wanted quantity, the best first.
     """
 
     sku: str
     requested: int
     available: int
     expected_at: datetime | None = None
+    alternatives: list[AlternativeSku] = msgspec.field(default_factory=list)

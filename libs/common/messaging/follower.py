@@ -36,14 +36,22 @@ class Follower:
         topics: tuple[Topic, ...],
         events: tuple[type[Event], ...],
         apply: Callable[[Envelope], None],
+        forget: Callable[[bytes], None] | None = None,
+        on_caught_up: Callable[[], None] | None = None,
         bootstrap_servers: str,
         topic_prefix: str = "",
         client_id: str,
     ) -> None:
-        """Nothing connects before `run`."""
+        """
+        Nothing connects before `run`; `forget` is told the key of a record that was deleted.
+
+        `on_caught_up` is called once the topic has been read to its end for the first time.
+        """
         self._topics = [topic_prefix + topic.name for topic in topics]
         self._reader = EventReader(events)
         self._apply = apply
+        self._forget = forget
+        self._on_caught_up = on_caught_up
         self._bootstrap_servers = bootstrap_servers
         self._client_id = client_id
         self._caught_up = asyncio.Event()
@@ -98,11 +106,16 @@ class Follower:
             for records in fetched.values():
                 # Of a compacted topic only the latest record of a key counts; what came before it is not even decoded.
                 for record in {record.key: record for record in records}.values():
-                    self._read(record.value, record.headers)
+                    if record.value is not None:
+                        self._read(record.value, record.headers)
+                    elif self._forget is not None and record.key is not None:
+                        self._forget(record.key)
             if not self._caught_up.is_set():
                 positions = [await consumer.position(partition) for partition in partitions]
                 if all(position >= ends[partition] for position, partition in zip(positions, partitions, strict=True)):
                     self._caught_up.set()
+                    if self._on_caught_up is not None:
+                        self._on_caught_up()
             if fetched:
                 records_fetched = sum(map(len, fetched.values()))
                 await asyncio.sleep(_PACE.rest_seconds(items=records_fetched, worked_seconds=loop.time() - started_at))
@@ -117,8 +130,8 @@ class Follower:
             partitions.extend(TopicPartition(topic, number) for number in sorted(numbers))
         return partitions
 
-    def _read(self, value: bytes | None, headers: tuple[tuple[str, bytes], ...]) -> None:
-        if value is None or not self._reader.knows(headers):
+    def _read(self, value: bytes, headers: tuple[tuple[str, bytes], ...]) -> None:
+        if not self._reader.knows(headers):
             return
         try:
             envelope = self._reader.decode(value, headers)

@@ -1,6 +1,6 @@
 """What a product is, how it changes, and which event tells of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Self, TypeAlias
@@ -123,8 +123,12 @@ def change_between(before: Product | None, after: Product) -> Change:
     return "changed"
 
 
-def event_of(before: Product | None, after: Product) -> Event:
-    """Return the event that tells of a change; each carries the whole product, as its topic is compacted."""
+def event_of(before: Product | None, after: Product, *, category_path: Sequence[str] = ()) -> Event:
+    """
+    Return the event that tells of a change; each carries the whole product, as its topic is compacted.
+
+    `category_path` are the codes of its categories from the root down to its own.
+    """
     details = after.details
     state: dict[str, Any] = {
         "sku": after.sku,
@@ -135,6 +139,7 @@ def event_of(before: Product | None, after: Product) -> Event:
         "is_listed": details.is_listed,
         "attributes": dict(details.attributes),
         "listed_at": after.listed_at,
+        "category_path": list(category_path),
     }
     match change_between(before, after):
         case "listed":

@@ -30,8 +30,8 @@ class ProductRepository(Protocol):
 class CategoryRepository(Protocol):
     """The categories, for changing them and for putting products into them."""
 
-    async def known(self, codes: Iterable[str]) -> set[str]:
-        """Return those of `codes` that exist."""
+    async def paths(self, codes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the codes from the root down to each of `codes`, itself included, of those that exist."""
         ...
 
     async def lock_tree(self) -> dict[str, Category]:

@@ -137,8 +137,9 @@ async def _write(decisions: Mapping[str, Decide], unit: UnitOfWork) -> dict[str,
     while pending:
         current = await unit.products.lock(pending)
         decided = {sku: _decide(decisions[sku], current.get(sku)) for sku in pending}
-        decided = await _refuse_unknown_categories(decided, unit)
-        lost = await _store(decided, unit)
+        paths = await _category_paths(decided, unit)
+        decided = _refuse_unknown_categories(decided, paths)
+        lost = await _store(decided, paths, unit)
         outcomes |= {sku: outcome for sku, outcome in decided.items() if sku not in lost}
         # Somebody else created these meanwhile: they exist now, and nothing ever deletes them.
         pending = sorted(lost)
@@ -152,21 +153,27 @@ def _decide(decide: Decide, current: Product | None) -> Written | DomainError:
         return refusal
 
 
-async def _refuse_unknown_categories(
+async def _category_paths(
     decided: Mapping[str, Written | DomainError], unit: UnitOfWork
+) -> Mapping[str, Sequence[str]]:
+    named = {one.after.details.category for one in _changed(decided)} - {None}
+    return await unit.categories.paths(sorted(filter(None, named))) if named else {}
+
+
+def _refuse_unknown_categories(
+    decided: Mapping[str, Written | DomainError], paths: Mapping[str, Sequence[str]]
 ) -> dict[str, Written | DomainError]:
-    written = _changed(decided)
-    named = {one.after.details.category for one in written} - {None}
-    known = await unit.categories.known(sorted(filter(None, named))) if named else set()
     checked = dict(decided)
-    for one in written:
+    for one in _changed(decided):
         category = one.after.details.category
-        if category is not None and category not in known:
+        if category is not None and category not in paths:
             checked[one.after.sku] = UnknownCategory(category, field="category")
     return checked
 
 
-async def _store(decided: Mapping[str, Written | DomainError], unit: UnitOfWork) -> set[str]:
+async def _store(
+    decided: Mapping[str, Written | DomainError], paths: Mapping[str, Sequence[str]], unit: UnitOfWork
+) -> set[str]:
     """Store and publish what changed; return the SKUs of new products that somebody else created first."""
     written = _changed(decided)
     created = [one.after for one in written if one.before is None]
@@ -177,7 +184,9 @@ async def _store(decided: Mapping[str, Written | DomainError], unit: UnitOfWork)
     lost = {product.sku for product in created} - added
     for one in written:
         if one.after.sku not in lost:
-            unit.outbox.add(event_of(one.before, one.after), aggregate_version=one.after.version)
+            path = paths.get(one.after.details.category or "", ())
+            event = event_of(one.before, one.after, category_path=path)
+            unit.outbox.add(event, aggregate_version=one.after.version)
     return lost
 
 

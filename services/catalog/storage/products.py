@@ -50,7 +50,7 @@ WHERE products.sku = incoming.sku
 """  # noqa: S608 - constants only
 
 _CATEGORY_COLUMNS = "code, version, name, parent, ancestors, path_name, created_at, changed_at"
-_KNOWN_CATEGORIES = "SELECT code FROM categories WHERE code = ANY($1::text[])"
+_PATHS = "SELECT code, ancestors FROM categories WHERE code = ANY($1::text[])"
 _ALL_CATEGORIES = f"SELECT {_CATEGORY_COLUMNS} FROM categories"  # noqa: S608 - constants only
 # Ancestors are an array of arrays of different lengths, which unnest cannot take apart: they come as JSON.
 _SAVE_CATEGORIES = """
@@ -114,10 +114,11 @@ class PostgresCategories:
         """Work within `transaction`."""
         self._transaction = transaction
 
-    async def known(self, codes: Iterable[str]) -> set[str]:
-        """Return those of `codes` that exist."""
+    async def paths(self, codes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return the paths of those of `codes` that exist."""
         driver = await self._transaction.driver()
-        return {row["code"] for row in await driver.fetch(_KNOWN_CATEGORIES, list(codes))}
+        rows = await driver.fetch(_PATHS, list(codes))
+        return {row["code"]: (*row["ancestors"], row["code"]) for row in rows}
 
     async def lock_tree(self) -> dict[str, Category]:
         """Return all categories, with the tree and its products held still."""

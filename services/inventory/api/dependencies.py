@@ -26,6 +26,7 @@ from services.inventory.domain.count_lists import CountLine, CountList, CountLis
 from services.inventory.domain.counts import CountStatus, HeldCount
 from services.inventory.domain.plausibility import InvalidStockEvent
 from services.inventory.domain.timeline import Timeline
+from services.inventory.handlers.assortment import Assortment
 from services.inventory.handlers.audit_report import AuditReports
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.ports import Held, LotBalance, SequenceStore, Tools
@@ -245,6 +246,7 @@ class UseCases:
     intake: StockEventIntake
     holds: HoldCounter
     availability: Availability
+    assortment: Assortment
     clock: Clock
     event_age_years_max: int
 

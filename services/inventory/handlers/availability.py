@@ -147,6 +147,19 @@ class Availability:
         encoded = self._encoded[sku] = self._encode(self._availability(sku))
         return encoded
 
+    def units(self, sku: str, *, collect_at: str | None = None) -> int:
+        """Return how many units of a SKU can be sent, or collected in a store."""
+        if sku not in self._known:
+            return 0
+        found = self._availability(sku)
+        if collect_at is None:
+            return found.available
+        return next((one.available for one in found.warehouses if one.warehouse == collect_at), 0)
+
+    def restock(self, sku: str) -> Restock | None:
+        """Return the next arrival of a SKU that is expected, None if there is none."""
+        return self._availability(sku).restock if sku in self._known else None
+
     def pass_time(self, now: datetime) -> int:
         """Drop restock dates that have passed; return of how many SKUs."""
         self._now = now

@@ -37,6 +37,7 @@ from services.inventory.domain.stock import Stock, StockItem, stock_of
 from services.inventory.domain.strategies import NO_DEMAND
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers import explanations
+from services.inventory.handlers.alternatives import AlternativesFinder, with_alternatives
 from services.inventory.handlers.lot_groups import regroup_lots
 from services.inventory.handlers.ports import MoreSkusNeeded, Revisit, Tools
 
@@ -273,26 +274,30 @@ class Desk:
         )
         if any(verdict.shortages for verdict in verdicts):
             verdicts = await self._with_promises(verdicts)
+            verdicts = await self._with_alternatives(verdicts)
         for verdict in verdicts:
             self._answer(verdict, asked[verdict.reservation.order_id])
         self._asking.clear()
         self._newcomers.clear()
 
     async def _with_promises(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
-        """Say of those who begin to wait when goods on their way should have filled what they are short of."""
+        """Say of those who begin to wait, or are refused, when goods on their way should have filled it for them."""
         items = self.stock.items
-        waiting = [one for one in verdicts if one.shortages and terms_of(one.reservation).may_wait]
-        skus = {short.sku for one in waiting for short in one.shortages if items[short.sku].arrivals}
-        if not skus or not any(one.reservation.order_id in self._newcomers for one in waiting):
+        short_ones = [one for one in verdicts if one.shortages]
+        skus = {short.sku for one in short_ones for short in one.shortages if items[short.sku].arrivals}
+        if not skus or not any(one.reservation.order_id in self._newcomers for one in short_ones):
             return verdicts
         units = await self._waiting_units(dict.fromkeys(skus, FRONT))
         dates: dict[UUID, dict[str, datetime | None]] = {}
-        for one in sorted(waiting, key=lambda verdict: place_of(verdict.reservation)):
+        for one in sorted(short_ones, key=lambda verdict: place_of(verdict.reservation)):
             reservation = one.reservation
-            places = self._places_for(terms_of(reservation))
+            terms = terms_of(reservation)
+            places = self._places_for(terms)
             for sku in skus & reservation.wanted.keys():
-                units[sku] += reservation.wanted[sku]
-                needed = units[sku] - sum(
+                asked_for = units[sku] + reservation.wanted[sku]
+                if terms.may_wait:
+                    units[sku] = asked_for
+                needed = asked_for - sum(
                     items[sku].levels[code].available for code in places & items[sku].levels.keys()
                 )
                 when = expected_when(items[sku].arrivals.items(), needed, places=places, now=self.now)
@@ -308,6 +313,19 @@ class Desk:
             else one
             for one in verdicts
         ]
+
+    async def _with_alternatives(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
+        """Say what orders that are told of a shortage now could have instead."""
+        told = [
+            one
+            for one in verdicts
+            if one.shortages
+            and not one.reservation.is_hold
+            and (one.choice.allocations is not None or one.reservation.order_id in self._newcomers)
+        ]
+        if not told:
+            return verdicts
+        return await with_alternatives(verdicts, told, stock=self.stock, warehouses=self.warehouses, tools=self.tools)
 
     def _places_for(self, terms: Terms) -> set[str]:
         if terms.collect_at is not None:
@@ -389,6 +407,7 @@ class Desk:
 
     async def _unreserve_overdrawn(self) -> None:
         allocator = Allocator(self.stock, self.warehouses)
+        finder = AlternativesFinder(self.tools.assortment, self.stock, self.warehouses)
         for sku, warehouse in self.stock.overdrawn():
             level = self.stock.level(sku, warehouse)
             # Customers come before shelves: what approved transfers hold goes first.
@@ -413,7 +432,9 @@ class Desk:
                     self._asking.append(reservation)
                 if not reservation.is_hold:
                     shortages = allocator.shortages_of(reservation)
-                    self._announce(reservation, explanations.waiting(reservation, shortages))
+                    await finder.load({short.sku for short in shortages}, self.tools)
+                    named = finder.name(shortages, reservation)
+                    self._announce(reservation, explanations.waiting(reservation, named))
                 self.outcomes["unreserved"] += 1
 
     def _holding(self, sku: str, warehouse: str) -> list[Reservation]:

@@ -24,6 +24,7 @@ from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.domain.strategies import AllocationPolicy, DailyDemand
 from services.inventory.domain.transfers import Transfer
 from services.inventory.domain.warehouses import Warehouse
+from services.inventory.handlers.assortment import NO_ASSORTMENT, Assortment
 
 
 class MoreSkusNeeded(Exception):
@@ -65,6 +66,14 @@ class StockStore(Protocol):
 
         The warehouses do not change meanwhile either.
         If the block raises `MoreSkusNeeded`, everything in it is undone and the locks are given back.
+        """
+        ...
+
+    async def unreserved(self, skus: Collection[str]) -> list[StockItem]:
+        """
+        Load those of `skus` of which units may be free, and what bundles among them are made of, without locks.
+
+        SKUs are left out whose queue has yet to be served: what there is of them is somebody's.
         """
         ...
 
@@ -362,4 +371,5 @@ class Tools:
     count_lists: CountListStore
     clock: Clock
     allocation: AllocationPolicy = DEFAULT_POLICY
+    assortment: Assortment = NO_ASSORTMENT
     count_limits: CountLimits = field(default_factory=CountLimits)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -43,6 +43,25 @@ SELECT sku, warehouse, after_approved_at, after_order_id,
        on_hand, reserved, in_transit, shortfall, counted_at, counted_by, blocked
 FROM stock_levels LEFT JOIN backorder_revisits USING (sku) WHERE sku = ANY($1::text[])
 """
+# What bundles are made of comes along. Most SKUs that are asked for are sold out: those come back from the index alone.
+_UNRESERVED: Final = """
+WITH RECURSIVE asked AS (
+    SELECT sku, components FROM stock_items WHERE sku = ANY($1::text[])
+    UNION
+    SELECT part.sku, part.components FROM asked
+    CROSS JOIN LATERAL jsonb_object_keys(asked.components) AS key
+    JOIN stock_items AS part ON part.sku = key
+)
+SELECT items.sku, version, safety_stock_units, safety_stock_by_warehouse, backorder_units_max,
+       tracks_lots, shelf_life_days_min, has_arrivals, items.components,
+       warehouse, on_hand, reserved, in_transit, shortfall, counted_at, counted_by, blocked
+FROM asked JOIN stock_items AS items USING (sku)
+LEFT JOIN stock_levels ON stock_levels.sku = items.sku AND on_hand > reserved
+WHERE (warehouse IS NOT NULL OR items.components IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM backorder_revisits WHERE backorder_revisits.sku = items.sku)
+"""
+# Of those columns, how many make an item.
+_ITEM_COLUMNS: Final = 9
 _RECORDED: Final = "SELECT event_id FROM stock_movements WHERE event_id = ANY($1::uuid[]) AND leg = 0"
 _UNITS_SINCE: Final = """
 SELECT counts.event_id, sum(movements.delta_on_hand)::bigint AS units
@@ -145,6 +164,20 @@ class PostgresStock:
         except MoreSkusNeeded:
             await driver.execute(_UNDO)
             raise
+
+    async def unreserved(self, skus: Collection[str]) -> list[StockItem]:
+        """Load SKUs of which units may be free, without locks (see `StockStore.unreserved`)."""
+        driver = await self._transaction.driver()
+        items: dict[str, StockItem] = {}
+        for row in await driver.fetch(_UNRESERVED, list(skus)):
+            item = items.get(row[0])
+            if item is None:
+                item = items[row[0]] = _item(row[:_ITEM_COLUMNS])
+            warehouse, *columns = row[_ITEM_COLUMNS:]
+            if warehouse is not None:
+                level = item.levels[warehouse] = Level(*columns)
+                level.safety_stock = item.policy.safety_stock_in(warehouse)
+        return list(items.values())
 
     async def daily_demand(self, skus: Collection[str], *, until: datetime) -> DailyDemand:
         """Return the mean of the last four weeks by SKU and warehouse."""
@@ -260,7 +293,7 @@ class PostgresStock:
         )
 
 
-def _item(row: asyncpg.Record) -> StockItem:
+def _item(row: asyncpg.Record | tuple[Any, ...]) -> StockItem:
     sku, version, *policy, has_arrivals, components = row
     return StockItem(sku, version, policy=policy_of(*policy), has_arrivals=has_arrivals, components=components or {})
 

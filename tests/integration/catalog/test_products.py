@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from libs.common.events.catalog import ProductPriceChanged
+from libs.common.events.catalog import ProductListed, ProductPriceChanged
 from tests.integration.catalog.shop import NOON, Shop
 
 ARMCHAIR: dict[str, Any] = {
@@ -47,6 +47,15 @@ class TestCreate:
         assert envelope.aggregate_version == 1
         assert envelope.source == "catalog"
         assert envelope.event.key == "CRUNCHY-ARMCHAIR"
+
+    async def test_tells_where_its_category_lies(self, shop: Shop) -> None:
+        await shop.put_category("furniture", "Furniture")
+        await shop.put_category("chairs", "Chairs", parent="furniture")
+        await shop.create("CRUNCHY-ARMCHAIR", **{**ARMCHAIR, "category": "chairs"})
+
+        [envelope] = await shop.events()
+        assert isinstance(envelope.event, ProductListed)
+        assert envelope.event.category_path == ["furniture", "chairs"]
 
     async def test_of_a_product_not_for_sale_yet_tells_no_listing(self, shop: Shop) -> None:
         await shop.create("FUTURE-LAMP", is_listed=False)

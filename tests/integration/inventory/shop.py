@@ -28,6 +28,7 @@ from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.counts import CountLimits
 from services.inventory.domain.strategies import AllocationPolicy
 from services.inventory.domain.warehouses import Warehouse
+from services.inventory.handlers.assortment import NO_ASSORTMENT, Assortment
 from services.inventory.handlers.audit import Auditor, Drift, Look, Progress
 from services.inventory.handlers.availability import Availability
 from services.inventory.handlers.backorders import continue_queue
@@ -59,6 +60,7 @@ class Shop:
     refusals: Refusals = field(default_factory=dict)
     allocation: AllocationPolicy = DEFAULT_POLICY
     count_limits: CountLimits = field(default_factory=CountLimits)
+    assortment: Assortment = NO_ASSORTMENT
 
     @classmethod
     async def open(cls, database: Database, warehouses: Sequence[Warehouse] = WAREHOUSES) -> "Shop":
@@ -70,7 +72,11 @@ class Shop:
     @property
     def adapters(self) -> Adapters:
         return Adapters(
-            database=self.database, clock=self.clock, allocation=self.allocation, count_limits=self.count_limits
+            database=self.database,
+            clock=self.clock,
+            allocation=self.allocation,
+            count_limits=self.count_limits,
+            assortment=self.assortment,
         )
 
     async def register(self, warehouse: Warehouse) -> Warehouse:
@@ -174,7 +180,7 @@ class Api:
 
     def __init__(self, use_cases: UseCases) -> None:
         self._use_cases = use_cases
-        of_a_test = ("database", "tools_of", "sequences_of", "intake", "holds", "availability", "clock")
+        of_a_test = ("database", "tools_of", "sequences_of", "intake", "holds", "availability", "assortment", "clock")
         stand_ins: dict[str, Any] = {name: StandIn(partial(self._current, name)) for name in of_a_test}
         self._app = build_app(SETTINGS, replace(use_cases, **stand_ins), Health(), authenticator=FixedKeys({}))
 
@@ -198,9 +204,11 @@ class Api:
 
 
 @asynccontextmanager
-async def open_api(shop: Shop, keys: FixedKeys, *, caller: str) -> AsyncIterator[AsyncClient]:
+async def open_api(
+    shop: Shop, keys: FixedKeys, *, caller: str, availability: Availability | None = None
+) -> AsyncIterator[AsyncClient]:
     """Open the service's API over a shop; two that are open at once are two applications."""
-    use_cases = use_cases_of(SETTINGS, shop.adapters, Availability())
+    use_cases = use_cases_of(SETTINGS, shop.adapters, availability or Availability())
     api = _idle_apis.pop() if _idle_apis else Api(use_cases)
     try:
         async with api.over(use_cases, keys, caller=caller) as client:
