@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from libs.common.clock import Clock, SystemClock
 from libs.common.db import Database, Transaction
-from libs.common.decisions.storage import PostgresDecisionLog, decisions_about
+from libs.common.decisions.storage import PostgresDecisionLog
 from libs.common.events.inventory import StockLevelChanged, WarehouseChanged, WarehouseRegistered
 from libs.common.events.topics import (
     CATALOG_PRODUCT,
@@ -23,6 +23,7 @@ from libs.common.events.topics import (
 )
 from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
+from libs.common.http.decisions import decisions_router
 from libs.common.http.health import Health
 from libs.common.http.idempotency import purge_idempotency_keys
 from libs.common.messaging import inbox
@@ -284,7 +285,6 @@ def use_cases_of(settings: InventorySettings, adapters: Adapters, copy: Availabi
         audit_reports_of=PostgresAuditReports,
         timelines_of=PostgresTimelines,
         transfers_of=PostgresTransfers,
-        decisions_about=decisions_about,
         counts_of=PostgresCounts,
         lots_of=PostgresLots,
         ageing_of=PostgresAgeing,
@@ -347,7 +347,8 @@ def build_app(
                 transfers,
                 reports,
             )
-        ],
+        ]
+        + [decisions_router(lambda _request: use_cases.database, scope="stock:read")],
         status_by_error=STATUS_BY_ERROR,
         health=health,
         authenticator=authenticator,

@@ -16,6 +16,7 @@ from libs.common.decisions.storage import PostgresDecisionLog
 from libs.common.events.topics import ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
 from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
+from libs.common.http.decisions import decisions_router
 from libs.common.http.health import Health
 from libs.common.http.idempotency import purge_idempotency_keys
 from libs.common.messaging import inbox
@@ -280,6 +281,7 @@ def build_app(
             reminder_routes.router,
             price_routes.router,
             promotion_routes.router,
+            decisions_router(lambda request: request.app.state.backend.database, scope="orders:read"),
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,

@@ -60,8 +60,8 @@ MAY_CHANGE: Final[Mapping[str, frozenset[str]]] = {
 }
 # What a role must not see, whatever scopes are invented: what goods cost, who the customers are, who is told what.
 MUST_NOT_READ: Final[Mapping[str, tuple[str, ...]]] = {
-    "storefront": ("/reports/", "/settlement-report", "/contact", "/webhooks", "/audit", "/stock", "/transfers"),
-    "warehouse": ("orders/v1/orders", "/reports/", "/settlement-report", "/contact", "/webhooks", "/audit"),
+    "storefront": ("/reports/", "/contact", "/webhooks", "/audit", "/stock", "/transfers"),
+    "warehouse": ("orders/v1/orders", "/reports/", "/contact", "/webhooks", "/audit"),
 }
 
 

@@ -342,6 +342,8 @@ class RelayConnection:
             if self._store.relay_holder is None:
                 self._store.relay_holder = self
             return self._store.relay_holder is self
+        if sql == relay._LAST_EPOCH:  # noqa: SLF001
+            return self._store.relay_epoch or None
         assert sql.startswith("INSERT INTO relay_leases")
         self._store.relay_epoch += 1
         if self._store.relay_epoch > 1:

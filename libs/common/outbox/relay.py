@@ -75,6 +75,7 @@ _SNAPSHOT = """
 SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint
 FROM pg_current_snapshot() AS snapshot
 """
+_LAST_EPOCH = "SELECT max(epoch) FROM relay_leases"
 _REDUCE = "UPDATE outbox_events SET headers = $2, value = $3 WHERE id = $1"
 _DELETE = "DELETE FROM outbox_events WHERE id = ANY($1::bigint[])"
 _MEASURE = f"""
@@ -132,7 +133,10 @@ class Relay:
         self._floor_moved_at = 0.0
         self._swept_at = 0.0
         self._measured_at = 0.0
-        self._is_alive = True
+        # Of the last time that this relay had the lock.
+        self._epoch: int | None = None
+        # Shown from the start: an increase is seen only of a counter that was there before.
+        relay_takeovers_total.labels(service)
 
     def wake(self) -> None:
         """Look for rows now; called after a commit in the same process."""
@@ -167,11 +171,14 @@ class Relay:
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _RELAY_LOCK):
                 if await _wait(stop, _LOCK_RETRY_SECONDS):
                     return
-            epoch = await connection.fetchval(
+            last_epoch: int | None = await connection.fetchval(_LAST_EPOCH)
+            epoch: int = await connection.fetchval(
                 "INSERT INTO relay_leases (holder) VALUES ($1) RETURNING epoch",
                 f"{socket.gethostname()}:{os.getpid()}",
             )
-            relay_takeovers_total.labels(self._service).inc()
+            if last_epoch not in {None, self._epoch}:
+                relay_takeovers_total.labels(self._service).inc()
+            self._epoch = epoch
             log.info("relay.lock_acquired", epoch=epoch)
             self._floor, self._last_id = _Floor(), 0
             await self._relay(connection, stop)

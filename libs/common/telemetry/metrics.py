@@ -82,7 +82,7 @@ outbox_published_events_total = Counter(
 )
 relay_takeovers_total = Counter(
     "relay_takeovers_total",
-    "Times this process became the active relay.",
+    "Times this process took the relaying over from another one.",
     ["service"],
 )
 consumer_lag_records = Gauge(

@@ -39,7 +39,7 @@ class AgeingResponse(BaseModel):
 
     by: AgeingBy
     as_of: date
-    rows: list[AgeingRowResponse]
+    items: list[AgeingRowResponse]
 
 
 class LayerResponse(BaseModel):
@@ -90,7 +90,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         if as_csv:
             columns = ["warehouse", "days", "units", "value_minor", "currency"]
             return await csv_response(columns, _row_pages(rows), filename=f"stock-ageing-by-{by}.csv")
-        content = AgeingResponse(by=by, as_of=ageing.today, rows=[_row(row) for row in rows])
+        content = AgeingResponse(by=by, as_of=ageing.today, items=[_row(row) for row in rows])
         return Response(content.model_dump_json(), media_type="application/json")
 
     @router.get("/stock-ageing/layers", response_model=Page[LayerResponse])

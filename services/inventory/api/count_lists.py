@@ -35,7 +35,7 @@ ShowExpected = Annotated[
 ]
 
 
-class MakeCountList(BaseModel):
+class MakeCountListRequest(BaseModel):
     """What to put onto a list: the most urgent SKUs of a warehouse."""
 
     model_config = ConfigDict(extra="forbid")
@@ -91,7 +91,7 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - one function a 
         dependencies=[requires("stock:write")],
         responses={HTTPStatus.CREATED: {"model": CountListWithLinesResponse}},
     )
-    async def make(body: MakeCountList, write: IdempotentWrite) -> Response:
+    async def make(body: MakeCountListRequest, write: IdempotentWrite) -> Response:
         """Make a list of what is most urgently to be counted in a warehouse and is on no other list."""
 
         async def effect(transaction: Transaction) -> StoredResponse:

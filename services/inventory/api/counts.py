@@ -15,7 +15,7 @@ from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResp
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.inventory import metrics
 from services.inventory.api.dependencies import UseCases
-from services.inventory.api.schemas import DecideCount, HeldCountResponse
+from services.inventory.api.schemas import DecideCountRequest, HeldCountResponse
 from services.inventory.domain.counts import CountNotFound, CountStatus, HeldCount
 from services.inventory.handlers.counts import Verdict, decide_count
 
@@ -59,7 +59,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         dependencies=[requires("counts:approve")],
         responses={HTTPStatus.OK: {"model": HeldCountResponse}},
     )
-    async def approve(count_id: UUID, body: DecideCount, write: IdempotentWrite) -> Response:
+    async def approve(count_id: UUID, body: DecideCountRequest, write: IdempotentWrite) -> Response:
         """Believe a count: what it found is booked at the time it was taken."""
         return await _decide(count_id, "approve", body, write)
 
@@ -68,11 +68,11 @@ def router_of(use_cases: UseCases) -> APIRouter:
         dependencies=[requires("counts:approve")],
         responses={HTTPStatus.OK: {"model": HeldCountResponse}},
     )
-    async def reject(count_id: UUID, body: DecideCount, write: IdempotentWrite) -> Response:
+    async def reject(count_id: UUID, body: DecideCountRequest, write: IdempotentWrite) -> Response:
         """Do not believe a count: the ledger stays as it is."""
         return await _decide(count_id, "reject", body, write)
 
-    async def _decide(count_id: UUID, verdict: Verdict, body: DecideCount, write: KeyedWrite) -> Response:
+    async def _decide(count_id: UUID, verdict: Verdict, body: DecideCountRequest, write: KeyedWrite) -> Response:
         async def effect(transaction: Transaction) -> StoredResponse:
             decided, desk = await decide_count(
                 count_id, verdict=verdict, decided_by=write.principal, reason=body.reason, tools=tools_of(transaction)

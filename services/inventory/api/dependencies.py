@@ -13,7 +13,6 @@ from zlib import crc32
 
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
-from libs.common.decisions import Decision
 from libs.common.errors import Unavailable
 from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
@@ -34,16 +33,6 @@ from services.inventory.handlers.queries import InventoryViews
 from services.inventory.handlers.reports import Reports
 from services.inventory.handlers.stock_events import Outcome, apply_stock_events
 from services.inventory.handlers.transfer_views import TransferViews
-
-
-class DecisionsAbout(Protocol):
-    """The decision records, newest first."""
-
-    async def __call__(
-        self, transaction: Transaction, *, subject: str, before_id: UUID | None, limit: int
-    ) -> list[Decision]:
-        """Return at most `limit` decisions about `subject`, older than `before_id` if given."""
-        ...
 
 
 class TimelineViews(Protocol):
@@ -237,7 +226,6 @@ class UseCases:
     holding_cost_yearly_rate: Decimal
     timelines_of: Callable[[Transaction], TimelineViews]
     transfers_of: Callable[[Transaction], TransferViews]
-    decisions_about: DecisionsAbout
     counts_of: Callable[[Transaction], HeldCounts]
     lots_of: Callable[[Transaction], Lots]
     ageing_of: Callable[[Transaction], StockLayers]

@@ -52,9 +52,9 @@ class PickResponse(BaseModel):
 
 
 class PicksResponse(BaseModel):
-    """What to take for an order, of what is held for it."""
+    """What to take, of what is held for an order or as a hold."""
 
-    order_id: UUID
+    reservation_id: UUID = Field(description="The order's id, or that of the hold.")
     picks: list[PickResponse]
 
 
@@ -76,14 +76,14 @@ def router_of(use_cases: UseCases) -> APIRouter:
 
         return await database.run(work)
 
-    @router.get("/reservations/{order_id}/picks")
-    async def list_picks(order_id: UUID) -> PicksResponse:
+    @router.get("/reservations/{reservation_id}/picks")
+    async def list_picks(reservation_id: UUID) -> PicksResponse:
         """Say which units to take for an order: of SKUs that track lots, those that expire first."""
 
         async def work(transaction: Transaction) -> PicksResponse:
-            reservation = await views_of(transaction).reservation(order_id)
+            reservation = await views_of(transaction).reservation(reservation_id)
             if reservation is None:
-                raise ReservationNotFound("Nothing was ever reserved for this order.")
+                raise ReservationNotFound("Nothing was ever reserved under this id.")
             return await _picks(reservation, transaction)
 
         return await database.run(work)
@@ -104,7 +104,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
                 lots=[one.lot for one in usable.get((sku, warehouse), ())],
             )
             picks += [PickResponse(**pick._asdict()) for pick in found]
-        return PicksResponse(order_id=reservation.order_id, picks=picks)
+        return PicksResponse(reservation_id=reservation.order_id, picks=picks)
 
     return router
 

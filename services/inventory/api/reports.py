@@ -15,6 +15,7 @@ from libs.common.errors import Invalid
 from libs.common.http.auth import requires
 from libs.common.http.csv import Cell, ExportFormat, csv_response, wants_csv
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
+from libs.common.http.period import PERIOD_DAYS_MAX, Since, Until, period_of
 from libs.common.http.query import IsoDate
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE
@@ -36,22 +37,18 @@ from services.inventory.domain.stock_figures import (
 from services.inventory.handlers.reports import Filters, Grouping, Period, Place, SkuClass
 
 _EXPORT_ROWS: Final = 1_000
-_PERIOD_DAYS_DEFAULT: Final = 28
-_PERIOD_DAYS_MAX: Final = 3_660
 _IDLE_DAYS_DEFAULT: Final = 90
 
 Sku = Annotated[str | None, Query(min_length=1, max_length=SKU_CHARACTERS_MAX)]
 WarehouseCode = Annotated[str | None, Query(pattern=WAREHOUSE_CODE, max_length=CODE_CHARACTERS_MAX)]
 By = Annotated[Grouping, Query(description="What a row stands for: a SKU in a warehouse (level), a warehouse, or all.")]
 AsOf = Annotated[IsoDate | None, Query(description="At the end of which day (UTC); the default is today.")]
-Since = Annotated[IsoDate | None, Query(description="First day of the period (UTC); the default is 28 days in all.")]
-Until = Annotated[IsoDate | None, Query(description="Last day of the period; the default is today.")]
 
 
 class _Row(BaseModel):
     sku: str | None = Field(description="null where the row stands for all SKUs.")
-    warehouse: str | None = Field(description="null where it stands for all warehouses, or for none: see in_transit.")
-    in_transit: bool = Field(description="On its way between warehouses.")
+    warehouse: str | None = Field(description="null where it stands for all, or for none: see is_in_transit.")
+    is_in_transit: bool = Field(description="On its way between warehouses.")
     units: int
 
 
@@ -117,8 +114,8 @@ class SkuClassRow(BaseModel):
     """How much a SKU matters, and how steady its demand is."""
 
     sku: str
-    abc: Literal["A", "B", "C"]
-    xyz: Literal["X", "Y", "Z"]
+    abc_class: Literal["A", "B", "C"]
+    xyz_class: Literal["X", "Y", "Z"]
     currency: str = Field(description="In which it was compared; empty if nothing it sold had a cost.")
     consumption_minor: int
     consumption_units: int
@@ -178,7 +175,7 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
         _format: ExportFormat = None,
     ) -> Any:
         """Report what stock is worth at its weighted average cost, at the end of a day."""
-        period = _period(as_of, as_of, today(), field="as_of")
+        period = _day(as_of, today())
         filters = Filters(sku=sku, warehouse=warehouse, has_units=True)
         return await answer(request, _stock_value, period=period, filters=filters, by=by, limit=limit, cursor=cursor)
 
@@ -234,7 +231,7 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
     async def report_dead_stock(
         request: Request,
         *,
-        idle_days: Annotated[int, Query(ge=1, le=_PERIOD_DAYS_MAX)] = _IDLE_DAYS_DEFAULT,
+        idle_days: Annotated[int, Query(ge=1, le=PERIOD_DAYS_MAX)] = _IDLE_DAYS_DEFAULT,
         as_of: AsOf = None,
         by: By = Grouping.LEVEL,
         sku: Sku = None,
@@ -244,7 +241,7 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
         _format: ExportFormat = None,
     ) -> Any:
         """Report stock of which nothing was sold and nothing came in for so many days."""
-        period = _period(as_of, as_of, today(), field="as_of")
+        period = _day(as_of, today())
         idle_since = period.until - timedelta(days=idle_days - 1)
         return await answer(
             request,
@@ -260,8 +257,8 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
     async def report_classes(
         request: Request,
         *,
-        abc: AbcClass | None = None,
-        xyz: XyzClass | None = None,
+        abc_class: AbcClass | None = None,
+        xyz_class: XyzClass | None = None,
         sku: Sku = None,
         limit: PageLimit = PAGE_LIMIT_DEFAULT,
         cursor: PageCursor = None,
@@ -272,7 +269,7 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
         async def read(after_sku: str, count: int) -> list[SkuClass]:
             async def work(transaction: Transaction) -> list[SkuClass]:
                 return await use_cases.reports_of(transaction).classes(
-                    abc=abc, xyz=xyz, sku=sku, after_sku=after_sku, limit=count
+                    abc=abc_class, xyz=xyz_class, sku=sku, after_sku=after_sku, limit=count
                 )
 
             return await use_cases.database.run(work)
@@ -285,17 +282,24 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
     return router
 
 
-def _period(since: date | None, until: date | None, today: date, *, field: str = "since") -> Period:
-    last = until or today
-    if last > today + timedelta(days=1):
-        raise Invalid("The day has not come yet.", field="until" if field == "since" else field)
-    if last.toordinal() <= _PERIOD_DAYS_MAX:
-        raise Invalid("The day is too early.", field="until" if field == "since" else field)
-    first = since or (last if field == "as_of" else last - timedelta(days=_PERIOD_DAYS_DEFAULT - 1))
-    period = Period(since=first, until=last)
-    if not 1 <= period.days <= _PERIOD_DAYS_MAX:
-        raise Invalid(f"A period has 1 to {_PERIOD_DAYS_MAX} days.", field=field)
-    return period
+def _period(since: date | None, until: date | None, today: date) -> Period:
+    days = period_of(since, until, today=today)
+    _check_has_come(days.until, today, field="until")
+    return Period(since=days.since, until=days.until)
+
+
+def _day(as_of: date | None, today: date) -> Period:
+    day = as_of or today
+    _check_has_come(day, today, field="as_of")
+    if day.toordinal() <= PERIOD_DAYS_MAX:
+        raise Invalid("The day is too early.", field="as_of")
+    return Period(since=day, until=day)
+
+
+def _check_has_come(day: date, today: date, *, field: str) -> None:
+    # Somewhere it is tomorrow already.
+    if day > today + timedelta(days=1):
+        raise Invalid("The day has not come yet.", field=field)
 
 
 def _place_of(figures: Figures) -> Place:
@@ -364,7 +368,7 @@ def _row(figures: Figures) -> dict[str, Any]:
     return {
         "sku": figures.sku,
         "warehouse": figures.warehouse,
-        "in_transit": figures.in_transit,
+        "is_in_transit": figures.in_transit,
         "units": figures.units,
     }
 
@@ -435,8 +439,8 @@ def _dead_stock(figures: Figures, until: date) -> DeadStockRow:
 def _sku_class(one: SkuClass) -> SkuClassRow:
     return SkuClassRow(
         sku=one.sku,
-        abc=one.abc.value,
-        xyz=one.xyz.value,
+        abc_class=one.abc.value,
+        xyz_class=one.xyz.value,
         currency=one.currency,
         consumption_minor=whole_minor(one.consumption_minor),
         consumption_units=one.consumption_units,

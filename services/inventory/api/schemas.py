@@ -14,7 +14,7 @@ from services.inventory.domain.warehouses import PRIORITY_DEFAULT
 WAREHOUSE_CODE = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
-class PutWarehouse(BaseModel):
+class PutWarehouseRequest(BaseModel):
     """A warehouse as it should be."""
 
     # A misspelt field is a mistake to be told of, and "5" is no number.
@@ -108,7 +108,7 @@ class MovementResponse(BaseModel):
     lot: str | None
 
 
-class DecideCount(BaseModel):
+class DecideCountRequest(BaseModel):
     """Why a count is believed or not."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -158,36 +158,14 @@ class WantedLineResponse(BaseModel):
 
 
 class ReservationResponse(BaseModel):
-    """What is held for an order, and what it waits for."""
+    """What is held for an order or as a hold, and what it waits for."""
 
-    order_id: UUID
+    reservation_id: UUID = Field(description="The order's id, or that of the hold.")
     version: int
     status: Literal["held", "partly-held", "waiting", "rejected", "released", "committed"]
     approved_at: datetime | None
     lines: list[ReservedLineResponse]
     waiting_for: list[WantedLineResponse]
-
-
-class AlternativeResponse(BaseModel):
-    """Something that could have been chosen."""
-
-    option: str
-    score: float | None
-    details: dict[str, object]
-
-
-class DecisionResponse(BaseModel):
-    """One automated choice and its reason."""
-
-    id: UUID
-    decision: str
-    subject: str
-    chosen: str
-    reason: str
-    rule: str
-    decided_at: datetime
-    alternatives: list[AlternativeResponse]
-    inputs: dict[str, object]
 
 
 class WarehouseAvailabilityResponse(BaseModel):

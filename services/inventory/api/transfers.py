@@ -112,7 +112,7 @@ class TransferLineResponse(BaseModel):
 class TransferResponse(BaseModel):
     """A transfer as it is."""
 
-    transfer_id: UUID
+    id: UUID
     version: int = Field(description="Counts the changes from 1; the ETag of the resource.")
     status: TransferStatus
     source: str | None
@@ -306,7 +306,7 @@ def _response(view: TransferView) -> TransferResponse:
         for key, line in sorted(one.lines.items())
     ]
     return TransferResponse(
-        transfer_id=one.transfer_id,
+        id=one.transfer_id,
         version=one.version,
         status=one.status,
         source=one.from_warehouse,

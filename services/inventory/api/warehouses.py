@@ -10,7 +10,7 @@ from libs.common.db import Transaction
 from libs.common.http.auth import requires
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.inventory.api.dependencies import UseCases
-from services.inventory.api.schemas import WAREHOUSE_CODE, PutWarehouse, WarehouseResponse
+from services.inventory.api.schemas import WAREHOUSE_CODE, PutWarehouseRequest, WarehouseResponse
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX
 from services.inventory.domain.warehouses import Warehouse, WarehouseKind, WarehouseNotFound
 from services.inventory.handlers.warehouses import put_warehouse
@@ -28,7 +28,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         dependencies=[requires("stock:manage")],
         responses={HTTPStatus.CREATED: {"model": WarehouseResponse, "description": "It is new."}},
     )
-    async def put(warehouse: WarehouseCode, body: PutWarehouse, response: Response) -> WarehouseResponse:
+    async def put(warehouse: WarehouseCode, body: PutWarehouseRequest, response: Response) -> WarehouseResponse:
         """Register a warehouse, or change it; saying the same again changes nothing."""
         wanted = Warehouse(code=warehouse, **body.model_dump() | {"kind": WarehouseKind(body.kind)})
 

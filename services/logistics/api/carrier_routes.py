@@ -1,27 +1,18 @@
-"""Carriers, and the decisions that their rates lead to."""
+"""Carriers and their rates."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated
 
-import msgspec
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Header, Path
 from starlette.responses import Response
 
 from libs.common.db import Transaction
-from libs.common.decisions import Decision
 from libs.common.errors import Invalid
 from libs.common.http.auth import requires
 from libs.common.http.pagination import (
-    PAGE_LIMIT_DEFAULT,
-    Cursor,
     Page,
-    PageCursor,
-    PageLimit,
-    page_of,
 )
-from services.logistics.api.carrier_schemas import CarrierModel, Code, PutCarrierRequest
+from services.logistics.api.carrier_schemas import CarrierResponse, Code, PutCarrierRequest
 from services.logistics.api.dependencies import OurBackend
 from services.logistics.domain.carriers import Carrier
 from services.logistics.handlers.rates import put_carrier
@@ -32,12 +23,12 @@ CarrierCode = Annotated[Code, Path(description="The carrier's code, chosen by th
 
 
 @router.get("/carriers", dependencies=[requires("shipments:read")])
-async def list_carriers(backend: OurBackend) -> Page[CarrierModel]:
+async def list_carriers(backend: OurBackend) -> Page[CarrierResponse]:
     """List all carriers with their rates; there are never more than a page of them."""
 
-    async def read(transaction: Transaction) -> list[CarrierModel]:
+    async def read(transaction: Transaction) -> list[CarrierResponse]:
         table = await backend.open_desk(transaction).rates.current()
-        return [CarrierModel.of(carrier) for carrier in table.carriers]
+        return [CarrierResponse.of(carrier) for carrier in table.carriers]
 
     return Page(items=await backend.database.run(read))
 
@@ -45,7 +36,7 @@ async def list_carriers(backend: OurBackend) -> Page[CarrierModel]:
 @router.put(
     "/carriers/{carrier}",
     dependencies=[requires("logistics:write")],
-    responses={HTTPStatus.CREATED: {"model": CarrierModel}},
+    responses={HTTPStatus.CREATED: {"model": CarrierResponse}},
 )
 async def put_one_carrier(
     carrier: CarrierCode,
@@ -53,7 +44,7 @@ async def put_one_carrier(
     backend: OurBackend,
     response: Response,
     if_match: Annotated[str | None, Header(description="The carrier's ETag, to change that version only.")] = None,
-) -> CarrierModel:
+) -> CarrierResponse:
     """Create a carrier or replace all that it offers; shipments planned from now on go by it."""
     expected_version = _version_of(if_match)
 
@@ -69,25 +60,7 @@ async def put_one_carrier(
     stored, is_new = await backend.database.run(write)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
     response.headers["ETag"] = f'"{stored.version}"'
-    return CarrierModel.of(stored)
-
-
-@router.get("/decisions", dependencies=[requires("shipments:read")], tags=["decisions"])
-async def list_decisions(
-    backend: OurBackend,
-    subject: Annotated[str, Query(pattern=r"^[a-z-]+:[\x21-\x7e]+$", max_length=200, examples=["shipment:<id>"])],
-    limit: PageLimit = PAGE_LIMIT_DEFAULT,
-    cursor: PageCursor = None,
-) -> Page[dict[str, Any]]:
-    """Say why a carrier was chosen: the decisions about a subject, newest first."""
-    before_id = Cursor.decode(cursor, tuple[UUID])[0] if cursor else None
-
-    async def read(transaction: Transaction) -> Sequence[Decision]:
-        explanations = backend.open_desk(transaction).explanations
-        return await explanations.about(subject, before_id=before_id, limit=limit + 1)
-
-    decisions = await backend.database.run(read)
-    return page_of(decisions, limit=limit, key=lambda one: (one.id,), item=msgspec.to_builtins)
+    return CarrierResponse.of(stored)
 
 
 def _version_of(if_match: str | None) -> int | None:

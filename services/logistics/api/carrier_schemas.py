@@ -77,7 +77,7 @@ class PutCarrierRequest(_Input):
         )
 
 
-class CarrierModel(BaseModel):
+class CarrierResponse(BaseModel):
     """A carrier; `version` counts the changes of what it offers."""
 
     carrier: str

@@ -29,10 +29,10 @@ from services.logistics.api.shipment_schemas import (
     DeliveryRequest,
     DispatchRequest,
     FailureRequest,
-    ScanModel,
     ScanRequest,
-    ShipmentModel,
-    TrackedShipmentModel,
+    ScanResponse,
+    ShipmentResponse,
+    TrackedShipmentResponse,
 )
 from services.logistics.domain.shipment import Shipment, Status, Step
 from services.logistics.handlers.facts import count_movements
@@ -51,7 +51,7 @@ async def list_shipments(
     status: Annotated[Status | None, Query()] = None,
     limit: PageLimit = PAGE_LIMIT_DEFAULT,
     cursor: PageCursor = None,
-) -> Page[ShipmentModel]:
+) -> Page[ShipmentResponse]:
     """List shipments, last planned first."""
     before = Cursor.decode(cursor, tuple[datetime, UUID]) if cursor else None
 
@@ -60,11 +60,11 @@ async def list_shipments(
         return await views.page(order_id=order_id, status=status, before=before, limit=limit + 1)
 
     rows = await backend.database.run(read)
-    return page_of(rows, limit=limit, key=lambda one: (one.planned_at, one.id), item=ShipmentModel.of)
+    return page_of(rows, limit=limit, key=lambda one: (one.planned_at, one.id), item=ShipmentResponse.of)
 
 
 @router.get("/{shipment_id}", dependencies=[_reads])
-async def get_shipment(shipment_id: UUID, backend: OurBackend) -> TrackedShipmentModel:
+async def get_shipment(shipment_id: UUID, backend: OurBackend) -> TrackedShipmentResponse:
     """Return a shipment with its scans and its estimated arrival."""
     return await _tracked(backend, shipment_id)
 
@@ -84,7 +84,7 @@ async def follow_shipment(
     return event_stream(request, _states(backend, first, seen_version=seen))
 
 
-@router.post("/{shipment_id}/dispatch", dependencies=[_writes], response_model=ShipmentModel)
+@router.post("/{shipment_id}/dispatch", dependencies=[_writes], response_model=ShipmentResponse)
 async def dispatch_shipment(
     shipment_id: UUID, body: DispatchRequest, backend: OurBackend, write: IdempotentWrite
 ) -> Response:
@@ -98,7 +98,7 @@ async def dispatch_shipment(
     return await _record(backend, write, movement)
 
 
-@router.post("/{shipment_id}/scans", dependencies=[_writes], response_model=ShipmentModel)
+@router.post("/{shipment_id}/scans", dependencies=[_writes], response_model=ShipmentResponse)
 async def scan_shipment(shipment_id: UUID, body: ScanRequest, backend: OurBackend, write: IdempotentWrite) -> Response:
     """Note that the carrier saw a shipment; its arrival is estimated anew."""
     movement = Movement(
@@ -111,7 +111,7 @@ async def scan_shipment(shipment_id: UUID, body: ScanRequest, backend: OurBacken
     return await _record(backend, write, movement)
 
 
-@router.post("/{shipment_id}/delivery", dependencies=[_writes], response_model=ShipmentModel)
+@router.post("/{shipment_id}/delivery", dependencies=[_writes], response_model=ShipmentResponse)
 async def deliver_shipment(
     shipment_id: UUID, body: DeliveryRequest, backend: OurBackend, write: IdempotentWrite
 ) -> Response:
@@ -120,7 +120,7 @@ async def deliver_shipment(
     return await _record(backend, write, movement)
 
 
-@router.post("/{shipment_id}/failure", dependencies=[_writes], response_model=ShipmentModel)
+@router.post("/{shipment_id}/failure", dependencies=[_writes], response_model=ShipmentResponse)
 async def fail_shipment(
     shipment_id: UUID, body: FailureRequest, backend: OurBackend, write: IdempotentWrite
 ) -> Response:
@@ -145,7 +145,7 @@ async def _record(backend: Backend, write: KeyedWrite, movement: Movement) -> Re
             if isinstance(outcome, DomainError):
                 raise outcome
             transaction.after_commit(partial(count_movements, [outcome]))
-            return StoredResponse(200, ShipmentModel.of(outcome.shipment).model_dump_json().encode())
+            return StoredResponse(200, ShipmentResponse.of(outcome.shipment).model_dump_json().encode())
 
         return await idempotent(
             transaction,
@@ -160,17 +160,17 @@ async def _record(backend: Backend, write: KeyedWrite, movement: Movement) -> Re
     return (await backend.database.run(work)).response()
 
 
-async def _tracked(backend: Backend, shipment_id: UUID) -> TrackedShipmentModel:
-    async def read(transaction: Transaction) -> TrackedShipmentModel:
+async def _tracked(backend: Backend, shipment_id: UUID) -> TrackedShipmentResponse:
+    async def read(transaction: Transaction) -> TrackedShipmentResponse:
         found = await backend.open_desk(transaction).views.find(shipment_id)
         if found is None:
             raise ShipmentNotFound(shipment_id)
-        return TrackedShipmentModel.tracked(found.shipment, [ScanModel.of(scan) for scan in found.scans])
+        return TrackedShipmentResponse.tracked(found.shipment, [ScanResponse.of(scan) for scan in found.scans])
 
     return await backend.database.run(read)
 
 
-async def _states(backend: Backend, state: TrackedShipmentModel, *, seen_version: int) -> AsyncIterator[ServerEvent]:
+async def _states(backend: Backend, state: TrackedShipmentResponse, *, seen_version: int) -> AsyncIterator[ServerEvent]:
     while True:
         if state.version > seen_version:
             seen_version = state.version

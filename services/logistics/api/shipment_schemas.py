@@ -121,7 +121,7 @@ class PointModel(BaseModel):
     longitude: float | None = None
 
 
-class ScanModel(BaseModel):
+class ScanResponse(BaseModel):
     """Where and when the carrier saw the parcel."""
 
     scanned_at: datetime
@@ -141,7 +141,7 @@ class ScanModel(BaseModel):
         )
 
 
-class ShipmentModel(BaseModel):
+class ShipmentResponse(BaseModel):
     """A parcel; all times but `planned_at` and `cancelled_at` are business times."""
 
     id: UUID
@@ -173,13 +173,13 @@ class ShipmentModel(BaseModel):
         return cls(**_fields(shipment))
 
 
-class TrackedShipmentModel(ShipmentModel):
+class TrackedShipmentResponse(ShipmentResponse):
     """A parcel with everything its carrier saw of it, oldest first."""
 
-    scans: list[ScanModel]
+    scans: list[ScanResponse]
 
     @classmethod
-    def tracked(cls, shipment: Shipment, scans: list[ScanModel]) -> Self:
+    def tracked(cls, shipment: Shipment, scans: list[ScanResponse]) -> Self:
         """Shape a shipment with its scans."""
         return cls(**_fields(shipment), scans=scans)
 

@@ -11,6 +11,7 @@ from libs.common.db import Database, Transaction
 from libs.common.decisions.storage import PostgresDecisionLog
 from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
+from libs.common.http.decisions import decisions_router
 from libs.common.http.health import Health
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.producer import BusProducer
@@ -30,7 +31,7 @@ from services.logistics.handlers.simulation import Pace
 from services.logistics.settings import LogisticsSettings
 from services.logistics.storage.rates import PostgresRates
 from services.logistics.storage.shipments import PostgresShipments, PostgresTombstones
-from services.logistics.storage.views import PostgresExplanations, PostgresShipmentViews
+from services.logistics.storage.views import PostgresShipmentViews
 from services.logistics.storage.warehouses import PostgresWarehouses
 
 _SERVICE: Final = "logistics"
@@ -88,7 +89,6 @@ def desk_opener(clock: Clock, *, wake_relay: Callable[[], None] | None = None) -
             rates=PostgresRates(transaction),
             warehouses=PostgresWarehouses(transaction),
             decisions=PostgresDecisionLog(transaction),
-            explanations=PostgresExplanations(transaction),
             outbox=OutboxWriter(transaction, source=_SERVICE, clock=clock, wake_relay=wake_relay),
         )
 
@@ -110,7 +110,12 @@ def build_app(
         title="Quayside logistics",
         description="Carriers, shipments, tracking and arrival estimates.",
         settings=settings,
-        routers=(carrier_routes.router, shipment_routes.router, reports.router),
+        routers=(
+            carrier_routes.router,
+            shipment_routes.router,
+            reports.router,
+            decisions_router(lambda _request: database, scope="shipments:read"),
+        ),
         status_by_error=STATUS_BY_ERROR,
         health=health,
         authenticator=authenticator,

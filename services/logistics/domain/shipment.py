@@ -68,10 +68,10 @@ class ShipmentAlreadyCancelled(Conflict):
     code: ClassVar[str] = "shipment-already-cancelled"
 
 
-class BusinessTimeImplausible(Invalid):
+class ImplausibleTime(Invalid):
     """A business time lies before the shipment's own, or in the future."""
 
-    code: ClassVar[str] = "business-time-implausible"
+    code: ClassVar[str] = "implausible-time"
 
 
 Refusal: TypeAlias = type[Conflict]
@@ -177,7 +177,7 @@ class Shipment:
         Note that the carrier saw it; an older scan than the last one changes nothing but the list of scans.
 
         :raises Conflict: one of this module's, if it is not on its way.
-        :raises BusinessTimeImplausible: if it was seen before it left.
+        :raises ImplausibleTime: if it was seen before it left.
         """
         status = self._after(Step.SCANNED)
         self._must_have_left_by(at, field="scanned_at")
@@ -189,7 +189,7 @@ class Shipment:
         Let it arrive.
 
         :raises Conflict: one of this module's, if it is not on its way.
-        :raises BusinessTimeImplausible: if it arrived before it left.
+        :raises ImplausibleTime: if it arrived before it left.
         """
         status = self._after(Step.DELIVERED)
         self._must_have_left_by(at, field="delivered_at")
@@ -200,7 +200,7 @@ class Shipment:
         Give up delivering it.
 
         :raises Conflict: one of this module's, if it is not on its way.
-        :raises BusinessTimeImplausible: if that was before it left.
+        :raises ImplausibleTime: if that was before it left.
         """
         status = self._after(Step.FAILED)
         self._must_have_left_by(at, field="failed_at")
@@ -222,7 +222,7 @@ class Shipment:
 
     def _must_have_left_by(self, moment: datetime, *, field: str) -> None:
         if self.dispatched_at is not None and moment < self.dispatched_at:
-            raise BusinessTimeImplausible(
+            raise ImplausibleTime(
                 f"The shipment left its warehouse later, at {self.dispatched_at.isoformat()}.",
                 field=field,
             )

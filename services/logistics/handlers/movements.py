@@ -19,7 +19,7 @@ from libs.common.events.shapes import SkuQuantity
 from services.logistics.domain.eta import estimate_at_dispatch, estimate_at_scan, has_moved
 from services.logistics.domain.geography import Coordinates
 from services.logistics.domain.shipment import (
-    BusinessTimeImplausible,
+    ImplausibleTime,
     Scan,
     Shipment,
     Step,
@@ -216,6 +216,6 @@ class _Recorder:
     def _must_be_plausible(self, shipment: Shipment, step: Step, at: datetime) -> None:
         if at < shipment.ready_at - CLOCK_TOLERANCE:
             detail = f"The order was ready for shipping later, at {shipment.ready_at.isoformat()}."
-            raise BusinessTimeImplausible(detail, field=f"{step}_at")
+            raise ImplausibleTime(detail, field=f"{step}_at")
         if at > self.latest:
-            raise BusinessTimeImplausible("The time is in the future.", field=f"{step}_at")
+            raise ImplausibleTime("The time is in the future.", field=f"{step}_at")

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from libs.common.decisions import Decision, DecisionLog
+from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from services.logistics.domain.carriers import Carrier, RateTable
 from services.logistics.domain.geography import Facility, Site
@@ -124,14 +124,6 @@ class Warehouses(Protocol):
         ...
 
 
-class Explanations(Protocol):
-    """The decisions made so far."""
-
-    async def about(self, subject: str, *, before_id: UUID | None, limit: int) -> Sequence[Decision]:
-        """Return the decisions about `subject`, newest first, at most `limit`, older than `before_id` if given."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """Everything that use cases work with, bound to one transaction."""
@@ -142,5 +134,4 @@ class Desk:
     rates: Rates
     warehouses: Warehouses
     decisions: DecisionLog
-    explanations: Explanations
     outbox: Outbox

@@ -8,8 +8,6 @@ from uuid import UUID
 import asyncpg
 
 from libs.common.db import Transaction
-from libs.common.decisions import Decision
-from libs.common.decisions.storage import decisions_about
 from services.logistics.domain.geography import coordinates_of
 from services.logistics.domain.shipment import Scan, Shipment, Status
 from services.logistics.handlers.ports import TrackedShipment
@@ -77,18 +75,6 @@ class PostgresShipmentViews:
         for row in await driver.fetch(_LIVE):
             counts[Status(row["status"])] = row["shipments"]
         return counts
-
-
-class PostgresExplanations:
-    """The decisions made so far."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        """Read inside `transaction`."""
-        self._transaction = transaction
-
-    async def about(self, subject: str, *, before_id: UUID | None, limit: int) -> Sequence[Decision]:
-        """Return the decisions about `subject`, newest first, at most `limit`, older than `before_id` if given."""
-        return await decisions_about(self._transaction, subject=subject, before_id=before_id, limit=limit)
 
 
 def _scan(row: asyncpg.Record) -> Scan:

@@ -140,7 +140,7 @@ async def report_funnel(
     export: ExportFormat = None,  # noqa: ARG001 - read by wants_csv
 ) -> Response | FunnelReportResponse:
     """Count how far orders came; also as CSV."""
-    rows = await desk.read(lambda reads: reads.funnel(first=period.first, last=period.last, by=by, limit=_ROWS_MAX))
+    rows = await desk.read(lambda reads: reads.funnel(first=period.since, last=period.until, by=by, limit=_ROWS_MAX))
     items = [_funnel(row) for row in rows]
     if wants_csv(request):
         return await _table(FunnelResponse, items, by=by, filename="funnel.csv")
@@ -156,7 +156,7 @@ async def report_revenue(
     export: ExportFormat = None,  # noqa: ARG001 - read by wants_csv
 ) -> Response | RevenueReportResponse:
     """Sum up what was ordered, captured and refunded, each currency by itself; also as CSV."""
-    rows = await desk.read(lambda reads: reads.revenue(first=period.first, last=period.last, by=by, limit=_ROWS_MAX))
+    rows = await desk.read(lambda reads: reads.revenue(first=period.since, last=period.until, by=by, limit=_ROWS_MAX))
     items = [_revenue(row) for row in rows]
     if wants_csv(request):
         return await _table(RevenueResponse, items, by=by, filename="revenue.csv")
@@ -175,7 +175,7 @@ async def report_reasons(
 ) -> Response | ReasonReportResponse:
     """Count why orders were cancelled, refused or returned; also as CSV."""
     rows = await desk.read(
-        lambda reads: reads.reasons(first=period.first, last=period.last, outcome=outcome, limit=limit)
+        lambda reads: reads.reasons(first=period.since, last=period.until, outcome=outcome, limit=limit)
     )
     items = [ReasonResponse(**{**row, "amount_minor": int(row["amount_minor"])}) for row in rows]
     if wants_csv(request):
@@ -193,7 +193,7 @@ async def report_cycle_times(
 ) -> Response | CycleTimeReportResponse:
     """Show how long each stage took; also as CSV."""
     rows = await desk.read(
-        lambda reads: reads.cycle_times(first=period.first, last=period.last, by=by, limit=_ROWS_MAX)
+        lambda reads: reads.cycle_times(first=period.since, last=period.until, by=by, limit=_ROWS_MAX)
     )
     items = [_cycle_time(row) for row in rows]
     if wants_csv(request):
@@ -209,7 +209,7 @@ async def report_cohorts(
     export: ExportFormat = None,  # noqa: ARG001 - read by wants_csv
 ) -> Response | CohortReportResponse:
     """Follow customers by the month of their first order, for cohorts that began in the period; also as CSV."""
-    rows = await desk.read(lambda reads: reads.cohorts(first=period.first, last=period.last))
+    rows = await desk.read(lambda reads: reads.cohorts(first=period.since, last=period.until))
     items = _cohorts(rows)
     if wants_csv(request):
         return await _table(CohortResponse, items, by=None, filename="cohorts.csv")

@@ -25,7 +25,7 @@ _BEGINNING: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
 _POINTS: Final = ("confirmation", "dispatch")
 
 GroupBy = Literal["warehouse", "carrier", "country", "channel", "week", "day"]
-State = Literal["unconfirmed", "open", "at-risk", "late", "delivered", "delivered-late", "ended"]
+DelayStatus = Literal["unconfirmed", "open", "at-risk", "late", "delivered", "delivered-late", "ended"]
 
 
 class _Response(BaseModel):
@@ -47,7 +47,7 @@ class DelayResponse(_Response):
 
     order_id: UUID
     status: OrderStatus
-    state: State
+    delay_status: DelayStatus
     warehouse: str | None = None
     carrier: str | None = None
     promised_by: datetime | None = None
@@ -69,7 +69,7 @@ class QueuedDelayResponse(_Response):
 
     order_id: UUID
     status: OrderStatus
-    state: Literal["late", "at-risk"]
+    delay_status: Literal["late", "at-risk"]
     ship_by: datetime
     promised_by: datetime
     probability_late: float
@@ -165,7 +165,7 @@ async def report_delays(
 ) -> Response | DelayReportResponse:
     """Sum up what made deliveries late, the most lateness first; also as CSV."""
     rows = await desk.read(
-        lambda reads: reads.late_report(first=period.first, last=period.last, by=by, limit=_GROUPS_MAX)
+        lambda reads: reads.late_report(first=period.since, last=period.until, by=by, limit=_GROUPS_MAX)
     )
     groups = [_group(row) for row in rows]
     if wants_csv(request):
@@ -188,7 +188,7 @@ async def report_delays(
 @router.get("/reports/calibration", dependencies=[requires("reports:read")], response_model_exclude_none=True)
 async def report_calibration(desk: Desk, period: PeriodOfQuery) -> CalibrationReportResponse:
     """Compare the probabilities of being late with what happened, by tenths."""
-    rows = await desk.read(lambda reads: reads.calibration(first=period.first, last=period.last))
+    rows = await desk.read(lambda reads: reads.calibration(first=period.since, last=period.until))
     return CalibrationReportResponse(
         items=[_calibration(point, [row for row in rows if row["point"] == point]) for point in _POINTS]
     )
@@ -224,7 +224,7 @@ def _delay(row: Row, *, now: datetime, calendar: WorkCalendar) -> DelayResponse:
     return DelayResponse(
         order_id=row["order_id"],
         status=OrderStatus(row["status"]),
-        state=_state(row, lateness, is_open=is_open, now=now),
+        delay_status=_delay_status(row, lateness, is_open=is_open, now=now),
         warehouse=row["warehouse"] or None,
         carrier=row["carrier"] or None,
         promised_by=row["promised_by"],
@@ -240,7 +240,7 @@ def _delay(row: Row, *, now: datetime, calendar: WorkCalendar) -> DelayResponse:
     )
 
 
-def _state(row: Row, lateness: float | None, *, is_open: bool, now: datetime) -> State:
+def _delay_status(row: Row, lateness: float | None, *, is_open: bool, now: datetime) -> DelayStatus:
     if row["promised_by"] is None:
         if row["expected_at"] is not None and row["expected_at"] + row["shift"] < now:
             # The goods that it was told to wait for have not come.
@@ -266,7 +266,7 @@ def _queued(row: Row) -> QueuedDelayResponse:
     return QueuedDelayResponse(
         order_id=row["order_id"],
         status=OrderStatus(row["status"]),
-        state="late" if row["is_late"] else "at-risk",
+        delay_status="late" if row["is_late"] else "at-risk",
         ship_by=row["ship_by"],
         promised_by=row["promised_by"],
         probability_late=row["probability_late"],

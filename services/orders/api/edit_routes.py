@@ -87,7 +87,7 @@ class EditResponse(BaseModel):
 
     id: UUID
     edited_at: datetime
-    principal: str
+    edited_by: str = Field(validation_alias="principal")
     reason: str
     lines_before: list[EditedLineResponse]
     lines_after: list[EditedLineResponse]

@@ -95,7 +95,7 @@ async def get_ledger(order_id: UUID, backend: BackendOfApp) -> LedgerResponse:
     return await backend.run(read)
 
 
-@router.get("/settlement-report", dependencies=[requires("finance:read")], responses=_REPORT)
+@router.get("/reports/settlement", dependencies=[requires("finance:read")], responses=_REPORT)
 async def report_settlement(
     request: Request,
     backend: BackendOfApp,
@@ -151,7 +151,7 @@ async def _summary(
     return SettlementReportResponse(
         since=since,
         until=until,
-        states=dict(states),
+        statuses=dict(states),
         totals=[totals[key] for key in sorted(totals)],
         lines=[SettlementLineResponse.of(line) for line in disagreeing[:_LINES_MAX]],
         has_more_lines=len(disagreeing) > _LINES_MAX,

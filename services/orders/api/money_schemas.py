@@ -50,13 +50,13 @@ class ActionResponse(BaseModel):
     order_id: UUID
     action: Action
     reason: str
-    principal: str
     shipment_id: UUID | None
     refund_minor: int | None
     replacement_order_id: UUID | None
     status_before: OrderStatus
     status_after: OrderStatus
     acted_at: datetime
+    acted_by: str = Field(validation_alias="principal")
 
 
 class ActionsResponse(BaseModel):
@@ -113,7 +113,7 @@ class LedgerResponse(BaseModel):
 class SettlementLineResponse(BaseModel):
     """An order and its charge that do not agree, or one without the other; amounts in minor units."""
 
-    state: SettlementState
+    status: SettlementState
     provider: str
     reference: str | None
     order_id: UUID | None
@@ -132,7 +132,7 @@ class SettlementLineResponse(BaseModel):
         """Show a line."""
         order, charge = line.order, line.charge
         return cls(
-            state=line.state,
+            status=line.state,
             provider=line.provider,
             reference=line.reference,
             order_id=None if order is None else order.order_id,
@@ -168,7 +168,7 @@ class SettlementReportResponse(BaseModel):
 
     since: datetime
     until: datetime
-    states: dict[SettlementState, int]
+    statuses: dict[SettlementState, int] = Field(description="How many lines there are of each status.")
     totals: list[SettlementTotals]
     lines: list[SettlementLineResponse]
     has_more_lines: bool

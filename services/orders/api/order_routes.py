@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -13,8 +13,6 @@ import msgspec
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response
 
-from libs.common.decisions import Decision
-from libs.common.decisions.storage import decisions_about
 from libs.common.events.shapes import Destination
 from libs.common.http.auth import requires
 from libs.common.http.idempotency import IdempotentWrite, StoredResponse
@@ -146,21 +144,6 @@ async def prolong_wait(order_id: UUID, body: WaitingRequest, write: IdempotentWr
         return StoredResponse(HTTPStatus.OK, OrderResponse.of(await found_order(order_id, unit)).render())
 
     return (await backend.write(write, effect)).response()
-
-
-@router.get("/decisions", dependencies=[requires("orders:read")], tags=["decisions"])
-async def list_decisions(
-    backend: BackendOfApp,
-    subject: Annotated[str, Query(pattern=r"^[a-z-]+:[\x21-\x7e]+$", max_length=200, examples=["order:<id>"])],
-    limit: PageLimit = PAGE_LIMIT_DEFAULT,
-    cursor: PageCursor = None,
-) -> Page[dict[str, Any]]:
-    """Say why: the decisions about a subject, newest first."""
-    before_id = Cursor.decode(cursor, tuple[UUID])[0] if cursor else None
-    decisions: Sequence[Decision] = await backend.database.run(
-        lambda transaction: decisions_about(transaction, subject=subject, before_id=before_id, limit=limit + 1)
-    )
-    return page_of(decisions, limit=limit, key=lambda one: (one.id,), item=msgspec.to_builtins)
 
 
 async def found_order(order_id: UUID, unit: Unit) -> OrderView:

@@ -101,8 +101,8 @@ class PromotionChangeResponse(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
     version: int
-    principal: str
     changed_at: datetime
+    changed_by: str = Field(validation_alias="principal")
     promotion: PromotionResponse
 
 

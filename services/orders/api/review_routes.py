@@ -80,7 +80,7 @@ class WaitingReviewResponse(BaseModel):
     rules: str
 
 
-class FindingResponse(BaseModel):
+class RuleFindingResponse(BaseModel):
     """What a rule measured; it counts if that is above its limit, and adds its score then."""
 
     rule: str
@@ -95,12 +95,12 @@ class ReviewDecisionResponse(BaseModel):
 
     decision_id: UUID
     decided_at: datetime
+    decided_by: str | None = Field(default=None, description="Who, if it was a person.")
     verdict: str
     reason: str
     rules: str
     score: int | None = None
-    reviewer: str | None = None
-    findings: list[FindingResponse] = Field(default_factory=list)
+    findings: list[RuleFindingResponse] = Field(default_factory=list)
 
 
 class ReviewResponse(BaseModel):
@@ -280,7 +280,7 @@ def _waiting(row: WaitingReview, now: datetime) -> WaitingReviewResponse:
 def _explained(decision: Decision) -> ReviewDecisionResponse:
     score = decision.alternatives[0].score if decision.alternatives else None
     findings = [
-        FindingResponse(
+        RuleFindingResponse(
             rule=rule,
             measured=found["measured"],
             limit=found["limit"],
@@ -293,11 +293,11 @@ def _explained(decision: Decision) -> ReviewDecisionResponse:
     return ReviewDecisionResponse(
         decision_id=decision.id,
         decided_at=decision.decided_at,
+        decided_by=decision.inputs.get("reviewer"),
         verdict=decision.chosen,
         reason=decision.reason,
         rules=decision.rule,
         score=None if score is None else int(score),
-        reviewer=decision.inputs.get("reviewer"),
         # What counted comes first, the most important at the front.
         findings=sorted(findings, key=lambda one: (not one.counts, -one.score, one.rule)),
     )

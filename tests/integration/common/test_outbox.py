@@ -16,6 +16,7 @@ from libs.common.events.topics import INVENTORY_WAREHOUSE
 from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import OutboxWriter, Relay, relay
 from libs.common.outbox.writer import EventTooLarge, records_of
+from libs.common.telemetry.metrics import relay_takeovers_total
 from tests.support.eventually import eventually
 from tests.support.kafka import TestBus, envelope_of
 from tests.support.postgres import FreshDatabase
@@ -187,6 +188,33 @@ class TestRelay:
             stop_second.set()
 
         assert len(await bus.read_all(INVENTORY_WAREHOUSE)) == 2
+
+    async def test_counts_as_taken_over_only_what_another_one_did_before(
+        self, database: FreshDatabase, bus: TestBus
+    ) -> None:
+        before = takeovers()
+        first, second = (a_relay(database, bus) for _ in range(2))
+
+        await relay_once(first, database)
+        assert takeovers() == before
+        await relay_once(first, database)
+        assert takeovers() == before
+        await relay_once(second, database)
+        assert takeovers() == before + 1
+
+
+async def relay_once(one: Relay, database: FreshDatabase) -> None:
+    """Let a relay connect, publish and stop."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(one.run(stop))
+        await write(database, an_adjustment())
+        await eventually(lambda: pending(database), lambda count: count == 0)
+        stop.set()
+
+
+def takeovers() -> float:
+    return float(relay_takeovers_total.labels("inventory")._value.get())  # noqa: SLF001 - the client has no public reader
 
 
 class PickyProducer:

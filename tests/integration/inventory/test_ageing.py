@@ -38,7 +38,7 @@ class TestAgeing:
         report = (await client.get("/v1/stock-ageing")).json()
 
         assert report["as_of"] == "2024-06-01"
-        assert [(row["days"], row["units"], row["value_minor"]) for row in report["rows"]] == [
+        assert [(row["days"], row["units"], row["value_minor"]) for row in report["items"]] == [
             ("0-30", 5, 1_500),
             ("31-60", 10, 500),
             ("91-180", 3, 300),
@@ -48,7 +48,7 @@ class TestAgeing:
     async def test_by_expiry_says_what_is_lost_and_what_will_be(self, client: httpx.AsyncClient) -> None:
         report = (await client.get("/v1/stock-ageing", params={"by": "expiry"})).json()
 
-        assert [(row["days"], row["units"]) for row in report["rows"] if row["days"] != "never"] == [
+        assert [(row["days"], row["units"]) for row in report["items"] if row["days"] != "never"] == [
             ("expired", 6),
             ("0-7", 4),
         ]
@@ -57,7 +57,7 @@ class TestAgeing:
         elsewhere = await client.get("/v1/stock-ageing", params={"warehouse": "MAN"})
         table = await client.get("/v1/stock-ageing", params={"format": "csv"})
 
-        assert elsewhere.json()["rows"] == []
+        assert elsewhere.json()["items"] == []
         assert table.text.splitlines()[:2] == ["warehouse,days,units,value_minor,currency", "LON,0-30,5,1500,GBP"]
 
     async def test_is_made_of_layers(self, client: httpx.AsyncClient) -> None:

@@ -50,7 +50,7 @@ class TestProposals:
         assert (transfer["status"], transfer["source"], transfer["destination"]) == ("proposed", "LON", "MAN")
         assert (transfer["is_automatic"], transfer["lines"][0]["requested"]) == (True, 19)
         assert (transfer["value_minor"], transfer["currency"]) == (38_000, "GBP")
-        found = await client.get("/v1/decisions", params={"subject": f"transfer:{transfer['transfer_id']}"})
+        found = await client.get("/v1/decisions", params={"subject": f"transfer:{transfer['id']}"})
         [decision] = found.json()["items"]
         assert (decision["decision"], decision["id"]) == ("propose-transfer", transfer["decision_id"])
         assert decision["inputs"]["avoided_units"] == 7
@@ -92,7 +92,7 @@ class TestProposals:
         await review(shop)
         [transfer] = await transfers(client)
         headers = {"Authorization": "Bearer ops", "Idempotency-Key": "1"}
-        answer = await client.post(f"/v1/transfers/{transfer['transfer_id']}/approve", headers=headers)
+        answer = await client.post(f"/v1/transfers/{transfer['id']}/approve", headers=headers)
         assert answer.status_code == 200
 
         await review(shop)

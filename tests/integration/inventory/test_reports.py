@@ -79,7 +79,7 @@ class TestStockValue:
         ]
         assert rows[0]["amounts"] == [{"currency": "GBP", "value_minor": 500, "unit_cost_minor": "100.000000"}]
         assert (rows[1]["uncosted_units"], rows[1]["amounts"]) == (6, [])
-        assert (rows[2]["in_transit"], rows[2]["amounts"][0]["value_minor"]) == (True, 600)
+        assert (rows[2]["is_in_transit"], rows[2]["amounts"][0]["value_minor"]) == (True, 600)
 
     async def test_is_added_up_by_warehouse_and_over_all_by_currency(self, client: httpx.AsyncClient) -> None:
         by_warehouse = await items(client, "stock-value", by="warehouse")
@@ -172,12 +172,12 @@ class TestClasses:
 
         rows = await items(client, "classes")
 
-        assert [(row["sku"], row["abc"], row["xyz"], row["consumption_minor"]) for row in rows] == [
+        assert [(row["sku"], row["abc_class"], row["xyz_class"], row["consumption_minor"]) for row in rows] == [
             (ARMCHAIR, "A", "Y", 500),
             (MIRROR, "C", "Z", 0),
             (LAMP, "C", "Z", 0),
         ]
-        assert [row["sku"] for row in await items(client, "classes", abc="A")] == [ARMCHAIR]
+        assert [row["sku"] for row in await items(client, "classes", abc_class="A")] == [ARMCHAIR]
 
 
 class TestExport:
@@ -222,7 +222,7 @@ class TestRequests:
             ("dead-stock?idle_days=0", "idle_days"),
             ("dead-stock?idle_days=9999999999999999999999", "idle_days"),
             ("dead-stock?as_of=0001-01-02", "as_of"),
-            ("classes?abc=D", "abc"),
+            ("classes?abc_class=D", "abc_class"),
         ],
     )
     async def test_that_make_no_sense_are_refused_by_name(

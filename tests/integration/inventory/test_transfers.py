@@ -59,7 +59,7 @@ async def propose(client: httpx.AsyncClient, *lines: tuple[str, int], **changes:
 
 
 async def done(client: httpx.AsyncClient, transfer: dict[str, Any], command: str, body: Any = None) -> dict[str, Any]:
-    answer = await post(client, f"/{transfer['transfer_id']}/{command}", body)
+    answer = await post(client, f"/{transfer['id']}/{command}", body)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return found
@@ -132,7 +132,7 @@ class TestPlanning:
         await shop.orders(approved((ARMCHAIR, 7)))
         transfer = await propose(client, (ARMCHAIR, 4))
 
-        answer = await post(client, f"/{transfer['transfer_id']}/approve")
+        answer = await post(client, f"/{transfer['id']}/approve")
 
         assert (answer.status_code, answer.json()["code"]) == (409, "transfer-short")
         assert await shop.level(ARMCHAIR) == (10, 7)
@@ -153,7 +153,7 @@ class TestPlanning:
     async def test_is_approved_once_by_many_at_once(self, client: httpx.AsyncClient, shop: Shop) -> None:
         transfer = await propose(client, (ARMCHAIR, 4))
 
-        answers = await asyncio.gather(*(post(client, f"/{transfer['transfer_id']}/approve") for _ in range(8)))
+        answers = await asyncio.gather(*(post(client, f"/{transfer['id']}/approve") for _ in range(8)))
 
         assert {answer.status_code for answer in answers} == {200}
         assert await shop.level(ARMCHAIR) == (10, 4)
@@ -165,13 +165,13 @@ class TestPlanning:
         body = {"lines": [{"sku": ARMCHAIR, "quantity": 1}]}
 
         for _ in range(2):
-            await client.post(f"/v1/transfers/{transfer['transfer_id']}/dispatch", json=body, headers=headers)
+            await client.post(f"/v1/transfers/{transfer['id']}/dispatch", json=body, headers=headers)
 
         assert await shop.level(ARMCHAIR) == (9, 3)
 
     async def test_books_once_what_the_warehouse_reports_as_well(self, client: httpx.AsyncClient, shop: Shop) -> None:
         transfer = await done(client, await propose(client), "approve")
-        report = sent(transfer["transfer_id"], 4)
+        report = sent(transfer["id"], 4)
         await shop.reports(report)
 
         body = {"lines": [{"id": str(report.id), "sku": ARMCHAIR, "quantity": 4}]}
@@ -182,7 +182,7 @@ class TestPlanning:
 
     async def test_changes_only_the_version_that_the_caller_knows(self, client: httpx.AsyncClient) -> None:
         transfer = await propose(client)
-        path = f"/{transfer['transfer_id']}"
+        path = f"/{transfer['id']}"
         shown = await client.get(f"/v1/transfers{path}", headers=key())
 
         stale = await post(client, f"{path}/approve", **{"If-Match": '"7"'})
@@ -198,7 +198,7 @@ class TestClosing:
         transfer_id = uuid4()
         await shop.reports(sent(transfer_id, 10), came(transfer_id, 8))
 
-        closed = await done(client, {"transfer_id": transfer_id}, "close", {"reason": "a box fell off"})
+        closed = await done(client, {"id": transfer_id}, "close", {"reason": "a box fell off"})
 
         assert closed["status"] == "closed"
         levels = await shop.levels()
@@ -213,7 +213,7 @@ class TestClosing:
         await shop.reports(sent(transfer_id, 10), came(transfer_id, 8))
 
         body = {"reason": "two were left on the dock", "missing": "return-to-source"}
-        await done(client, {"transfer_id": transfer_id}, "close", body)
+        await done(client, {"id": transfer_id}, "close", body)
 
         levels = await shop.levels()
         assert (levels[ARMCHAIR, "LON"], levels[ARMCHAIR, "MAN"]) == ((2, 0, 0, 0), (8, 0, 0, 0))
@@ -224,7 +224,7 @@ class TestClosing:
         await shop.reports(sent(transfer_id, 5), came(transfer_id, 6))
         assert (await client.get(f"/v1/transfers/{transfer_id}")).json()["status"] == "discrepancy"
 
-        closed = await done(client, {"transfer_id": transfer_id}, "close", {"reason": "miscounted"})
+        closed = await done(client, {"id": transfer_id}, "close", {"reason": "miscounted"})
 
         assert (closed["status"], closed["lines"][0]["found"]) == ("closed", 1)
         assert await shop.ledger(ARMCHAIR, "MAN") == [("transfer-in", 6), ("adjust", 1), ("transfer-in", -1)]
@@ -243,7 +243,7 @@ class TestClosing:
         transfer_id = uuid4()
         await shop.reports(sent(transfer_id, 5, to="GLA"), came(transfer_id, 5, at="MAN"))
 
-        closed = await done(client, {"transfer_id": transfer_id}, "close", {"reason": "wrong lorry"})
+        closed = await done(client, {"id": transfer_id}, "close", {"reason": "wrong lorry"})
 
         lines = {line["destination"]: line for line in closed["lines"]}
         assert (lines["GLA"]["written_off"], lines["MAN"]["found"]) == (5, 5)
@@ -275,9 +275,9 @@ class TestReports:
     async def test_are_facts_even_where_nobody_approved(self, client: httpx.AsyncClient, shop: Shop) -> None:
         transfer = await propose(client)
 
-        await shop.reports(sent(transfer["transfer_id"], 4))
+        await shop.reports(sent(transfer["id"], 4))
 
-        assert (await client.get(f"/v1/transfers/{transfer['transfer_id']}")).json()["status"] == "dispatched"
+        assert (await client.get(f"/v1/transfers/{transfer['id']}")).json()["status"] == "dispatched"
         assert await shop.level(ARMCHAIR) == (6, 0)
 
     async def test_shuffled_and_doubled_give_the_same_transfers(self, database: FreshDatabase) -> None:
@@ -337,9 +337,9 @@ class TestListing:
 
         async def listed(**params: Any) -> list[str]:
             answer = await client.get("/v1/transfers", params=params)
-            return [one["transfer_id"] for one in answer.json()["items"]]
+            return [one["id"] for one in answer.json()["items"]]
 
-        both = [second["transfer_id"], first["transfer_id"]]
+        both = [second["id"], first["id"]]
         assert await listed() == both
         assert await listed(status="approved") == both[:1]
         assert await listed(warehouse="MAN") == both[1:]
@@ -380,7 +380,7 @@ class TestRefusals:
         transfer = await propose(client)
 
         for command, body in (("dispatch", None), ("receive", None), ("close", {"reason": "x"})):
-            answer = await post(client, f"/{transfer['transfer_id']}/{command}", body)
+            answer = await post(client, f"/{transfer['id']}/{command}", body)
             assert (answer.status_code, answer.json()["code"]) == (409, "transfer-refused")
         assert (await post(client, f"/{uuid4()}/approve")).status_code == 404
         assert await shop.level(ARMCHAIR) == (10, 0)
@@ -392,12 +392,12 @@ class TestRefusals:
             {"lines": [{"sku": ARMCHAIR, "quantity": 1}, {"sku": "OTHER", "quantity": 1}]},
             {"occurred_at": "1900-01-01T00:00:00Z"},
         ):
-            assert (await post(client, f"/{transfer['transfer_id']}/dispatch", body)).status_code == 422
+            assert (await post(client, f"/{transfer['id']}/dispatch", body)).status_code == 422
         assert await shop.level(ARMCHAIR) == (10, 1)
 
     async def test_need_the_right_to_decide_and_to_move(self, client: httpx.AsyncClient) -> None:
         transfer = await propose(client)
-        path = f"/{transfer['transfer_id']}"
+        path = f"/{transfer['id']}"
         warehouse = {"Authorization": "Bearer warehouse"}
 
         assert (await post(client, f"{path}/approve", **warehouse)).status_code == 403
@@ -433,7 +433,7 @@ class TestTimeline:
         ends = [(one["warehouse"], one["cause"]["other_warehouse"]) for one in found["items"][1:]]
         assert ends == [("LON", "MAN"), ("MAN", "LON")]
         [hold] = found["reserved"]["newest"]
-        assert (hold["type"], hold["id"], hold["units"]) == ("transfer", transfer["transfer_id"], 3)
+        assert (hold["type"], hold["id"], hold["units"]) == ("transfer", transfer["id"], 3)
 
 
 class TestCounts:
@@ -442,7 +442,7 @@ class TestCounts:
 
         await shop.reports(counted(4, when=minutes(1)))
 
-        shown = (await client.get(f"/v1/transfers/{transfer['transfer_id']}")).json()
+        shown = (await client.get(f"/v1/transfers/{transfer['id']}")).json()
         assert shown["lines"][0]["held"] == 4
         assert await shop.level(ARMCHAIR) == (4, 4)
         assert await shop.drift() == (0, 0)

@@ -15,7 +15,7 @@ from libs.common.events.logistics import (
 )
 from services.logistics.domain.geography import Coordinates
 from services.logistics.domain.shipment import (
-    BusinessTimeImplausible,
+    ImplausibleTime,
     ShipmentNotDispatched,
     Status,
     Step,
@@ -106,7 +106,7 @@ class TestMovements:
             with subtests.test(name):
                 refusal = await world.dispatch(shipment_id, at)
 
-                assert isinstance(refusal, BusinessTimeImplausible)
+                assert isinstance(refusal, ImplausibleTime)
                 assert refusal.field == "dispatched_at"
         assert (await world.shipment(shipment_id)).shipment.status is Status.PLANNED
 
@@ -118,7 +118,7 @@ class TestMovements:
             Movement(shipment_id=shipment_id, step=Step.DELIVERED, at=NOON - timedelta(hours=1)),
         )
 
-        assert [type(one) for one in outcomes] == [BusinessTimeImplausible, BusinessTimeImplausible]
+        assert [type(one) for one in outcomes] == [ImplausibleTime, ImplausibleTime]
 
     async def test_cannot_cancel(self, world: World, shipment_id: UUID) -> None:
         [refusal] = await world.move(Movement(shipment_id=shipment_id, step=Step.CANCELLED))

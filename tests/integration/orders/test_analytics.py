@@ -12,7 +12,7 @@ from services.orders.settings import OrdersSettings
 from tests.integration.orders.observer import Observer
 from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, key
 
-PERIOD = {"from": "2026-03-01", "to": "2026-03-31"}
+PERIOD = {"since": "2026-03-01", "until": "2026-03-31"}
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ class TestFunnelAndRevenue:
         await observer.summarise()
 
         for by, value in (("day", "2026-02-01"), ("week", "2026-W05"), ("month", "2026-02")):
-            [one] = await report(shop, "funnel", by=by, **{"from": "2026-02-01", "to": "2026-02-28"})
+            [one] = await report(shop, "funnel", by=by, since="2026-02-01", until="2026-02-28")
             assert (one["value"], one["orders"]) == (value, 1)
 
 
@@ -149,7 +149,7 @@ class TestCohorts:
         await observer.follow()
         await observer.summarise()
 
-        cohorts = await report(shop, "cohorts", **{"from": "2026-01-15", "to": "2026-03-31"})
+        cohorts = await report(shop, "cohorts", since="2026-01-15", until="2026-03-31")
 
         assert [(one["cohort"], one["age_months"], one["customers"], one["retained_ratio"]) for one in cohorts] == [
             ("2026-01-01", 0, 2, 1.0),
@@ -165,7 +165,7 @@ class TestCohorts:
         await observer.follow()
         await observer.summarise()
 
-        cohorts = await report(shop, "cohorts", **{"from": "2025-12-01", "to": "2026-03-31"})
+        cohorts = await report(shop, "cohorts", since="2025-12-01", until="2026-03-31")
 
         assert [(one["cohort"], one["month"]) for one in cohorts] == [
             ("2025-12-01", "2025-12-01"),
@@ -188,10 +188,10 @@ class TestRoutes:
     async def test_refuse_what_makes_no_sense(self, shop: Shop) -> None:
         for path, parameters in (
             ("funnel", {"by": "customer"}),
-            ("revenue", {"from": "2026-13-01"}),
+            ("revenue", {"since": "2026-13-01"}),
             ("reasons", {"outcome": "lost"}),
             ("reasons", {"limit": "100000"}),
-            ("cycle-times", {"to": "-1"}),
+            ("cycle-times", {"until": "-1"}),
             ("cohorts", {"format": "xml"}),
         ):
             assert (await shop.get(f"/reports/{path}", **parameters)).status_code == 422, (path, parameters)

@@ -146,7 +146,7 @@ class TestPromotions:
         changed = await put(shop, "TEN", promotion(valid_to="2026-03-05T00:00:00Z"))
 
         assert [one.status_code for one in (created, same, changed)] == [201, 200, 200]
-        assert [(one["version"], one["principal"]) for one in changed.json()["changes"]] == [
+        assert [(one["version"], one["changed_by"]) for one in changed.json()["changes"]] == [
             (2, "operator"),
             (1, "operator"),
         ]

@@ -84,7 +84,7 @@ class TestPromise:
         await observer.follow()
 
         delay = await observer.delay(order_id)
-        assert delay["state"] == "open"
+        assert delay["delay_status"] == "open"
         assert NOW < datetime.fromisoformat(delay["ship_by"]) < datetime.fromisoformat(delay["promised_by"])
         assert 0 < delay["probability_late"] < 0.2
         decisions = (await shop.get("/decisions", subject=f"order:{order_id}")).json()["items"]
@@ -133,7 +133,7 @@ class TestPromise:
 
         delay = await observer.delay(order_id)
         assert delay["promised_by"].startswith("2011-06")
-        assert delay["state"] == "open"
+        assert delay["delay_status"] == "open"
 
 
 class TestRisk:
@@ -150,11 +150,11 @@ class TestRisk:
 
         later = await observer.delay(order_id)
         assert later["probability_late"] > at_first["probability_late"] + 0.15
-        assert later["state"] == "at-risk"
+        assert later["delay_status"] == "at-risk"
         told = [one.event for one in await shop.published() if isinstance(one.event, OrderLateRiskChanged)]
         assert [round(one.probability, 3) for one in told] == [round(later["probability_late"], 3)]
         [queued] = (await shop.get("/delays/queue")).json()["items"]
-        assert (queued["order_id"], queued["state"]) == (str(order_id), "at-risk")
+        assert (queued["order_id"], queued["delay_status"]) == (str(order_id), "at-risk")
 
     async def test_an_open_order_past_its_promise_is_late_for_a_reason(self, shop: Shop, observer: Observer) -> None:
         order_id = await shop.place()
@@ -165,11 +165,11 @@ class TestRisk:
 
         delay = await observer.delay(order_id)
 
-        assert (delay["state"], delay["probability_late"]) == ("late", 1.0)
+        assert (delay["delay_status"], delay["probability_late"]) == ("late", 1.0)
         shares = seconds_of(delay, "share_seconds")
         assert set(shares) == {"pick"}
         assert shares["pick"] == pytest.approx(delay["lateness_seconds"])
-        assert (await shop.get("/delays/queue")).json()["items"][0]["state"] == "late"
+        assert (await shop.get("/delays/queue")).json()["items"][0]["delay_status"] == "late"
 
     async def test_ends_with_the_order(self, shop: Shop, observer: Observer) -> None:
         order_id = await shop.place()
@@ -209,7 +209,7 @@ class TestAttribution:
 
         delay = await observer.delay(order_id)
 
-        assert delay["state"] == "delivered-late"
+        assert delay["delay_status"] == "delivered-late"
         shares = seconds_of(delay, "share_seconds")
         assert shares["pick"] == pytest.approx(delay["lateness_seconds"], rel=0.05)
         assert sum(shares.values()) + delay.get("promise_share_seconds", 0) == pytest.approx(delay["lateness_seconds"])
@@ -297,7 +297,7 @@ class TestCalibration:
         await observer.follow()
         await observer.summarise()
 
-        report = (await shop.get("/reports/calibration", **{"from": "2026-03-01", "to": "2026-03-31"})).json()["items"]
+        report = (await shop.get("/reports/calibration", since="2026-03-01", until="2026-03-31")).json()["items"]
 
         [at_confirmation] = [one for one in report if one["point"] == "confirmation"]
         assert (at_confirmation["orders"], at_confirmation["late"]) == (4, 1)
@@ -313,7 +313,7 @@ class TestCalibration:
         await deliver(observer, picked_after=HOUR, on_the_way=HOUR)
         await observer.summarise()
 
-        report = (await shop.get("/reports/calibration", **{"from": "2026-03-01", "to": "2026-03-31"})).json()["items"]
+        report = (await shop.get("/reports/calibration", since="2026-03-01", until="2026-03-31")).json()["items"]
 
         assert [one["orders"] for one in report] == [0, 0]
 
@@ -354,11 +354,11 @@ class TestRoutes:
     async def test_refuse_what_makes_no_sense(self, shop: Shop) -> None:
         for path, parameters, field in (
             ("/reports/delays", {"by": "sku"}, "by"),
-            ("/reports/delays", {"from": "2026-03-02", "to": "2026-03-01"}, "from"),
-            ("/reports/delays", {"from": "1990-01-01", "to": "2026-03-01"}, "to"),
-            ("/reports/delays", {"from": "yesterday"}, "from"),
-            ("/reports/delays", {"to": "0001-01-01"}, "to"),
-            ("/reports/calibration", {"from": "9999-12-31"}, "from"),
+            ("/reports/delays", {"since": "2026-03-02", "until": "2026-03-01"}, "since"),
+            ("/reports/delays", {"since": "1990-01-01", "until": "2026-03-01"}, "since"),
+            ("/reports/delays", {"since": "yesterday"}, "since"),
+            ("/reports/delays", {"until": "0001-01-01"}, "until"),
+            ("/reports/calibration", {"since": "9999-12-31"}, "since"),
             ("/reports/delays", {"format": "pdf"}, "format"),
             ("/delays/queue", {"cursor": "nonsense"}, "cursor"),
             ("/delays/queue", {"limit": "0"}, "limit"),
@@ -374,7 +374,7 @@ class TestRoutes:
 
         delay = (await shop.get(f"/orders/{order_id}/delay")).json()
 
-        assert (delay["state"], delay["status"]) == ("unconfirmed", "approved")
+        assert (delay["delay_status"], delay["status"]) == ("unconfirmed", "approved")
         assert "promised_by" not in delay
 
     async def test_know_only_orders_that_there_are(self, shop: Shop) -> None:
@@ -408,5 +408,5 @@ async def test_the_role_follows_what_the_service_publishes(
         for close in reversed(process.closers):
             await close()
 
-    assert (await shop.get(f"/orders/{order_id}/delay")).json()["state"] in {"open", "at-risk", "late"}
+    assert (await shop.get(f"/orders/{order_id}/delay")).json()["delay_status"] in {"open", "at-risk", "late"}
     assert await shop.count("SELECT count(*) FROM inbox_events") == 0

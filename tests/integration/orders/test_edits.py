@@ -88,7 +88,7 @@ class TestHeld:
 
         items = (await holding.get(f"/orders/{order_id}/edits")).json()["items"]
 
-        assert [(one["principal"], one["reason"], one["is_address_changed"]) for one in items] == [
+        assert [(one["edited_by"], one["reason"], one["is_address_changed"]) for one in items] == [
             ("operator", "one more", False),
             ("operator", "moved", True),
         ]

@@ -115,9 +115,9 @@ class TestSettlementReport:
             await shop.settle(await shop.place())
         await shop.confirm(await shop.place())
 
-        report = (await shop.get("/settlement-report", **period())).json()
+        report = (await shop.get("/reports/settlement", **period())).json()
 
-        assert report["states"] == {"matched": 4}
+        assert report["statuses"] == {"matched": 4}
         [total] = report["totals"]
         assert total["captured_minor"] == total["provider_captured_minor"] == 3 * TOTAL_MINOR
         assert total["held_minor"] == total["provider_held_minor"] == TOTAL_MINOR
@@ -128,7 +128,7 @@ class TestSettlementReport:
         await shop.ship(order_id)
         await shop.pay()
 
-        assert (await shop.get("/settlement-report", **period())).json()["states"] == {"in-flight": 1}
+        assert (await shop.get("/reports/settlement", **period())).json()["statuses"] == {"in-flight": 1}
 
     async def test_names_what_differs(self, shop: Shop) -> None:
         order_id = await shop.place()
@@ -141,14 +141,14 @@ class TestSettlementReport:
             " created_at) VALUES (gen_random_uuid(), 'authorise', 700, 'stray', 'succeeded', '', now(), now())"
         )
 
-        report = (await shop.get("/settlement-report", **period())).json()
-        rows = list(csv.DictReader(io.StringIO((await shop.get("/settlement-report", format="csv", **period())).text)))
+        report = (await shop.get("/reports/settlement", **period())).json()
+        rows = list(csv.DictReader(io.StringIO((await shop.get("/reports/settlement", format="csv", **period())).text)))
 
-        assert [(line["state"], line["drift_minor"]) for line in report["lines"]] == [
+        assert [(line["status"], line["drift_minor"]) for line in report["lines"]] == [
             ("differs", 100),
             ("unknown-to-us", 700),
         ]
-        assert [(row["state"], row["order_id"]) for row in rows] == [("differs", str(order_id)), ("unknown-to-us", "")]
+        assert [(row["status"], row["order_id"]) for row in rows] == [("differs", str(order_id)), ("unknown-to-us", "")]
 
     @pytest.mark.parametrize(
         ("since", "until"),
@@ -162,7 +162,7 @@ class TestSettlementReport:
         ],
     )
     async def test_of_an_impossible_period_is_refused(self, shop: Shop, since: str, until: str) -> None:
-        assert (await shop.get("/settlement-report", since=since, until=until)).status_code == 422
+        assert (await shop.get("/reports/settlement", since=since, until=until)).status_code == 422
 
     async def test_drift_is_what_the_auditor_sees(self, shop: Shop) -> None:
         await shop.settle(await shop.place())
@@ -251,7 +251,7 @@ class TestActions:
         await act(shop, order_id, "retry")
 
         [kept] = (await shop.get(f"/orders/{order_id}/actions")).json()["items"]
-        assert (kept["action"], kept["reason"], kept["principal"]) == ("retry", "looked at it", "operator")
+        assert (kept["action"], kept["reason"], kept["acted_by"]) == ("retry", "looked at it", "operator")
         last = (await shop.get(f"/orders/{order_id}/timeline")).json()["items"][-1]
         assert (last["stage"], last["cause"], last["detail"]) == ("shipped", "operator.retry", "looked at it")
         with pytest.raises(asyncpg.RestrictViolationError):

@@ -314,7 +314,7 @@ class TestQueue:
             assert sorted(one.status_code for one in answers) == [200, 409, 409, 409]
             held, decided = await why(shop, order_id)
             assert (held["verdict"], held["reason"]) == ("hold", "amount-above-limit")
-            assert (decided["reviewer"], decided["reason"]) == ("operator", "known customer")
+            assert (decided["decided_by"], decided["reason"]) == ("operator", "known customer")
             rows = await shop.fetch("SELECT verdict, reviewer, reason, decided_at FROM order_reviews")
             assert [tuple(row) for row in rows] == [(decided["verdict"], "operator", "known customer", NOW)]
             assert (await shop.get("/reviews")).json()["items"] == []

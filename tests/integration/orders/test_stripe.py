@@ -277,13 +277,13 @@ class TestBooks:
         await pay()
         async with adapter(provider) as payments:
             shop.backend.provider_books = {"stripe": payments.books}
-            agreed = (await shop.get("/settlement-report", **period())).json()
+            agreed = (await shop.get("/reports/settlement", **period())).json()
             provider.intents["pi_stray"] = provider.intent | {"id": "pi_stray", "metadata": {}}
             provider.intents["pi_1"]["amount_received"] -= 1
-            differing = (await shop.get("/settlement-report", **period())).json()
+            differing = (await shop.get("/reports/settlement", **period())).json()
 
-        assert agreed["states"] == {"matched": 1}
-        assert [(line["state"], line["drift_minor"]) for line in differing["lines"]] == [
+        assert agreed["statuses"] == {"matched": 1}
+        assert [(line["status"], line["drift_minor"]) for line in differing["lines"]] == [
             ("differs", 1),
             ("unknown-to-us", TOTAL_MINOR),
         ]
@@ -294,11 +294,11 @@ class TestBooks:
         provider.fail("GET one", Fault.FAILS)
         async with adapter(provider) as payments:
             shop.backend.provider_books = {"stripe": payments.books}
-            silent = (await shop.get("/settlement-report", **period())).json()
+            silent = (await shop.get("/reports/settlement", **period())).json()
             provider.fail("GET payment_intents", Fault.FAILS)
-            failing = await shop.get("/settlement-report", **period())
+            failing = await shop.get("/reports/settlement", **period())
 
-        assert silent["states"] == {"not-compared": 1}
+        assert silent["statuses"] == {"not-compared": 1}
         assert (failing.status_code, failing.json()["code"]) == (503, "provider-books-unreadable")
 
 

@@ -8,7 +8,7 @@ import pytest
 from libs.common.errors import Conflict
 from services.logistics.domain.shipment import (
     TRANSITIONS,
-    BusinessTimeImplausible,
+    ImplausibleTime,
     Shipment,
     ShipmentAlreadyCancelled,
     ShipmentAlreadyDelivered,
@@ -99,7 +99,7 @@ class TestShipment:
     def test_cannot_be_seen_before_it_left(self, step: Step) -> None:
         shipment = a_shipment().dispatch(at=LATER + timedelta(hours=1), tracking_number="GB-1")
 
-        with pytest.raises(BusinessTimeImplausible) as refusal:
+        with pytest.raises(ImplausibleTime) as refusal:
             STEPS[step](shipment)
 
         assert refusal.value.field == f"{step}_at"
