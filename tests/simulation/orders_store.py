@@ -303,6 +303,11 @@ class MemoryDecisions:
         """Record a decision."""
         self._session.put("decisions", decision.id, decision)
 
+    async def add_all(self, decisions: Sequence[Decision]) -> None:
+        """Record several."""
+        for one in decisions:
+            self.add(one)
+
 
 class NotSimulated:
     """A port that nothing in a simulation may need."""

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from libs.common.db.behind import Write, WritesBehind
 from libs.common.db.deferred import DeferredStatements
 
 Result = TypeVar("Result")
@@ -25,6 +26,8 @@ _CONNECT_TIMEOUT_SECONDS = 5
 _POOL_TIMEOUT_SECONDS = 2
 # A server that hangs keeps none of the limits above; whoever waits for it is told so a moment after they have passed.
 _HUNG_SECONDS = _TRANSACTION_TIMEOUT_MS / 1_000 + 2
+# To write fewer takes less time than to leave them behind.
+_ROWS_BEHIND_MIN = 200
 
 
 @dataclass
@@ -36,11 +39,15 @@ class Transaction:
 
     Most of what a small transaction costs is waiting for statements and being woken by them, so writes whose result
     nobody needs can be deferred: they are sent as one statement, when anybody asks for the driver or at the end.
+
+    Most of what a large one costs is many rows, which the server writes while this process could go on: such writes
+    can be left behind.
     """
 
     connection: AsyncConnection
     _driver: asyncpg.Connection
     _deferred: DeferredStatements = field(default_factory=DeferredStatements)
+    _behind: WritesBehind = field(default_factory=WritesBehind)
     _before_commit: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _after_commit: list[Callable[[], None]] = field(default_factory=list)
 
@@ -48,9 +55,11 @@ class Transaction:
         """
         Return the asyncpg connection of this transaction (arrays with unnest, COPY, prepared statements).
 
-        What was deferred has been written then: whoever reads by this connection sees it. Ask again after others had
-        their turn, instead of keeping it.
+        What was deferred or left behind has been written then: whoever reads by this connection sees it. Ask again
+        after others had their turn, instead of keeping it.
         """
+        if self._behind:
+            await self._behind.finish()
         if self._deferred:
             await self._deferred.write(self._driver)
         return self._driver
@@ -63,6 +72,23 @@ class Transaction:
         keys between new rows are fine. An error rises where it is written: at the next `driver`, or at the end.
         """
         self._deferred.add(statement, arguments)
+
+    async def write(self, write: Write, *, rows: int) -> None:
+        """
+        Carry out `write`: one of few rows now, one of many behind the caller, who goes on meanwhile.
+
+        What is left behind is written in order, one after the other, whenever the caller waits for anything. An error
+        of it rises at the next `driver`, or at the end.
+        """
+        if rows < _ROWS_BEHIND_MIN:
+            await write(await self.driver())
+            return
+        if self._deferred:
+            self._behind.add(self._deferred.write, self._driver)
+            self._deferred = DeferredStatements()
+        self._behind.add(write, self._driver)
+        # It begins at once.
+        await asyncio.sleep(0)
 
     def before_commit(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Run `callback` as the last step inside the transaction, for writers that collect rows for one statement."""
@@ -129,6 +155,7 @@ class Database:
                 yield transaction
                 await transaction._finish()  # noqa: SLF001 - same module
             except BaseException:
+                await transaction._behind.abandon()  # noqa: SLF001 - same module
                 await _roll_back(driver, begun)
                 raise
             else:

@@ -43,3 +43,7 @@ class DecisionLog(Protocol):
     def add(self, decision: Decision) -> None:
         """Record `decision` if and only if the surrounding transaction commits."""
         ...
+
+    async def add_all(self, decisions: Sequence[Decision]) -> None:
+        """Record `decisions` likewise; many are written while the caller goes on."""
+        ...

@@ -1,5 +1,7 @@
 """The decision records of a service in its own database."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -25,6 +27,8 @@ ORDER BY id DESC LIMIT $3
 """
 
 _encode = msgspec.json.Encoder().encode
+
+_Row = tuple[UUID, str, str, datetime, str]
 
 
 def declare_decisions(metadata: MetaData) -> Table:
@@ -61,14 +65,30 @@ class PostgresDecisionLog:
             self._transaction.before_commit(self._write)
         self._decisions.append(decision)
 
+    async def add_all(self, decisions: Sequence[Decision]) -> None:
+        """Record `decisions` with the transaction; many are written while the caller goes on."""
+        if len(decisions) <= _DEFERRED_ROWS_MAX:
+            for one in decisions:
+                self.add(one)
+            return
+        await self._copy(_rows(decisions))
+
     async def _write(self) -> None:
-        rows = [(one.id, one.decision, one.subject, one.decided_at, _encode(one).decode()) for one in self._decisions]
+        rows = _rows(self._decisions)
         if len(rows) <= _DEFERRED_ROWS_MAX:
             self._transaction.defer(_INSERT, *(list(column) for column in zip(*rows, strict=True)))
-            return
-        driver = await self._transaction.driver()
+        else:
+            await self._copy(rows)
+
+    async def _copy(self, rows: Sequence[_Row]) -> None:
         # A day's orders leave as many records: COPY takes half of what arrays do.
-        await driver.copy_records_to_table("decisions", columns=_COLUMNS, records=rows)
+        await self._transaction.write(
+            lambda driver: driver.copy_records_to_table("decisions", columns=_COLUMNS, records=rows), rows=len(rows)
+        )
+
+
+def _rows(decisions: Sequence[Decision]) -> list[_Row]:
+    return [(one.id, one.decision, one.subject, one.decided_at, _encode(one).decode()) for one in decisions]
 
 
 async def decisions_about(

@@ -6,6 +6,7 @@ then reservations, in the order of their ids, which only the holder of their SKU
 out to concern more SKUs gives its locks back and starts again with the larger set.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.decisions import Decision
 from libs.common.events.base import Envelope, Event
 from libs.common.events.inventory import (
     ExpectedArrival,
@@ -45,6 +47,9 @@ from services.inventory.handlers.ports import MoreSkusNeeded, Revisit, Tools
 WAITING_ORDERS_MAX: Final = 200
 # Waiting orders that need SKUs beyond those locked are worth starting again for, but not without end.
 _ATTEMPTS_MAX: Final = 3
+# What is written behind the work (`Transaction.write`) goes on when the work pauses.
+_PAUSE_EVERY: Final = 50
+_DECISIONS_AT_A_TIME: Final = 500
 
 
 class _Announcement(NamedTuple):
@@ -68,6 +73,7 @@ class Desk:
     _asking: list[Reservation] = field(default_factory=list)
     _newcomers: set[UUID] = field(default_factory=set)
     _announcements: list[_Announcement] = field(default_factory=list)
+    _decisions: list[Decision] = field(default_factory=list)
     _refused_holds: dict[UUID, Sequence[Shortage]] = field(default_factory=dict)
     _partial_holds: dict[UUID, Sequence[Shortage]] = field(default_factory=dict)
     _given_back: set[str] = field(default_factory=set)
@@ -275,8 +281,12 @@ class Desk:
         if any(verdict.shortages for verdict in verdicts):
             verdicts = await self._with_promises(verdicts)
             verdicts = await self._with_alternatives(verdicts)
-        for verdict in verdicts:
+        for number, verdict in enumerate(verdicts, start=1):
             self._answer(verdict, asked[verdict.reservation.order_id])
+            if len(self._decisions) >= _DECISIONS_AT_A_TIME:
+                await self._record_decisions()
+            elif number % _PAUSE_EVERY == 0:
+                await asyncio.sleep(0)
         self._asking.clear()
         self._newcomers.clear()
 
@@ -342,6 +352,7 @@ class Desk:
         # Where nothing is left to give, the next arrival will start from the front anyway.
         revisits = [one for one in self._revisits if self.stock.items[one.sku].available]
         await self.tools.reservations.add_revisits(revisits)
+        await self._record_decisions()
         for item in changes.items:
             levels = [
                 WarehouseLevel(
@@ -363,14 +374,20 @@ class Desk:
                 aggregate_version=item.version,
                 cause=self._sku_causes.get(item.sku),
             )
-        for one in self._announcements:
+        for number, one in enumerate(self._announcements, start=1):
             self.tools.outbox.add(one.event, aggregate_version=one.version, cause=one.cause)
+            if number % _PAUSE_EVERY == 0:
+                await asyncio.sleep(0)
 
     def _expected(self, item: StockItem) -> list[ExpectedArrival]:
         return [
             ExpectedArrival(warehouse=key.warehouse, at=arrival.expected_at, units=arrival.left, kind=key.kind)
             for key, arrival in soonest(item.arrivals.items(), self.now)
         ]
+
+    async def _record_decisions(self) -> None:
+        await self.tools.decisions.add_all(self._decisions)
+        self._decisions = []
 
     def _answer(self, verdict: Verdict, wanted: dict[str, int]) -> None:
         reservation = verdict.reservation
@@ -391,7 +408,7 @@ class Desk:
             reservation.forget_rest()
             self._partial_holds[reservation.order_id] = verdict.shortages
         decision = explanations.decision_of(verdict, wanted, self.now)
-        self.tools.decisions.add(decision)
+        self._decisions.append(decision)
         self._changed[reservation.order_id] = reservation
         outcome, event = explanations.announcement(verdict, decision)
         self._announce(reservation, event)
@@ -400,7 +417,7 @@ class Desk:
     def _refuse_hold(self, verdict: Verdict, wanted: dict[str, int]) -> None:
         """Leave no trace of a hold that cannot be, but the reason: whoever asked may ask again."""
         reservation_id = verdict.reservation.order_id
-        self.tools.decisions.add(explanations.decision_of(verdict, wanted, self.now))
+        self._decisions.append(explanations.decision_of(verdict, wanted, self.now))
         self._refused_holds[reservation_id] = verdict.shortages
         del self._changed[reservation_id], self._reservations[reservation_id]
         self.outcomes["hold-refused"] += 1

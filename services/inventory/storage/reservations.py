@@ -1,6 +1,6 @@
 """Reservations and the queue of those that wait, in PostgreSQL."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -201,12 +201,12 @@ class PostgresReservations:
         changed = sorted(reservations, key=_number_of)
         if not changed:
             return
-        driver = await self._transaction.driver()
         if added := [one for one in changed if one.is_new]:
-            await _add(driver, added, changed_at)
+            await self._add(added, changed_at)
         if known := [one for one in changed if not one.is_new]:
-            await _change(driver, known, changed_at)
-        await _add_wanted(driver, changed)
+            await _change(await self._transaction.driver(), known, changed_at)
+        if wanted := _wanted(changed):
+            await self._copy("backorder_lines", _WANTED_COLUMNS, wanted)
 
     async def edited_by(self, edit_ids: Collection[UUID]) -> set[UUID]:
         """Return those of the edits that were answered before."""
@@ -249,23 +249,31 @@ class PostgresReservations:
             [earliest[sku].order_id for sku in skus],
         )
 
+    async def _add(self, added: list[Reservation], changed_at: datetime) -> None:
+        """Write reservations that did not exist."""
+        heads = [_head(one, changed_at) for one in added]
+        await self._transaction.write(lambda driver: _add_heads(driver, heads), rows=len(heads))
+        lines = [
+            (one.order_id, sku, warehouse, line.quantity, line.committed)
+            for one in added
+            for (sku, warehouse), line in one.lines.items()
+            if line.quantity
+        ]
+        if lines:
+            await self._copy("reservation_lines", _LINE_COLUMNS, lines)
 
-async def _add(driver: asyncpg.Connection, added: list[Reservation], changed_at: datetime) -> None:
-    """Write reservations that did not exist; COPY takes half as long as arrays."""
-    try:
-        await driver.copy_records_to_table(
-            "reservations", columns=_HEAD_COLUMNS, records=[_head(one, changed_at) for one in added]
+    async def _copy(self, table: str, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> None:
+        # COPY: half the work of arrays.
+        await self._transaction.write(
+            lambda driver: driver.copy_records_to_table(table, columns=columns, records=rows), rows=len(rows)
         )
+
+
+async def _add_heads(driver: asyncpg.Connection, heads: Sequence[tuple[object, ...]]) -> None:
+    try:
+        await driver.copy_records_to_table("reservations", columns=_HEAD_COLUMNS, records=heads)
     except asyncpg.UniqueViolationError as error:
         raise ReservationRaced from error
-    lines = [
-        (one.order_id, sku, warehouse, line.quantity, line.committed)
-        for one in added
-        for (sku, warehouse), line in one.lines.items()
-        if line.quantity
-    ]
-    if lines:
-        await driver.copy_records_to_table("reservation_lines", columns=_LINE_COLUMNS, records=lines)
 
 
 async def _change(driver: asyncpg.Connection, changed: list[Reservation], changed_at: datetime) -> None:
@@ -294,15 +302,13 @@ async def _change(driver: asyncpg.Connection, changed: list[Reservation], change
     await driver.execute(_DELETE_WANTED, [one.order_id for one in changed])
 
 
-async def _add_wanted(driver: asyncpg.Connection, changed: list[Reservation]) -> None:
-    wanted = [
+def _wanted(changed: list[Reservation]) -> list[tuple[object, ...]]:
+    return [
         (one.order_id, sku, quantity, one.terms.approved_at)
         for one in changed
         if one.terms is not None
         for sku, quantity in one.wanted.items()
     ]
-    if wanted:
-        await driver.copy_records_to_table("backorder_lines", columns=_WANTED_COLUMNS, records=wanted)
 
 
 def _number_of(one: Reservation) -> int:

@@ -162,6 +162,7 @@ class PostgresStock:
         try:
             yield list(items.values())
         except MoreSkusNeeded:
+            driver = await self._transaction.driver()
             await driver.execute(_UNDO)
             raise
 
@@ -232,7 +233,6 @@ class PostgresStock:
 
         :raises StockEventRaced: if an event was recorded meanwhile under another SKU.
         """
-        driver = await self._transaction.driver()
         levels = [
             (
                 sku,
@@ -247,50 +247,53 @@ class PostgresStock:
             )
             for sku, warehouse, level in changes.levels
         ]
+        write = self._transaction.write
         if levels:
-            await driver.execute(_SAVE_LEVELS, *_columns(levels, 9))
+            columns = _columns(levels, 9)
+            await write(lambda driver: driver.execute(_SAVE_LEVELS, *columns), rows=len(levels))
         if changes.items:
-            versions = [(item.sku, item.version) for item in changes.items]
-            await driver.execute(_SAVE_VERSIONS, *_columns(versions, 2))
+            versions = _columns([(item.sku, item.version) for item in changes.items], 2)
+            await write(lambda driver: driver.execute(_SAVE_VERSIONS, *versions), rows=len(changes.items))
         if changes.arrivals:
             await save_arrivals(self._transaction, changes.arrivals)
         if changes.movements:
-            try:
-                await self._add_movements(driver, changes.movements, recorded_at)
-            except asyncpg.UniqueViolationError as error:
-                raise StockEventRaced("The same event is being recorded for another SKU.") from error
+            rows = _movement_rows(changes.movements, recorded_at)
+            await write(lambda driver: _add_movements(driver, rows), rows=len(rows))
 
-    @staticmethod
-    async def _add_movements(driver: asyncpg.Connection, movements: Sequence[Movement], recorded_at: datetime) -> None:
-        # COPY: half the work of arrays for rows as wide as these.
-        await driver.copy_records_to_table(
-            "stock_movements",
-            columns=_MOVEMENT_COLUMNS,
-            records=[
-                (
-                    cause.event_id,
-                    leg,
-                    kind,
-                    sku,
-                    warehouse,
-                    units,
-                    occurred_at,
-                    recorded_at,
-                    cause.reference,
-                    cause.reason,
-                    cause.order_id,
-                    cause.transfer_id,
-                    cause.sequence,
-                    cause.unit_cost_minor,
-                    cause.currency,
-                    cause.lot,
-                    cause.expires_on,
-                    cause.counted,
-                    cause.picked,
-                )
-                for leg, kind, sku, warehouse, units, occurred_at, cause in movements
-            ],
+
+def _movement_rows(movements: Sequence[Movement], recorded_at: datetime) -> list[tuple[object, ...]]:
+    return [
+        (
+            cause.event_id,
+            leg,
+            kind,
+            sku,
+            warehouse,
+            units,
+            occurred_at,
+            recorded_at,
+            cause.reference,
+            cause.reason,
+            cause.order_id,
+            cause.transfer_id,
+            cause.sequence,
+            cause.unit_cost_minor,
+            cause.currency,
+            cause.lot,
+            cause.expires_on,
+            cause.counted,
+            cause.picked,
         )
+        for leg, kind, sku, warehouse, units, occurred_at, cause in movements
+    ]
+
+
+async def _add_movements(driver: asyncpg.Connection, rows: Sequence[tuple[object, ...]]) -> None:
+    # COPY: half the work of arrays for rows as wide as these.
+    try:
+        await driver.copy_records_to_table("stock_movements", columns=_MOVEMENT_COLUMNS, records=rows)
+    except asyncpg.UniqueViolationError as error:
+        raise StockEventRaced("The same event is being recorded for another SKU.") from error
 
 
 def _item(row: asyncpg.Record | tuple[Any, ...]) -> StockItem:

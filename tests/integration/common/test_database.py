@@ -1,12 +1,13 @@
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 
 from libs.common.db import Database, Transaction, is_transient
+from libs.common.db.behind import Write
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.postgres import FreshDatabase, empty_database
@@ -115,6 +116,136 @@ class TestTransaction:
         assert await notes(narrow) == []
         async with narrow.connect() as (_, driver):
             assert not driver.is_in_transaction()
+
+
+class TestWritingBehind:
+    """Writes of many rows that the server carries out while the caller goes on."""
+
+    async def test_comes_in_order_and_before_whatever_the_driver_does_next(self, narrow: Database) -> None:
+        async with narrow.transaction() as transaction:
+            transaction.defer("INSERT INTO notes VALUES ('first')")
+            for number in range(3):
+                await transaction.write(_adding(number), rows=1_000)
+            await transaction.write(lambda driver: driver.execute("UPDATE notes SET note = note || '!'"), rows=1)
+            assert await (await transaction.driver()).fetchval("SELECT count(*) FROM notes") == 3_001
+
+        written = await notes(narrow)
+        assert len(written) == 3_001
+        assert "first!" in written
+        assert all(one.endswith("!") for one in written)
+
+    async def test_goes_on_while_the_caller_does_something_else(self, narrow: Database) -> None:
+        written = asyncio.Event()
+
+        async def write(driver: asyncpg.Connection) -> None:
+            await driver.execute("INSERT INTO notes VALUES ('behind')")
+            written.set()
+
+        async with narrow.transaction() as transaction:
+            await transaction.write(write, rows=1_000)
+            assert not written.is_set()
+            await asyncio.wait_for(written.wait(), 5)
+
+        assert await notes(narrow) == ["behind"]
+
+    async def test_begins_again_after_a_pause(self, narrow: Database) -> None:
+        async with narrow.transaction() as transaction:
+            for number in range(2):
+                written = asyncio.Event()
+                await transaction.write(_adding(number, then=written.set), rows=1_000)
+                await asyncio.wait_for(written.wait(), 5)
+
+        assert len(await notes(narrow)) == 2_000
+
+    async def test_tells_of_an_error_at_the_next_use_of_the_driver(self, narrow: Database) -> None:
+        async def work(transaction: Transaction) -> None:
+            await transaction.write(_adding(0), rows=1_000)
+            await transaction.write(_adding(0), rows=1_000)
+            await transaction.write(_adding(1), rows=1_000)
+            with pytest.raises(asyncpg.UniqueViolationError):
+                await transaction.driver()
+            # Nothing makes it good again.
+            await transaction.write(_adding(2), rows=1_000)
+
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await narrow.run(work)
+
+        assert await notes(narrow) == []
+
+    async def test_tells_of_an_error_at_the_end(self, narrow: Database) -> None:
+        called: list[str] = []
+
+        async def work(transaction: Transaction) -> None:
+            transaction.after_commit(lambda: called.append("after"))
+            await note(transaction, "0-7")
+            await transaction.write(_adding(0), rows=1_000)
+
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await narrow.run(work)
+
+        assert (await notes(narrow), called) == ([], [])
+
+    @pytest.mark.parametrize("is_failing_too", [False, True])
+    async def test_ends_before_an_error_of_the_caller_rolls_back(self, narrow: Database, is_failing_too: bool) -> None:  # noqa: FBT001
+        async def work(transaction: Transaction) -> None:
+            await note(transaction, "0-7" if is_failing_too else "alone")
+            await transaction.write(_adding(0), rows=1_000)
+            await transaction.write(_adding(1), rows=1_000)
+            raise LookupError
+
+        with pytest.raises(LookupError):
+            await narrow.run(work)
+
+        assert await notes(narrow) == []
+        async with narrow.connect() as (_, driver):
+            assert not driver.is_in_transaction()
+
+    async def test_is_not_cut_short_by_the_cancellation_of_the_caller(self, narrow: Database) -> None:
+        begun = asyncio.Event()
+
+        async def slowly(driver: asyncpg.Connection) -> None:
+            begun.set()
+            await driver.execute("INSERT INTO notes SELECT 'gone' FROM pg_sleep(0.1)")
+
+        async def long() -> None:
+            async with narrow.transaction() as transaction:
+                process = await process_of(transaction)
+                processes.append(process)
+                await transaction.write(slowly, rows=1_000)
+                await transaction.driver()
+
+        processes: list[int] = []
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(long())
+            await begun.wait()
+            task.cancel()
+
+        assert await notes(narrow) == []
+        async with narrow.transaction() as transaction:
+            # The connection is as good as it was.
+            assert [await process_of(transaction)] == processes
+
+    async def test_gives_a_lost_connection_back_as_an_error_that_passes(
+        self, narrow: Database, database: FreshDatabase
+    ) -> None:
+        async def work(transaction: Transaction) -> None:
+            await terminate(database, await process_of(transaction))
+            await transaction.write(_adding(0), rows=1_000)
+
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)) as caught:
+            await narrow.run(work)
+
+        assert is_transient(caught.value)
+        assert await notes(narrow) == []
+
+
+def _adding(number: int, then: Callable[[], None] = lambda: None) -> Write:
+    async def write(driver: asyncpg.Connection) -> None:
+        rows = [(f"{number}-{one}",) for one in range(1_000)]
+        await driver.copy_records_to_table("notes", columns=("note",), records=rows)
+        then()
+
+    return write
 
 
 class TestLostConnection:
