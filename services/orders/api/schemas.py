@@ -371,6 +371,27 @@ class LinkedOrderResponse(_Response):
     channel: str
 
 
+class AlternativeResponse(_Response):
+    """A SKU that could be had instead, with the price that the catalog asked and the units that were free then."""
+
+    sku: str
+    price_minor: int
+    currency: str
+    available: int
+    score: float = Field(description="How good an alternative it is, between 0 and 1.")
+    reason: str
+
+
+class ShortageResponse(_Response):
+    """A SKU of which there was too little, and what could be had instead, the best first."""
+
+    sku: str
+    requested: int
+    available: int
+    expected_at: datetime | None = Field(default=None, description="When the rest of it should be there.")
+    alternatives: list[AlternativeResponse]
+
+
 class OrderResponse(_Response):
     """An order; `version` counts its published events."""
 
@@ -394,6 +415,9 @@ class OrderResponse(_Response):
     on_shortage: str
     expected_at: datetime | None = Field(
         default=None, description="When the goods that it waits for should be there, if that is known."
+    )
+    shortages: list[ShortageResponse] | None = Field(
+        default=None, description="What it was refused or waits for, as it was then."
     )
     origin_id: UUID | None = Field(default=None, description="The order that this one comes of.")
     linked_orders: list[LinkedOrderResponse] = Field(default_factory=list)
@@ -421,6 +445,7 @@ class OrderResponse(_Response):
             findings=[FindingResponse.model_validate(one) for one in view.findings] or None,
             on_shortage=SHOWN[view.on_shortage],
             expected_at=view.expected_at,
+            shortages=[ShortageResponse.model_validate(one) for one in view.shortages] or None,
             origin_id=view.origin_id,
             linked_orders=[LinkedOrderResponse.model_validate(one) for one in view.linked_orders],
         )
@@ -439,11 +464,20 @@ class StageResponse(_Response):
     cause: str
     cause_id: UUID | None = None
     detail: str | None = None
+    shortages: list[ShortageResponse] | None = None
 
     @classmethod
     def of(cls, entry: TimelineEntry) -> "StageResponse":
         """Shape a line of the timeline."""
-        return cls.model_validate(entry)
+        return cls(
+            sequence=entry.sequence,
+            stage=entry.stage,
+            entered_at=entry.entered_at,
+            cause=entry.cause,
+            cause_id=entry.cause_id,
+            detail=entry.detail,
+            shortages=[ShortageResponse.model_validate(one) for one in entry.shortages] or None,
+        )
 
 
 class TimelineResponse(_Response):

@@ -7,6 +7,7 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from libs.common.events.base import Event
+from libs.common.events.shapes import Shortage
 from libs.common.events.topics import ORDERS_ORDER
 from services.orders.domain.ledger import Fact, Transfer
 from services.orders.domain.order import OrderStatus
@@ -79,6 +80,7 @@ class Draft:
         reason: str | None = None,
         detail: str | None = None,
         lasts: timedelta | None = None,
+        shortages: tuple[Shortage, ...] = (),
     ) -> None:
         """Enter a stage: a line of the timeline, and a timer that bounds it, at the usual time unless it `lasts`."""
         state = self.state
@@ -92,7 +94,14 @@ class Draft:
             self._set_review_escalation(stage)
         sequence = state.sequence + 1
         self._entered.append(
-            StageEntered(sequence=sequence, stage=stage, entered_at=self.now, cause=self.cause, detail=detail or reason)
+            StageEntered(
+                sequence=sequence,
+                stage=stage,
+                entered_at=self.now,
+                cause=self.cause,
+                detail=detail or reason,
+                shortages=shortages,
+            )
         )
         self.change(status=stage, sequence=sequence, status_reason=reason, deadline_at=due_at, stuck_since=None)
 

@@ -118,6 +118,7 @@ class StockRejected:
     name: ClassVar[str] = "stock.rejected"
 
     reason: str
+    shortages: tuple[Shortage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

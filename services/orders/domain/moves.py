@@ -27,7 +27,7 @@ from libs.common.events.orders import (
     PaymentVoided,
     RefundIssued,
 )
-from libs.common.events.shapes import SkuQuantity
+from libs.common.events.shapes import Shortage, SkuQuantity
 from services.orders.domain import messages as on
 from services.orders.domain import remainders
 from services.orders.domain.draft import Draft
@@ -138,7 +138,7 @@ def reserve_part(draft: Draft, message: on.StockPartlyReserved) -> None:
     state = draft.state
     draft.change(stock_version=max(message.version, state.stock_version))
     if state.status is OrderStatus.CONFIRMED:
-        _wait(draft)
+        _wait(draft, message.shortages)
         draft.publish(
             OrderBackordered(order_id=state.id, shortages=list(message.shortages), deadline_at=_deadline(draft))
         )
@@ -147,14 +147,21 @@ def reserve_part(draft: Draft, message: on.StockPartlyReserved) -> None:
     else:
         warehouses = tuple(sorted({allocation.warehouse for allocation in message.allocations}))
         draft.change(allocations=message.allocations, warehouses=warehouses, missing=message.missing, expected_at=None)
-        _enter_reserved(draft)
+        _enter_reserved(draft, message.shortages)
 
 
-def _enter_reserved(draft: Draft) -> None:
+def _enter_reserved(draft: Draft, shortages: tuple[Shortage, ...] = ()) -> None:
     """Ask for the money, now that goods are there; once it was held, there is no need to ask again."""
-    draft.enter(OrderStatus.RESERVED)
+    draft.enter(OrderStatus.RESERVED, shortages=shortages)
     state = draft.state
-    draft.publish(OrderReserved(order_id=state.id, warehouses=list(state.warehouses), missing=list(state.missing)))
+    draft.publish(
+        OrderReserved(
+            order_id=state.id,
+            warehouses=list(state.warehouses),
+            missing=list(state.missing),
+            shortages=list(shortages),
+        )
+    )
     if state.payment.held_minor == state.facts.total_minor:
         _confirm(draft)
     elif not state.open_minor(StepKind.AUTHORISE):
@@ -170,7 +177,7 @@ def backorder(draft: Draft, message: on.StockBackordered) -> None:
     known = [moment for moment in times if moment is not None]
     expected_at = max(known) if known and len(known) == len(times) else None
     draft.change(expected_at=expected_at)
-    _wait(draft)
+    _wait(draft, message.shortages)
     draft.publish(
         OrderBackordered(
             order_id=draft.state.id,
@@ -181,10 +188,11 @@ def backorder(draft: Draft, message: on.StockBackordered) -> None:
     )
 
 
-def _wait(draft: Draft) -> None:
+def _wait(draft: Draft, shortages: tuple[Shortage, ...]) -> None:
     expected_at = draft.state.expected_at
     detail = None if expected_at is None else f"expected at {expected_at.isoformat()}"
-    draft.enter(OrderStatus.BACKORDERED, detail=detail, lasts=patience(draft.state, draft.deadlines))
+    lasts = patience(draft.state, draft.deadlines)
+    draft.enter(OrderStatus.BACKORDERED, detail=detail, lasts=lasts, shortages=shortages)
 
 
 def patience(state: OrderState, deadlines: Deadlines) -> timedelta:
@@ -246,7 +254,7 @@ def reject_stock(draft: Draft, message: on.StockRejected) -> None:
     if draft.state.warehouses:
         _ask_to_stop(draft, message.reason)
     else:
-        _refuse(draft, message.reason)
+        _refuse(draft, message.reason, shortages=message.shortages)
 
 
 def authorise(draft: Draft, message: on.AuthorisationSucceeded) -> None:
@@ -607,9 +615,21 @@ def cancel(draft: Draft, reason: str) -> None:
     remainders.tell_ended(draft, reason)
 
 
-def _refuse(draft: Draft, reason: str, *, detail: str | None = None, review_score: int | None = None) -> None:
-    draft.publish(OrderRefused(order_id=draft.state.id, reason=reason, detail=detail, review_score=review_score))
-    draft.enter(OrderStatus.REFUSED, reason=reason, detail=f"{reason}: {detail}" if detail else None)
+def _refuse(
+    draft: Draft,
+    reason: str,
+    *,
+    detail: str | None = None,
+    review_score: int | None = None,
+    shortages: tuple[Shortage, ...] = (),
+) -> None:
+    draft.publish(
+        OrderRefused(
+            order_id=draft.state.id, reason=reason, detail=detail, review_score=review_score, shortages=list(shortages)
+        )
+    )
+    told = f"{reason}: {detail}" if detail else None
+    draft.enter(OrderStatus.REFUSED, reason=reason, detail=told, shortages=shortages)
     _let_go(draft)
     remainders.tell_ended(draft, reason)
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 import msgspec
 
 from libs.common.events.base import Event
-from libs.common.events.shapes import Allocation, SkuQuantity
+from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from services.orders.domain.ledger import Transfer
 from services.orders.domain.order import CaptureMoment, OrderFacts, OrderLine, OrderStatus
 
@@ -332,13 +332,14 @@ TimerChange: TypeAlias = SetTimer | ClearTimer
 
 
 class StageEntered(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the order's timeline; `cause` is what led there, `detail` more about it."""
+    """A line of the order's timeline; `cause` is what led there, `detail` more about it, `shortages` what was short."""
 
     sequence: int
     stage: OrderStatus
     entered_at: datetime
     cause: str
     detail: str | None = None
+    shortages: tuple[Shortage, ...] = ()
 
 
 class Transition(msgspec.Struct, frozen=True):

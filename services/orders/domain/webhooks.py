@@ -41,6 +41,8 @@ RETRY_AFTER_MAX: Final = timedelta(hours=24)
 PAYLOAD_BYTES_MAX: Final = 20_000
 _URL_LENGTH_MAX: Final = 2_048
 _SCALARS: Final = (str, int, float, bool, datetime, UUID)
+# Of lists, those that a receiver acts upon at once: what an order is short of, and what it could have instead.
+_TOLD_LISTS: Final = frozenset({"shortages"})
 # Ids of customers are not secret, but a receiver that needs one asks for the order.
 _PRIVATE_FIELDS: Final = frozenset({"customer_id"})
 # Throttled by the receiver as a whole, not because of this message.
@@ -228,15 +230,16 @@ def sign(signing_secrets: Sequence[str], *, message_id: str, sent_at: datetime, 
 
 def payload_of(envelope: Envelope) -> bytes:
     """
-    Return a thin payload: the event's type, its time and its plain fields.
+    Return a thin payload: the event's type, its time and its plain fields, and what it is short of.
 
-    Lists, addresses and ids of customers are left out: a receiver that needs more asks for the order.
+    Other lists, addresses and ids of customers are left out: a receiver that needs more asks for the order.
     """
     event = envelope.event
     fields = {
         name: value
         for name in event.__struct_fields__
-        if name not in _PRIVATE_FIELDS and isinstance(value := getattr(event, name), _SCALARS)
+        if name not in _PRIVATE_FIELDS
+        and (isinstance(value := getattr(event, name), _SCALARS) or (value and name in _TOLD_LISTS))
     }
     payload = _encode(event.type, envelope.time, fields)
     if len(payload) > PAYLOAD_BYTES_MAX:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from libs.common.events.shapes import Shortage
 from services.orders.domain.charges import Charge
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import NewOrder, OnShortage, OrderLine, OrderStatus
@@ -60,6 +61,8 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     origin_id: UUID | None = None
     linked_orders: tuple[LinkedOrder, ...] = ()
     charges: tuple[Charge, ...] = ()
+    # What it waits for, or was refused for, and what could be had instead.
+    shortages: tuple[Shortage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,7 @@ class TimelineEntry:
     cause: str
     cause_id: UUID | None
     detail: str | None
+    shortages: tuple[Shortage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,11 @@ ON CONFLICT (order_id) DO UPDATE
 SET warehouses = excluded.warehouses, allocations = excluded.allocations, missing = excluded.missing
 """
 _DELETE_ALLOCATIONS = "DELETE FROM order_allocations WHERE order_id = ANY($1::uuid[])"
+_INSERT_SHORTAGES = """
+INSERT INTO order_shortages (order_id, sequence, stage, shortages)
+SELECT order_id, sequence, stage, shortages::jsonb
+FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS told (order_id, sequence, stage, shortages)
+"""
 _INSERT_TRANSFERS = """
 INSERT INTO ledger_transfers (order_id, step_id, fact, debit, credit, amount_minor, currency, booked_at)
 SELECT *, $8 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
@@ -248,6 +253,7 @@ async def save_changes(transaction: Transaction, changes: Sequence[Change], *, n
     _write_allocations(transaction, changes)
     _write_transfers(transaction, changes, now=now)
     await _TIMELINE.insert(transaction, _timeline_rows(changes))
+    _insert_shortages(transaction, changes)
     _clear_timers(transaction, changes)
     _set_timers(transaction, changes)
 
@@ -444,6 +450,18 @@ def _timeline_rows(changes: Iterable[Change]) -> list[tuple[object, ...]]:
         for change in changes
         for entry, cause_id in change.entered
     ]
+
+
+def _insert_shortages(transaction: Transaction, changes: Iterable[Change]) -> None:
+    short = [(one.after.id, entry) for one in changes for entry, _ in one.entered if entry.shortages]
+    if short:
+        transaction.defer(
+            _INSERT_SHORTAGES,
+            [order_id for order_id, _ in short],
+            [entry.sequence for _, entry in short],
+            [entry.stage.value for _, entry in short],
+            [_encode(entry.shortages).decode() for _, entry in short],
+        )
 
 
 def _clear_timers(transaction: Transaction, changes: Iterable[Change]) -> None:

@@ -288,6 +288,16 @@ order_timeline = Table(
     CheckConstraint(_one_of("stage", OrderStatus), name="stage"),
 )
 
+# What an order was short of when it entered a stage; one that is served at once has no row.
+order_shortages = Table(
+    "order_shortages",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("stage", Text, nullable=False),
+    Column("shortages", JSONB, nullable=False),
+)
+
 order_timers = Table(
     "order_timers",
     metadata,

@@ -7,6 +7,7 @@ import asyncpg
 import msgspec
 
 from libs.common.db import Transaction
+from libs.common.events.shapes import Shortage
 from services.orders.domain.charges import Charge, ChargeKind, Tax, TaxBase, TaxRounding
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import OrderLine, OrderStatus
@@ -27,7 +28,21 @@ SELECT orders.id, orders.version, orders.revision, status, status_reason, deadli
        (
            SELECT jsonb_agg(to_jsonb(order_charges) ORDER BY position)::text
            FROM order_charges WHERE order_charges.order_id = orders.id
-       ) AS charges
+       ) AS charges,
+       (
+           SELECT latest.shortages::text
+           FROM (
+               SELECT stage, shortages FROM order_shortages
+               WHERE order_shortages.order_id = orders.id ORDER BY order_shortages.sequence DESC LIMIT 1
+           ) AS latest
+           WHERE CASE latest.stage
+               WHEN 'reserved' THEN status IN ('reserved', 'confirmed') AND EXISTS (
+                   SELECT FROM order_allocations
+                   WHERE order_allocations.order_id = orders.id AND missing IS NOT NULL
+               )
+               ELSE latest.stage = status
+           END
+       ) AS shortages
 FROM orders JOIN payments ON payments.order_id = orders.id
 LEFT JOIN order_origins ON order_origins.order_id = orders.id
 """
@@ -41,8 +56,9 @@ SELECT order_id, shipment_id, warehouse, status
 FROM order_shipments WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, shipment_id
 """
 _TIMELINE = """
-SELECT sequence, stage, entered_at, cause, cause_id, detail
-FROM order_timeline WHERE order_id = $1 AND sequence > $2 ORDER BY sequence
+SELECT sequence, order_timeline.stage, entered_at, cause, cause_id, detail, shortages::text
+FROM order_timeline LEFT JOIN order_shortages USING (order_id, sequence)
+WHERE order_id = $1 AND sequence > $2 ORDER BY sequence
 """
 _PROGRESS = "SELECT id, status, sequence FROM orders WHERE id = ANY($1::uuid[])"
 
@@ -61,6 +77,7 @@ class _ChargeRow(msgspec.Struct):
 
 _decode_findings = msgspec.json.Decoder(tuple[OrderFinding, ...]).decode
 _decode_charges = msgspec.json.Decoder(tuple[_ChargeRow, ...]).decode
+_decode_shortages = msgspec.json.Decoder(tuple[Shortage, ...]).decode
 _AFTER_EVERY_ID = UUID(int=2**128 - 1)
 
 
@@ -102,6 +119,7 @@ class PostgresOrderViews:
                 cause=row["cause"],
                 cause_id=row["cause_id"],
                 detail=row["detail"],
+                shortages=_decode_shortages(row["shortages"]) if row["shortages"] else (),
             )
             for row in await driver.fetch(_TIMELINE, order_id, after)
         ]
@@ -154,6 +172,7 @@ def _view(row: asyncpg.Record, lines: Sequence[OrderLine], shipments: Sequence[S
     fields = dict(row)
     fields["status"] = OrderStatus(row["status"])
     fields["charges"] = tuple(map(_charge, _decode_charges(row["charges"]))) if row["charges"] else ()
+    fields["shortages"] = _decode_shortages(row["shortages"]) if row["shortages"] else ()
     fields["findings"] = _decode_findings(row["findings"]) if row["findings"] else ()
     fields["linked_orders"] = tuple(
         LinkedOrder(order_id=order_id, channel=channel) for order_id, channel in row["linked_orders"] or ()
