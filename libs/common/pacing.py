@@ -26,9 +26,13 @@ class WorkPace:
     rest_seconds_max: float = math.inf
     items_plenty: float = math.inf
 
+    def is_backlog(self, items: int) -> bool:
+        """Tell whether a batch of so many shows that more are waiting."""
+        return items >= self.items_plenty
+
     def rest_seconds(self, *, items: int, worked_seconds: float) -> float:
         """Return how long to rest after a batch of `items` that took `worked_seconds`."""
-        if items >= self.items_plenty:
+        if self.is_backlog(items):
             return 0.0
         in_proportion = min(worked_seconds * (1.0 / self.share_max - 1.0), self.rest_seconds_max)
         return max(in_proportion, self.interval_seconds - worked_seconds, 0.0)

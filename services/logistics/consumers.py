@@ -20,6 +20,7 @@ from services.logistics.handlers.warehouses import note_warehouses
 PLANNING: Final = "logistics.planning"
 # A parcel is planned within moments of its order's confirmation, for people who pack it within hours.
 _BATCH_INTERVAL_SECONDS: Final = 0.4
+_BATCH_RECORDS_PLENTY: Final = 400
 
 
 class PlanningHandler:
@@ -56,5 +57,6 @@ def planning(handler: PlanningHandler) -> Subscription:
             WarehouseChanged,
         ),
         handle=handler,
+        batch_records_plenty=_BATCH_RECORDS_PLENTY,
         batch_interval_seconds=_BATCH_INTERVAL_SECONDS,
     )

@@ -34,6 +34,7 @@ PRICES: Final = "orders.prices"
 # What webhooks may tell of: everything that this service publishes about an order.
 # Nobody waits for what is told and learned afterwards.
 _AFTERWARDS_SECONDS: Final = 1.0
+_AFTERWARDS_RECORDS_MAX: Final = 4_000
 _TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
 TOLD: Final[tuple[type[Event], ...]] = tuple(event for event in EVENTS.values() if event.topic in _TOLD_TOPICS)
 
@@ -153,6 +154,8 @@ def insights(handler: InsightHandler) -> Subscription:
         events=_FOLLOWED,
         handle=handler,
         recognises_duplicates=True,
+        batch_records_max=_AFTERWARDS_RECORDS_MAX,
+        batch_records_plenty=_AFTERWARDS_RECORDS_MAX,
         batch_interval_seconds=_AFTERWARDS_SECONDS,
     )
 
@@ -165,6 +168,8 @@ def notifications(handler: NotificationHandler) -> Subscription:
         events=TOLD,
         handle=handler,
         recognises_duplicates=True,
+        batch_records_max=_AFTERWARDS_RECORDS_MAX,
+        batch_records_plenty=_AFTERWARDS_RECORDS_MAX,
         batch_interval_seconds=_AFTERWARDS_SECONDS,
     )
 

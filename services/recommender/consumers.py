@@ -26,9 +26,13 @@ from services.recommender.handlers.ports import Counts
 
 BEHAVIOUR_GROUP = "recommender.behaviour"
 # A large order has 1,225 pairs and each is written twice: a hundred of them must fit into one transaction.
-_BATCH_RECORDS_MAX = 100
+_TRANSACTION_EVENTS_MAX = 100
+# Most of an order's events teach nothing.
+_BATCH_RECORDS_MAX = 2_000
 # A click shows in what is recommended within a moment, not within an instant.
 _BATCH_INTERVAL_SECONDS = 0.4
+# What is sold out goes from the recommendations as soon.
+_STOCK_INTERVAL_SECONDS = 0.25
 
 _PRODUCT_EVENTS = (ProductListed, ProductChanged, ProductPriceChanged, ProductDelisted)
 
@@ -44,7 +48,9 @@ def behaviour_subscription(counts_in: Callable[[Transaction], Counts]) -> Subscr
         topics=(STOREFRONT_BEHAVIOUR, ORDERS_ORDER),
         events=LEARNED_FROM,
         handle=handle,
+        transaction_events_max=_TRANSACTION_EVENTS_MAX,
         batch_records_max=_BATCH_RECORDS_MAX,
+        batch_records_plenty=_BATCH_RECORDS_MAX,
         batch_interval_seconds=_BATCH_INTERVAL_SECONDS,
     )
 
@@ -67,6 +73,7 @@ def stock_follower(shelf: Shelf, *, bootstrap_servers: str, topic_prefix: str) -
         bootstrap_servers=bootstrap_servers,
         topic_prefix=topic_prefix,
         client_id="recommender-stock",
+        interval_seconds=_STOCK_INTERVAL_SECONDS,
     )
 
 

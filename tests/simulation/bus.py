@@ -213,6 +213,18 @@ class MemoryConsumer:
     def _expire(self) -> None:
         self._bus.world.loop.call_later(_SESSION_SECONDS, self._group.expel, self)
 
+    def pause(self, *partitions: TopicPartition) -> None:
+        """Fetch nothing ahead of these; nothing ever is."""
+        assert set(partitions) <= set(self._positions), partitions
+
+    def paused(self) -> set[TopicPartition]:
+        """Return what is paused."""
+        return set()
+
+    def resume(self, *partitions: TopicPartition) -> None:
+        """Fetch ahead again."""
+        assert not partitions, partitions
+
     async def getmany(self, *, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Record]]:
         """Return what is there, of some partitions and up to somewhere, or nothing after a while."""
         assert timeout_ms

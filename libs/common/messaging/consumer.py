@@ -27,6 +27,7 @@ from libs.common.failpoints import Failpoint, failpoints
 from libs.common.ids import parse_id
 from libs.common.messaging.crash_breaker import DEATHS_MAX, CrashBreaker, GroupMovedOn, Mark
 from libs.common.messaging.dead_letters import DeadLetterReason, dead_letter
+from libs.common.messaging.fetching import nothing_fetched
 from libs.common.messaging.inbox import claim_new, is_claimed
 from libs.common.messaging.producer import BusProducer, PublishFailed
 from libs.common.pacing import WorkPace
@@ -35,6 +36,7 @@ from libs.common.telemetry.logs import get_logger
 from libs.common.telemetry.tracing import event_batch_span
 
 _BATCH_RECORDS_MAX = 500
+_TRANSACTION_EVENTS_MAX = 4_000
 _POLL_TIMEOUT_MS = 200
 # What comes within so much of the batch before forms one batch. What comes alone is handled at once, and where there is
 # a backlog nothing is waited for.
@@ -93,8 +95,9 @@ class Subscription:
     `unknown_types` says what happens to types outside the registry: topics that only our services write to
     may carry types newer than this code (`ignore`); an intake for others reports them (`dead-letter`).
     `recognises_duplicates` says that the handler itself knows the events whose effect is there already, so that
-    the inbox, a row for each event, is left out. `batch_interval_seconds` lie at least between two small batches: more
-    than the default for an effect that nobody waits for.
+    the inbox, a row for each event, is left out. `batch_interval_seconds` lie at least between two batches of fewer
+    than `batch_records_plenty`, which show a backlog: more than the defaults for an effect that nobody waits for.
+    A batch with more than `transaction_events_max` events that the group knows takes several transactions.
     """
 
     group: str
@@ -104,6 +107,8 @@ class Subscription:
     unknown_types: Literal["ignore", "dead-letter"] = "ignore"
     batch_records_max: int = _BATCH_RECORDS_MAX
     recognises_duplicates: bool = False
+    batch_records_plenty: int = _BATCH_RECORDS_PLENTY
+    transaction_events_max: int = _TRANSACTION_EVENTS_MAX
     batch_interval_seconds: float = _BATCH_INTERVAL_SECONDS
 
 
@@ -141,7 +146,7 @@ class Consumer:
             interval_seconds=subscription.batch_interval_seconds,
             share_max=_BATCH_SHARE_MAX,
             rest_seconds_max=_BATCH_REST_SECONDS_MAX,
-            items_plenty=_BATCH_RECORDS_PLENTY,
+            items_plenty=subscription.batch_records_plenty,
         )
         self._dead_letters_in_a_row = 0
         self._progressed_at = clock.monotonic_seconds()
@@ -273,17 +278,18 @@ class Consumer:
             self._measure_lag(consumer)
             if not fetched:
                 continue
-            started_at = self._clock.monotonic_seconds()
             records = sum(map(len, fetched.values()))
             self._batch_records.observe(records)
-            is_trusted = self._breaker.trusts(fetched.keys())
-            if not await (self._handle if is_trusted else self._handle_warily)(consumer, fetched, stop):
-                await self._breaker.take_back()
-                return
-            worked_seconds = self._clock.monotonic_seconds() - started_at
-            rest_seconds = self._pace.rest_seconds(items=records, worked_seconds=worked_seconds)
-            if rest_seconds:
-                await _wait(stop, rest_seconds)
+            with nothing_fetched(consumer, unless=self._pace.is_backlog(records)):
+                started_at = self._clock.monotonic_seconds()
+                is_trusted = self._breaker.trusts(fetched.keys())
+                if not await (self._handle if is_trusted else self._handle_warily)(consumer, fetched, stop):
+                    await self._breaker.take_back()
+                    return
+                worked_seconds = self._clock.monotonic_seconds() - started_at
+                rest_seconds = self._pace.rest_seconds(items=records, worked_seconds=worked_seconds)
+                if rest_seconds:
+                    await _wait(stop, rest_seconds)
 
     async def _handle(self, consumer: AIOKafkaConsumer, fetched: _Fetched, stop: asyncio.Event) -> bool:
         """Bring records to an end and commit that they are; False if `stop` came first."""
@@ -395,7 +401,11 @@ class Consumer:
                 continue
             if envelope is not None:
                 deliveries.append(_Delivery(record, envelope))
-        return not deliveries or await self._apply(deliveries, stop)
+        events_max = self._subscription.transaction_events_max
+        for start in range(0, len(deliveries), events_max):
+            if not await self._apply(deliveries[start : start + events_max], stop):
+                return False
+        return True
 
     def _read(self, record: _Record) -> Envelope | None:
         envelope = self._reader.decode_known(record.value, record.headers)

@@ -8,13 +8,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable
+from libs.common.messaging.fetching import nothing_fetched
 from libs.common.pacing import WorkPace
 from libs.common.telemetry.logs import get_logger
 
 _POLL_TIMEOUT_MS = 200
 _BATCH_RECORDS_MAX = 5_000
+_RECORDS_PLENTY = 500
 # Each partition that has something answers a fetch of its own unless several have something by then.
-_PACE = WorkPace(interval_seconds=0.005, share_max=0.5, rest_seconds_max=0.02, items_plenty=500)
+_INTERVAL_SECONDS = 0.005
 _RESTART_SECONDS = 1.0
 _START_TIMEOUT_SECONDS = 15.0
 _STOP_TIMEOUT_SECONDS = 5.0
@@ -41,11 +43,13 @@ class Follower:
         bootstrap_servers: str,
         topic_prefix: str = "",
         client_id: str,
+        interval_seconds: float = _INTERVAL_SECONDS,
     ) -> None:
         """
         Nothing connects before `run`; `forget` is told the key of a record that was deleted.
 
-        `on_caught_up` is called once the topic has been read to its end for the first time.
+        `on_caught_up` is called once the topic has been read to its end for the first time. At least `interval_seconds`
+        lie between two readings.
         """
         self._topics = [topic_prefix + topic.name for topic in topics]
         self._reader = EventReader(events)
@@ -55,6 +59,9 @@ class Follower:
         self._bootstrap_servers = bootstrap_servers
         self._client_id = client_id
         self._caught_up = asyncio.Event()
+        self._pace = WorkPace(
+            interval_seconds=interval_seconds, share_max=0.5, rest_seconds_max=0.02, items_plenty=_RECORDS_PLENTY
+        )
 
     async def check_caught_up(self) -> None:
         """
@@ -102,23 +109,25 @@ class Follower:
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             fetched = await consumer.getmany(timeout_ms=_POLL_TIMEOUT_MS, max_records=_BATCH_RECORDS_MAX)
-            started_at = loop.time()
-            for records in fetched.values():
-                # Of a compacted topic only the latest record of a key counts; what came before it is not even decoded.
-                for record in {record.key: record for record in records}.values():
-                    if record.value is not None:
-                        self._read(record.value, record.headers)
-                    elif self._forget is not None and record.key is not None:
-                        self._forget(record.key)
-            if not self._caught_up.is_set():
-                positions = [await consumer.position(partition) for partition in partitions]
-                if all(position >= ends[partition] for position, partition in zip(positions, partitions, strict=True)):
-                    self._caught_up.set()
-                    if self._on_caught_up is not None:
-                        self._on_caught_up()
-            if fetched:
-                records_fetched = sum(map(len, fetched.values()))
-                await asyncio.sleep(_PACE.rest_seconds(items=records_fetched, worked_seconds=loop.time() - started_at))
+            records_fetched = sum(map(len, fetched.values()))
+            with nothing_fetched(consumer, unless=not fetched or self._pace.is_backlog(records_fetched)):
+                started_at = loop.time()
+                for records in fetched.values():
+                    # Of a compacted topic only the latest record of a key counts; what came before is not even decoded.
+                    for record in {record.key: record for record in records}.values():
+                        if record.value is not None:
+                            self._read(record.value, record.headers)
+                        elif self._forget is not None and record.key is not None:
+                            self._forget(record.key)
+                if not self._caught_up.is_set():
+                    positions = [await consumer.position(partition) for partition in partitions]
+                    if all(reached >= ends[one] for reached, one in zip(positions, partitions, strict=True)):
+                        self._caught_up.set()
+                        if self._on_caught_up is not None:
+                            self._on_caught_up()
+                if fetched:
+                    worked_seconds = loop.time() - started_at
+                    await asyncio.sleep(self._pace.rest_seconds(items=records_fetched, worked_seconds=worked_seconds))
 
     async def _partitions(self, consumer: AIOKafkaConsumer) -> list[TopicPartition]:
         partitions: list[TopicPartition] = []

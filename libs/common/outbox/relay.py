@@ -40,7 +40,7 @@ _SILENCE_SECONDS_MAX = 40
 _BATCH_EVENTS_MAX = 4_000
 _BATCH_BUNDLES_MAX = _BATCH_EVENTS_MAX // BUNDLE_RECORDS_MAX
 # What is written while it rests shares the next round; nobody notices the moment.
-_PACE = WorkPace(interval_seconds=0.005, share_max=0.3, rest_seconds_max=0.1, items_plenty=100)
+_PACE = WorkPace(interval_seconds=0.005, share_max=0.3, rest_seconds_max=0.1, items_plenty=400)
 _POLL_SECONDS = 0.01
 _POLL_IDLE_SECONDS = 0.1
 _IDLE_AFTER_EMPTY_POLLS = 100

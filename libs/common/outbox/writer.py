@@ -32,12 +32,12 @@ _DEFERRED_ROWS_MAX = 100
 encode_headers = msgspec.msgpack.Encoder().encode
 decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
 
-# A transaction with many events writes them in bundles, rows without a topic: a row costs PostgreSQL as much as the
-# event in it, to write, to read and to delete. The value of a bundle is its records, compressed; its headers are their
-# number, in digits.
+# A transaction with more than a few events writes them in bundles, rows without a topic: a row costs PostgreSQL as much
+# as the event in it, to write, to read and to delete. The value of a bundle is its records, compressed; its headers are
+# their number, in digits.
 BUNDLE_TOPIC: Final = ""
 BUNDLE_RECORDS_MAX: Final = 250
-_BUNDLED_RECORDS_MIN: Final = 250
+_BUNDLED_RECORDS_MIN: Final = 16
 _BUNDLE_KEY: Final = b""
 _COMPRESSION_LEVEL: Final = 1
 _encode_records = msgspec.msgpack.Encoder().encode
@@ -128,12 +128,12 @@ class OutboxWriter:
     async def _write(self) -> None:
         if not self._records:
             return
-        if len(self._records) <= _DEFERRED_ROWS_MAX:
-            self._transaction.defer(_INSERT, *(list(column) for column in zip(*self._rows(), strict=True)))
+        rows = list(self._bundles() if len(self._records) >= _BUNDLED_RECORDS_MIN else self._rows())
+        if len(rows) <= _DEFERRED_ROWS_MAX:
+            self._transaction.defer(_INSERT, *(list(column) for column in zip(*rows, strict=True)))
             return
         driver = await self._transaction.driver()
         # COPY numbers the rows in the order in which they were added.
-        rows = self._bundles() if len(self._records) >= _BUNDLED_RECORDS_MIN else self._rows()
         await driver.copy_records_to_table("outbox_events", columns=_COLUMNS, records=rows)
 
     def _rows(self) -> Iterator[_Row]:

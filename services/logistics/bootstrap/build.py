@@ -38,7 +38,7 @@ _SERVICE: Final = "logistics"
 _MEASURE_SECONDS: Final = 5.0
 _PURGE_SECONDS: Final = 300.0
 _SIMULATE_SECONDS: Final = 0.2
-_SIMULATION_PACE: Final = WorkPace(share_max=0.1, rest_seconds_max=1.0, items_plenty=200)
+_SIMULATION_PACE: Final = WorkPace(share_max=0.1, rest_seconds_max=1.0, items_plenty=1_000)
 
 
 def build(settings: LogisticsSettings, roles: frozenset[str]) -> Process:

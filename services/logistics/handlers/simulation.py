@@ -61,7 +61,7 @@ class Pace:
 
     seconds_per_day: float
     odds: Odds
-    batch_size: int = 200
+    batch_size: int = 1_000
 
 
 async def start_simulations(*, simulations: Simulations, pace: Pace, now: datetime) -> int:

@@ -56,7 +56,9 @@ async def effects(database: FreshDatabase) -> list[str]:
         return [row["sku"] for row in await driver.fetch("SELECT sku FROM effects ORDER BY sku")]
 
 
-def a_consumer(database: FreshDatabase, bus: TestBus, handler: BatchHandler) -> Consumer:
+def a_consumer(
+    database: FreshDatabase, bus: TestBus, handler: BatchHandler, *, transaction_events_max: int = 500
+) -> Consumer:
     return Consumer(
         Subscription(
             group=GROUP,
@@ -64,6 +66,7 @@ def a_consumer(database: FreshDatabase, bus: TestBus, handler: BatchHandler) -> 
             events=(GoodsReceived,),
             handle=handler,
             unknown_types="dead-letter",
+            transaction_events_max=transaction_events_max,
         ),
         service="test",
         database=database,
@@ -125,6 +128,25 @@ class TestConsumer:
 
         assert [dict(letter.headers)["dlq-reason"] for letter in letters] == [b"handler-failed"]
         assert POISON not in await effects(database)
+
+    async def test_divides_a_batch_into_transactions_of_the_size_it_is_told(
+        self, database: FreshDatabase, bus: TestBus
+    ) -> None:
+        handler = EffectsHandler()
+        for number in range(10):
+            await bus.publish(a_receipt(f"GOOD-{number:02}"))
+
+        async with running(a_consumer(database, bus, handler, transaction_events_max=3)):
+            skus = await eventually(lambda: effects(database), lambda skus: len(skus) == 10)
+
+        assert skus == [f"GOOD-{number:02}" for number in range(10)]
+        assert max(handler.batch_sizes) <= 3
+
+    async def test_reads_on_after_each_batch(self, database: FreshDatabase, bus: TestBus) -> None:
+        async with running(a_consumer(database, bus, EffectsHandler())):
+            for number in range(3):
+                await bus.publish(a_receipt(f"GOOD-{number:02}"))
+                await eventually(lambda: effects(database), lambda skus: len(skus) == number + 1)  # noqa: B023
 
     async def test_sets_aside_what_is_not_an_event_with_its_bytes_untouched(
         self, database: FreshDatabase, bus: TestBus

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from libs.common.pacing import WorkPace
 
 PACE = WorkPace(interval_seconds=0.02, share_max=0.25, rest_seconds_max=0.1, items_plenty=100)
+_ROUNDING_SECONDS = 1e-9
 SECONDS = st.floats(min_value=0, max_value=10)
 
 
@@ -34,5 +35,5 @@ class TestWorkPace:
 
         rest_seconds = pace.rest_seconds(items=1, worked_seconds=worked_seconds)
 
-        assert worked_seconds + rest_seconds >= interval_seconds
+        assert worked_seconds + rest_seconds >= interval_seconds - _ROUNDING_SECONDS
         assert 0 <= rest_seconds <= max(rest_seconds_max, interval_seconds)
