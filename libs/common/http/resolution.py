@@ -13,7 +13,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-from fastapi.dependencies.utils import request_body_to_args, request_params_to_args
+from fastapi._compat import get_missing_field_error
+from fastapi.dependencies.utils import (
+    _get_param_aliases,
+    request_body_to_args,
+    request_params_to_args,
+)
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
 from fastapi.routing import RouteContext
@@ -46,6 +51,8 @@ class _Node:
     dependencies: Sequence["_Node"]
     query: list[Any]
     headers: list[Any]
+    # The same as name, alias and field where each is one text or none; else empty.
+    texts: Sequence[tuple[bytes, str, Any]]
     body: list[Any]
     request_name: str | None
 
@@ -93,6 +100,9 @@ def _node(dependant: Any) -> _Node | None:
         dependencies=known,
         query=dependant.query_params,
         headers=dependant.header_params,
+        texts=[(_alias_of(one).lower().encode("latin-1"), _alias_of(one), one) for one in dependant.header_params]
+        if all(_is_text(one) for one in dependant.header_params)
+        else (),
         body=dependant.body_params,
         request_name=dependant.request_param_name,
     )
@@ -126,7 +136,9 @@ async def _values(
         found, wrong = request_params_to_args(node.query, request.query_params)
         values.update(found)
         errors.extend(wrong)
-    if node.headers:
+    if node.texts:
+        _take_texts(node.texts, request, values, errors)
+    elif node.headers:
         found, wrong = request_params_to_args(node.headers, request.headers)
         values.update(found)
         errors.extend(wrong)
@@ -137,6 +149,36 @@ async def _values(
     if node.request_name is not None:
         values[node.request_name] = request
     return values
+
+
+def _is_text(field: Any) -> bool:
+    """Tell whether a header is one text that may be missing only if nothing takes its place."""
+    info = field.field_info
+    is_empty = info.is_required() or (info.default is None and not info.validate_default)
+    return info.annotation in {str, str | None} and len(_get_param_aliases(field)) == 1 and is_empty
+
+
+def _alias_of(field: Any) -> str:
+    return str(_get_param_aliases(field)[0][1])
+
+
+def _take_texts(
+    texts: Sequence[tuple[bytes, str, Any]], request: Request, values: dict[str, Any], errors: list[Any]
+) -> None:
+    """Do what `request_params_to_args` does, without asking each time what kind of parameters these are."""
+    headers = request.scope["headers"]
+    for key, alias, field in texts:
+        text = next((value for name, value in headers if name == key), None)
+        if text is not None:
+            value, wrong = field.validate(text.decode("latin-1"), values, loc=("header", alias))
+            if wrong:
+                errors.extend(wrong)
+            else:
+                values[field.name] = value
+        elif field.field_info.is_required():
+            errors.append(get_missing_field_error(loc=("header", alias)))
+        else:
+            values[field.name] = None
 
 
 async def _json_of(request: Request) -> Any:

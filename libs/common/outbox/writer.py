@@ -65,11 +65,20 @@ class EventTooLarge(ValueError):
 class Outbox(Protocol):
     """What a use case needs in order to publish."""
 
-    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
+    def add(
+        self,
+        event: Event,
+        *,
+        aggregate_version: int | None = None,
+        cause: Envelope | None = None,
+        correlation_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> UUID:
         """
         Publish `event` if and only if the surrounding transaction commits; return its id.
 
-        `aggregate_version` counts the events of the aggregate from 1; `cause` is the event that led to it.
+        `aggregate_version` counts the events of the aggregate from 1; `cause` is the event that led to it. What no
+        cause tells is `correlation_id`, and a new position in the trace of `traceparent`; else what this task has.
 
         :raises EventTooLarge: if it would not fit into a message.
         """
@@ -99,7 +108,15 @@ class OutboxWriter:
         self._records: list[tuple[UUID, WireRecord]] = []
         self._now = clock.now()
 
-    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
+    def add(
+        self,
+        event: Event,
+        *,
+        aggregate_version: int | None = None,
+        cause: Envelope | None = None,
+        correlation_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> UUID:
         """Publish `event` with the transaction (see `Outbox.add`)."""
         if not self._records:
             self._now = self._clock.now()
@@ -114,9 +131,9 @@ class OutboxWriter:
                 time=self._now,
                 source=self._source,
                 aggregate_version=aggregate_version,
-                correlation_id=_correlation_of(cause) or current_correlation_id(),
+                correlation_id=_correlation_of(cause) or correlation_id or current_correlation_id(),
                 causation_id=str(cause.id) if cause else None,
-                traceparent=_traceparent_of(cause) or current_traceparent(),
+                traceparent=_traceparent_of(cause) or _child_of(traceparent) or current_traceparent(),
             )
         )
         if len(record.value) > RECORD_BYTES_MAX:
@@ -154,7 +171,9 @@ def _correlation_of(cause: Envelope | None) -> str | None:
 
 
 def _traceparent_of(cause: Envelope | None) -> str | None:
-    if cause is None or cause.traceparent is None:
-        return None
     # A batch has many causes: each event goes on in the trace of its own.
-    return child_traceparent(cause.traceparent)
+    return None if cause is None else _child_of(cause.traceparent)
+
+
+def _child_of(traceparent: str | None) -> str | None:
+    return None if traceparent is None else child_traceparent(traceparent)

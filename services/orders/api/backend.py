@@ -28,7 +28,7 @@ from libs.common.http.idempotency import (
 )
 from libs.common.pacing import WorkPace
 from services.orders.api.following import OrderFollower
-from services.orders.api.schemas import OrderResponse
+from services.orders.api.order_body import render_order
 from services.orders.domain.order import NewOrder, PaymentTerms
 from services.orders.domain.shortage import ShortagePolicy
 from services.orders.handlers.fulfilment import Policy
@@ -146,7 +146,7 @@ class Backend:
                 [order for _, order in accepted], unit=unit, reviewing=self.reviewing, policy=self.policy, now=now
             )
             placed = [
-                (claim, StoredResponse(HTTPStatus.CREATED, OrderResponse.of(view).render()))
+                (claim, StoredResponse(HTTPStatus.CREATED, render_order(view)))
                 for (claim, _), view in zip(accepted, views, strict=True)
             ]
             answers.update((claim.write, answer) for claim, answer in placed)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import IO, Any, ClassVar, Final, Literal
 from uuid import UUID
 
+import msgspec
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from libs.common.telemetry.logs import get_logger
 from services.orders import metrics
 from services.orders.api.backend import Backend, BackendOfApp
 from services.orders.api.order_routes import new_order
+from services.orders.api.quick_order import QuickOrder, content_of, read_order
 from services.orders.api.schemas import PlaceOrderRequest
 from services.orders.domain.order import OrderStatus
 from services.orders.handlers.imports import Imported, import_orders
@@ -71,6 +73,20 @@ class ImportRowResponse(BaseModel):
     field: str | None = None
     reason: str | None = None
 
+
+# The same as it is written, in a tenth of the time.
+class _Answer(msgspec.Struct, omit_defaults=True, kw_only=True):
+    row: int
+    result: Literal["placed", "duplicate", "rejected"]
+    reference: str | None = None
+    order_id: UUID | None = None
+    status: OrderStatus | None = None
+    code: str | None = None
+    field: str | None = None
+    reason: str | None = None
+
+
+_encoder: Final = msgspec.json.Encoder()
 
 _RESULT: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK: {
@@ -125,7 +141,7 @@ class _Import:
         self._backend = backend
         self._answer = answer
         self._batch: list[_Row] = []
-        self._under_way: deque[tuple[int, asyncio.Task[list[ImportRowResponse] | Exception]]] = deque()
+        self._under_way: deque[tuple[int, asyncio.Task[list[_Answer] | Exception]]] = deque()
 
     async def run(self, request: Request) -> None:
         """
@@ -171,16 +187,14 @@ class _Import:
                 detail = f"The rows before {first} are imported, later ones may be; send the file again."
                 raise ImportInterrupted(detail) from results
             raise results
-        for one in results:
-            self._answer.write(one.model_dump_json(exclude_none=True).encode())
-            self._answer.write(b"\n")
+        self._answer.write(_encoder.encode_lines(results))
         for result, rows in Counter(one.result for one in results).items():
             metrics.orders_imported_rows_total.labels(result).inc(rows)
 
 
 def _read_row(number: int, line: bytes, backend: Backend) -> ImportRow | RowError:
     try:
-        body = PlaceOrderRequest.model_validate_json(line)
+        body = read_order(line) or PlaceOrderRequest.model_validate_json(line)
         if body.reference is None:
             return RowError(
                 number, "missing-reference", "The channel's own number makes a row safe to repeat.", "reference"
@@ -202,7 +216,7 @@ def _read_row(number: int, line: bytes, backend: Backend) -> ImportRow | RowErro
         return _row_error(number, error)
     # Of what was read and not of what was written: another order of fields is no other order, and a field that a
     # later version adds makes no other order of an old row.
-    content = body.model_dump_json(exclude_defaults=True).encode()
+    content = content_of(body) if isinstance(body, QuickOrder) else body.model_dump_json(exclude_defaults=True).encode()
     return ImportRow(order, hashlib.blake2b(content, digest_size=_HASH_BYTES).digest())
 
 
@@ -211,7 +225,7 @@ def _row_error(number: int, error: DomainError) -> RowError:
     return RowError(number, error.code, error.detail, field)
 
 
-async def _take(batch: Sequence[_Row], backend: Backend) -> list[ImportRowResponse] | Exception:
+async def _take(batch: Sequence[_Row], backend: Backend) -> list[_Answer] | Exception:
     """Import the good rows of a batch and say of every row what became of it, in order, or why nothing did."""
     rows = [row for _, row in batch if isinstance(row, ImportRow)]
     try:
@@ -224,11 +238,11 @@ async def _take(batch: Sequence[_Row], backend: Backend) -> list[ImportRowRespon
     ]
 
 
-def _response(number: int, row: ImportRow, outcome: Imported | DomainError) -> ImportRowResponse:
+def _response(number: int, row: ImportRow, outcome: Imported | DomainError) -> _Answer:
     reference = row.order.facts.reference
     if isinstance(outcome, DomainError):
         return _rejected(_row_error(number, outcome), reference)
-    return ImportRowResponse(
+    return _Answer(
         row=number,
         result="duplicate" if outcome.status is None else "placed",
         reference=reference,
@@ -237,8 +251,8 @@ def _response(number: int, row: ImportRow, outcome: Imported | DomainError) -> I
     )
 
 
-def _rejected(error: RowError, reference: str | None) -> ImportRowResponse:
-    return ImportRowResponse(
+def _rejected(error: RowError, reference: str | None) -> _Answer:
+    return _Answer(
         row=error.row, result="rejected", reference=reference, code=error.code, field=error.field, reason=error.reason
     )
 

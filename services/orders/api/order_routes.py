@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -20,7 +20,14 @@ from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCu
 from libs.common.ids import new_id
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.orders.api.backend import Backend, BackendOfApp, Placement
-from services.orders.api.schemas import CancellationRequest, OrderResponse, PlaceOrderRequest, WaitingRequest
+from services.orders.api.quick_order import QuickLine, QuickOrder
+from services.orders.api.schemas import (
+    CancellationRequest,
+    LineRequest,
+    OrderResponse,
+    PlaceOrderRequest,
+    WaitingRequest,
+)
 from services.orders.domain.order import (
     TERMINAL,
     Address,
@@ -173,7 +180,7 @@ def _wait_seconds(prefer: str | None) -> int:
 
 
 def new_order(
-    body: PlaceOrderRequest,
+    body: PlaceOrderRequest | QuickOrder,
     *,
     now: datetime,
     age_max: timedelta,
@@ -191,9 +198,10 @@ def new_order(
         raise PaymentMethodNotOffered(payment_methods)
     placed_at = body.placed_at or now
     check_business_time(placed_at, now=now, age_max=age_max, field="/placed_at")
+    wanted: Sequence[LineRequest | QuickLine] = body.lines
     lines = tuple(
         OrderLine(line=number, sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
-        for number, line in enumerate(body.lines, start=1)
+        for number, line in enumerate(wanted, start=1)
     )
     charges = (
         *(one.charge() for one in body.discounts),

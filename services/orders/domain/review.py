@@ -6,6 +6,7 @@ orders of one batch count for each other.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,6 +70,9 @@ class History:
 
 NO_HISTORY: Final = History()
 
+# What `str.isalnum` says no to: `\w` is that and the underscore.
+_NEITHER_LETTER_NOR_DIGIT: Final = re.compile(r"[\W_]+")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
@@ -125,7 +129,14 @@ def amount() -> Test:
 
 def quantity() -> Test:
     """Measure the units of the SKU that the order has most of."""
-    return Plain(lambda order: max(units.quantity for units in units_by_sku(order.lines)))
+    return Plain(_most_units)
+
+
+def _most_units(order: NewOrder) -> int:
+    units: dict[str, int] = {}
+    for line in order.lines:
+        units[line.sku] = units.get(line.sku, 0) + line.quantity
+    return max(units.values())
 
 
 def every_order() -> Test:
@@ -304,7 +315,8 @@ def review(order: NewOrder, rules: Rules, history: History = NO_HISTORY, extra: 
         for rule in rules.rules
         if rule.concerns(order)
     )
-    found = (*found, *_noted(order), *extra)
+    if order.findings or extra:
+        found = (*found, *_noted(order), *extra)
     counting = [one for one in found if one.counts]
     score = sum(one.score for one in counting)
     verdict, deciding = _decide(counting, score, rules)
@@ -355,7 +367,7 @@ def address_hash(country: str, address: Address) -> str | None:
     door does not count.
     """
     parts = [country, address.postal_code or "", address.city or "", "".join(address.address_lines)]
-    written = ["".join(letter for letter in part.casefold() if letter.isalnum()) for part in parts]
+    written = [_NEITHER_LETTER_NOR_DIGIT.sub("", part.casefold()) for part in parts]
     if not written[-1]:
         return None
     return hashlib.sha256("\n".join(written).encode()).hexdigest()
@@ -373,22 +385,22 @@ def _noted(order: NewOrder) -> list[Finding]:
 
 
 def _decide(counting: Sequence[Finding], score: int, rules: Rules) -> tuple[Verdict, Sequence[Finding]]:
-    by_verdict = {
-        verdict: [one for one in counting if one.verdict is verdict]
-        for verdict in (Verdict.REFUSE, Verdict.APPROVE, Verdict.HOLD)
-    }
     scoring = [one for one in counting if one.score]
-    if by_verdict[Verdict.REFUSE]:
-        return Verdict.REFUSE, by_verdict[Verdict.REFUSE]
-    if by_verdict[Verdict.APPROVE]:
-        return Verdict.APPROVE, by_verdict[Verdict.APPROVE]
+    if refusing := _of(Verdict.REFUSE, counting):
+        return Verdict.REFUSE, refusing
+    if approving := _of(Verdict.APPROVE, counting):
+        return Verdict.APPROVE, approving
     if rules.refuse_score is not None and score >= rules.refuse_score:
         return Verdict.REFUSE, scoring
-    if by_verdict[Verdict.HOLD]:
-        return Verdict.HOLD, by_verdict[Verdict.HOLD]
+    if holding := _of(Verdict.HOLD, counting):
+        return Verdict.HOLD, holding
     if rules.hold_score is not None and score >= rules.hold_score:
         return Verdict.HOLD, scoring
     return Verdict.APPROVE, ()
+
+
+def _of(verdict: Verdict, counting: Sequence[Finding]) -> list[Finding]:
+    return [one for one in counting if one.verdict is verdict]
 
 
 def _at_most(window: Window, order: NewOrder, history: History, *, only: Collection[str] = ()) -> int:

@@ -12,7 +12,6 @@ from libs.common.events.base import Envelope
 from libs.common.events.orders import PaymentCaptured, RefundIssued, ReturnClosed
 from libs.common.failpoints import Failpoint, failpoints
 from libs.common.telemetry.logs import get_logger
-from libs.common.telemetry.tracing import correlated
 from services.orders import metrics
 from services.orders.domain.fulfilment import receive, transition
 from services.orders.domain.messages import DeadlinePassed, Message, ReviewPassed
@@ -22,7 +21,6 @@ from services.orders.domain.returns import ReturnStatus
 from services.orders.domain.state import (
     Answer,
     Book,
-    ClearTimer,
     CloseReturn,
     Command,
     Deadlines,
@@ -168,29 +166,29 @@ class Saga:
     def _follow(self, change: Change, outcome: Transition, cause: Envelope | None) -> None:
         change.after = outcome.state
         cause_id = None if cause is None else cause.id
-        change.entered.extend((entry, cause_id) for entry in outcome.entered)
+        for entry in outcome.entered:
+            change.entered.append((entry, cause_id))
         for timer in outcome.timers:
-            match timer:
-                case SetTimer(kind, due_at):
-                    change.timers[kind] = due_at
-                case ClearTimer(kind):
-                    change.timers[kind] = None
-        if not outcome.commands:
-            return
-        # What no event causes still belongs to the order: its correlation id ties it to the rest.
+            change.timers[timer.kind] = timer.due_at if isinstance(timer, SetTimer) else None
         facts = outcome.state.facts
-        with correlated(facts.correlation_id, traceparent=facts.traceparent):
-            for command in outcome.commands:
-                self._carry_out(command, change, cause, facts)
+        for command in outcome.commands:
+            self._carry_out(command, change, cause, facts)
 
     def _carry_out(self, command: Command, change: Change, cause: Envelope | None, facts: OrderFacts) -> None:
         match command:
-            case Book(transfer):
-                change.transfers.append(transfer)
             case Publish(event, aggregate_version):
-                self._unit.outbox.add(event, aggregate_version=aggregate_version, cause=cause)
+                # What no event causes still belongs to the order: its correlation id ties it to the rest.
+                self._unit.outbox.add(
+                    event,
+                    aggregate_version=aggregate_version,
+                    cause=cause,
+                    correlation_id=facts.correlation_id,
+                    traceparent=facts.traceparent,
+                )
                 if isinstance(event, PaymentCaptured | RefundIssued):
                     self._money[type(event), event.currency] += event.amount_minor
+            case Book(transfer):
+                change.transfers.append(transfer)
             case Pay():
                 # The step itself is stored with the order's state.
                 self._has_payments = True
@@ -208,17 +206,18 @@ class Saga:
             received = returns[command.return_id]
             done = replace(received, status=ReturnStatus.CLOSED, version=received.version + 1)
             closed.append(done)
-            with correlated(facts.correlation_id, traceparent=facts.traceparent):
-                self._unit.outbox.add(
-                    ReturnClosed(
-                        return_id=done.id,
-                        order_id=done.order_id,
-                        refunded_minor=command.refunded_minor,
-                        currency=done.currency,
-                    ),
-                    aggregate_version=done.version,
-                    cause=cause,
-                )
+            self._unit.outbox.add(
+                ReturnClosed(
+                    return_id=done.id,
+                    order_id=done.order_id,
+                    refunded_minor=command.refunded_minor,
+                    currency=done.currency,
+                ),
+                aggregate_version=done.version,
+                cause=cause,
+                correlation_id=facts.correlation_id,
+                traceparent=facts.traceparent,
+            )
         await self._unit.returns.save(closed, now=self._now)
 
     def _count(self) -> None:

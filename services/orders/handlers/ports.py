@@ -29,8 +29,16 @@ Result = TypeVar("Result")
 class Outbox(Protocol):
     """Events that leave with the surrounding transaction."""
 
-    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
-        """Publish `event` if and only if the transaction commits."""
+    def add(
+        self,
+        event: Event,
+        *,
+        aggregate_version: int | None = None,
+        cause: Envelope | None = None,
+        correlation_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> UUID:
+        """Publish `event` if and only if the transaction commits; the last two count where no cause tells more."""
         ...
 
 

@@ -1,9 +1,11 @@
 """Reviews: by rule, of all orders that arrive together, and by a person, of those that the rules hold."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol
 from uuid import UUID
 
@@ -97,7 +99,6 @@ async def _histories(orders: Sequence[NewOrder], *, unit: Unit, rules: Rules, no
 
 def decision(order_id: UUID, review: Review, version: str, now: datetime) -> Decision:
     """Return the record of what the rules decided: what each measured, and what it added."""
-    others = [verdict for verdict in rules_of.Verdict if verdict is not review.verdict]
     return Decision(
         decision=REVIEW_DECISION,
         subject=f"order:{order_id}",
@@ -105,12 +106,15 @@ def decision(order_id: UUID, review: Review, version: str, now: datetime) -> Dec
         reason=", ".join(review.reasons) or "within every limit",
         rule=version,
         decided_at=now,
-        alternatives=[
-            Alternative(option=review.verdict, score=review.score),
-            *(Alternative(option=verdict) for verdict in others),
-        ],
+        alternatives=_alternatives(review.verdict, review.score),
         inputs={finding.rule: _shown(finding) for finding in review.findings},
     )
+
+
+@lru_cache(maxsize=256)
+def _alternatives(chosen: rules_of.Verdict, score: int) -> tuple[Alternative, ...]:
+    others = (Alternative(option=verdict) for verdict in rules_of.Verdict if verdict is not chosen)
+    return Alternative(option=chosen, score=score), *others
 
 
 async def review_order(
@@ -176,7 +180,7 @@ def _scored(
 
 
 def _count(reviews: Collection[Review]) -> None:
-    for review in reviews:
-        metrics.orders_reviews_total.labels(review.verdict, "rules").inc()
-        for reason in review.reasons:
-            metrics.orders_review_reasons_total.labels(reason).inc()
+    for verdict, orders in Counter(review.verdict for review in reviews).items():
+        metrics.orders_reviews_total.labels(verdict, "rules").inc(orders)
+    for reason, orders in Counter(reason for review in reviews for reason in review.reasons).items():
+        metrics.orders_review_reasons_total.labels(reason).inc(orders)
