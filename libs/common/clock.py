@@ -29,6 +29,16 @@ class SystemClock:
         return time.monotonic()
 
 
+def skew_system_clock(by: timedelta) -> None:
+    """Let every system clock of this process be wrong by so much: for tests of whole processes, and for good."""
+
+    def skewed(_: SystemClock) -> datetime:
+        return datetime.now(UTC) + by
+
+    # The method itself, so that a clock that is right costs nothing.
+    SystemClock.now = skewed  # type: ignore[method-assign, assignment]
+
+
 class FixedClock:
     """A clock that stands still until it is moved: for tests and for simulated runs."""
 

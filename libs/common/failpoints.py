@@ -12,6 +12,7 @@ A specification is `place[details]=action@hit`, several are divided by `;`:
     relay.after-publish=exit@3                  the third time
     consumer.after-commit[orders.saga]=exit     the first time in this group
     saga.after-commit[confirmed]=exit@2+        the second time that orders are confirmed, and every time after it
+    clock=skew:-3600                            not a place: this process believes that it is an hour earlier
     relay.before-publish=sleep:0.5@1+           half a second each time
 
 The details, divided by commas, must all be among those that the place tells of itself.
@@ -22,6 +23,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -31,7 +33,7 @@ from libs.common.telemetry.logs import get_logger
 EXIT_STATUS: Final = 86
 _SECONDS_MAX: Final = 3600.0
 _SPECIFICATION: Final = re.compile(
-    r"(?P<place>[a-z.-]+)(?:\[(?P<details>[^\]]+)\])?=(?P<action>[a-z]+)(?::(?P<seconds>[0-9.]+))?"
+    r"(?P<place>[a-z.-]+)(?:\[(?P<details>[^\]]+)\])?=(?P<action>[a-z]+)(?::(?P<seconds>-?[0-9.]+))?"
     r"(?:@(?P<hit>[1-9][0-9]{0,8})(?P<onwards>\+)?)?"
 )
 
@@ -61,6 +63,8 @@ class Failpoint(StrEnum):
     # Provider; each kind of step: claimed, and the provider does not know; it knows, and nobody else does.
     PAYMENTS_BEFORE_CALL = "payments.before-call"
     PAYMENTS_AFTER_CALL = "payments.after-call"
+    # Wherever somebody asks for the time.
+    CLOCK = "clock"
 
 
 class Action(StrEnum):
@@ -76,9 +80,11 @@ class Action(StrEnum):
     SLEEP = "sleep"
     # The process stands still.
     BLOCK = "block"
+    # The clock of the process is wrong by so many seconds, for as long as it lives.
+    SKEW = "skew"
 
 
-_LASTING: Final = frozenset({Action.SLEEP, Action.BLOCK})
+_LASTING: Final = frozenset({Action.SLEEP, Action.BLOCK, Action.SKEW})
 
 
 class FailpointRaised(Exception):
@@ -113,6 +119,8 @@ class Failpoints:
         """Set none."""
         self.armed = False
         self._traps: dict[Failpoint, list[_Trap]] = {}
+        # By how much this process is to tell the time wrong.
+        self.clock_skew = timedelta()
 
     def arm(self, specification: str) -> None:
         """
@@ -121,8 +129,12 @@ class Failpoints:
         :raises InvalidFailpoint: naming the part that cannot be understood.
         """
         self._traps = {}
+        self.clock_skew = timedelta()
         for trap in _parse(specification):
-            self._traps.setdefault(trap.place, []).append(trap)
+            if trap.action is Action.SKEW:
+                self.clock_skew += timedelta(seconds=trap.seconds)
+            else:
+                self._traps.setdefault(trap.place, []).append(trap)
             log.warning(
                 "failpoint.armed",
                 place=trap.place,
@@ -182,8 +194,13 @@ def _trap(part: str) -> _Trap:
         seconds = float(match["seconds"] or 0)
     except ValueError as error:
         raise InvalidFailpoint(f"{part!r}: {error}") from None
-    if (action in _LASTING) != (0 < seconds <= _SECONDS_MAX):
-        raise InvalidFailpoint(f"{part!r}: sleep and block take up to {_SECONDS_MAX:.0f} seconds, nothing else does")
+    if (action is Action.SKEW) != (place is Failpoint.CLOCK):
+        raise InvalidFailpoint(f"{part!r}: skew is of the clock, and nothing else is")
+    is_in_range = 0 < (abs(seconds) if action is Action.SKEW else seconds) <= _SECONDS_MAX
+    if (action in _LASTING) != is_in_range:
+        raise InvalidFailpoint(
+            f"{part!r}: sleep, block and skew take up to {_SECONDS_MAX:.0f} seconds, nothing else does"
+        )
     return _Trap(
         place=place,
         details=frozenset(detail.strip() for detail in (match["details"] or "").split(",") if detail.strip()),
@@ -202,5 +219,5 @@ def _act(trap: _Trap) -> None:
             raise FailpointRaised(trap.place)
         case Action.DISCONNECT:
             raise ConnectionResetError(trap.place)
-        case Action.SLEEP | Action.BLOCK:
+        case Action.SLEEP | Action.BLOCK | Action.SKEW:
             time.sleep(trap.seconds)

@@ -15,6 +15,7 @@ from typing import Generic, NoReturn, Protocol, TypeVar
 import uvloop
 from starlette.applications import Starlette
 
+from libs.common.clock import skew_system_clock
 from libs.common.db import Database, count_transient, is_transient
 from libs.common.db.migrations import upgrade
 from libs.common.events.base import Topic
@@ -173,6 +174,8 @@ def main(service: Service[Settings]) -> None:
         otlp_endpoint=settings.otlp_endpoint,
     )
     failpoints.arm(settings.failpoints)
+    if failpoints.clock_skew:
+        skew_system_clock(failpoints.clock_skew)
     set_build_info(service.name, settings.version)
     _check_kafka_client()
     try:

@@ -255,6 +255,12 @@ class Session:
             if await self.insert("inbox_events", (group, event_id), self.store.world.clock.now())
         ]
 
+    async def fetchval(self, sql: str, group: str, event_id: UUID) -> bool:
+        """Tell whether the inbox knows an event."""
+        assert sql == inbox._IS_CLAIMED, sql  # noqa: SLF001
+        await self.statement()
+        return self.get("inbox_events", (group, event_id)) is not None
+
     async def execute(self, sql: str, *columns: Sequence[Any]) -> None:
         """Write outbox rows that were deferred, one statement's columns after the other's."""
         assert "INSERT INTO outbox_events" in sql, sql

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from tests.faults.arena import Arena
 from tests.faults.matrix import expect, row
 from tests.faults.nemesis import open_files, resident_bytes
+from tests.faults.quiet import SilentSteps
 from tests.support.eventually import eventually
 
 _DEATHS_SECONDS_MAX = 90.0
 _TAKEOVER_SECONDS_MAX = 60.0
 _PAUSE_SECONDS = 16.0
+_SKEW_SECONDS = 3600
 _LEASES = "SELECT count(*) FROM relay_leases"
 _OLDEST_PENDING = "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::int FROM outbox_events"
 _SAGA_STAGES = ("approved", "reserved", "confirmed", "shipped", "delivered", "settled")
@@ -230,6 +232,40 @@ async def rolling_restart(arena: Arena) -> str:
     for start in range(0, len(names), 4):
         await asyncio.gather(*(arena.nemesis.terminate(name) for name in names[start : start + 4]))
     return f"{len(names)} processes"
+
+
+@row(
+    "F28",
+    "clocks are wrong by an hour, in both ways",
+    expects="leases, holds and deadlines work as ever",
+    shows=("I3", "I5", "I8", "I12"),
+)
+async def clocks_wrong(arena: Arena) -> str:
+    # Two hours between two services that tell each other times, and an hour between each and its database.
+    skews = {"orders": _SKEW_SECONDS, "inventory": -_SKEW_SECONDS}
+    held = arena.history.accepted("order")
+    await _set_clocks(arena, skews)
+    arena.workload.flow()
+    await asyncio.sleep(12)
+    orders = len(arena.history.accepted("order").keys() - held.keys())
+    # What was begun by a wrong clock ends by it: who mends a clock does so when all is quiet.
+    seconds = await arena.settle(SilentSteps())
+    await _set_clocks(arena, dict.fromkeys(skews, 0))
+    arena.workload.flow()
+    expect(orders > 0, "nothing was ordered")
+    return f"{orders} orders accepted, quiet again {seconds:.0f} s after the last, with the clocks still wrong"
+
+
+async def _set_clocks(arena: Arena, skews: Mapping[str, int]) -> None:
+    await arena.settle(SilentSteps())
+    names = [(name, skew) for service, skew in skews.items() for name in arena.services if name.startswith(service)]
+    for start in range(0, len(names), 4):
+        await asyncio.gather(
+            *(
+                arena.stack.restart(name, {"QUAYSIDE_FAILPOINTS": f"clock=skew:{skew}" if skew else ""})
+                for name, skew in names[start : start + 4]
+            )
+        )
 
 
 def farewell_count(arena: Arena, name: str) -> int:

@@ -1,6 +1,7 @@
 import asyncio
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
@@ -33,6 +34,16 @@ finally:
 """
 
 
+TELLS_THE_TIME = """
+from datetime import UTC, datetime, timedelta
+from libs.common.clock import SystemClock, skew_system_clock
+
+clock = SystemClock()
+skew_system_clock(timedelta(hours=1))
+print((clock.now() - datetime.now(UTC)).total_seconds())
+"""
+
+
 def armed(specification: str) -> Failpoints:
     failpoints = Failpoints()
     failpoints.arm(specification)
@@ -53,6 +64,19 @@ class TestArming:
     def test_nothing_is_armed_unless_asked_for(self) -> None:
         assert not Failpoints().armed
         assert not armed("").armed
+
+    @pytest.mark.parametrize("seconds", [3600, -90])
+    def test_a_clock_that_is_wrong_is_at_no_place(self, seconds: int) -> None:
+        failpoints = armed(f"clock=skew:{seconds}")
+
+        assert failpoints.clock_skew == timedelta(seconds=seconds)
+        assert not failpoints.armed
+        assert not armed("").clock_skew
+
+    def test_a_clock_that_is_wrong_is_so_for_whoever_asks_it(self) -> None:
+        told = subprocess.run([sys.executable, "-c", TELLS_THE_TIME], capture_output=True, text=True, check=True)
+
+        assert float(told.stdout) == pytest.approx(3600, abs=5)
 
     def test_says_loudly_what_is_armed(self) -> None:
         with capture_logs() as logs:
@@ -78,6 +102,11 @@ class TestArming:
             "relay.after-publish=sleep:0",
             "relay.after-publish=sleep:1.2.3",
             "relay.after-publish=sleep:86400",
+            "relay.after-publish=sleep:-1",
+            "relay.after-publish=skew:60",
+            "clock=exit",
+            "clock=skew",
+            "clock=skew:86400",
             "relay.after-publish[]=exit",
             "relay.after-publish=exit,relay.before-publish=exit",
         ],
