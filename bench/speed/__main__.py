@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", metavar="FIGURES", help="names, separated by commas")
     parser.add_argument("--repeat", type=int, default=Scale().repetitions, metavar="N", help="after the warm-up")
     parser.add_argument("--profile", action="store_true", help="write flame graphs of the services instead of figures")
-    parser.add_argument("--orders", type=int, default=0, metavar="N", help="orders before order-flow reads memory")
+    parser.add_argument("--orders", type=int, default=0, metavar="N", help="orders before order-life reads memory")
     parser.add_argument("--small", action="store_true", help="tiny sizes: see that it works, not how fast it is")
     parser.add_argument("--leashed", action="store_true", help="stop when the process that started this one ends")
     return parser

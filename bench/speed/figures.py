@@ -20,6 +20,7 @@ FIGURES: Mapping[str, Measuring] = {
     "orders": order_placing.placing,
     "orders-import": order_import.importing,
     "order-flow": order_flow.placed_to_confirmed,
+    "order-life": order_flow.placed_to_settled,
 }
 
 

@@ -1,7 +1,8 @@
 """Orders from placed to confirmed through all services: how many a second, how soon, and with how much memory."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -36,6 +37,12 @@ _SHARE_OF_SUSTAINED: Final = 0.7
 _KEPT_UP_MS: Final = 2_000.0
 _CONFIRMED_SECONDS_MAX: Final = 120.0
 _BOUNDS_MS: Final = (25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1_000, 2_000)
+_KEPT_UP: Final = (
+    f"each rate {_RATE_FACTOR:g} times the one before; kept up: 99 % are confirmed on the bus within"
+    f" {_KEPT_UP_MS / 1000:g} s"
+)
+# Moves parcels where no warehouse and no carrier does; never in production.
+_SIMULATOR: Final = "simulator"
 _CONFIRMED: Final = "SELECT count(*) FROM order_timeline WHERE stage = 'confirmed'"
 _IDS: Final = "SELECT id, reference FROM orders WHERE split_part(reference, '-', 1) = $1"
 
@@ -67,7 +74,7 @@ class _Flow:
     """The running shop, and one load after the other."""
 
     def __init__(self, site: Site, isolated: Isolated, scale: Scale, database: asyncpg.Connection) -> None:
-        self._site = site
+        self.site = site
         self._isolated = isolated
         self._scale = scale
         self._database = database
@@ -79,14 +86,14 @@ class _Flow:
         """Offer orders and wait until all are confirmed; the latency is that from due to confirmed."""
         self._loads += 1
         operations = max(1, round(rate * seconds))
-        topic = _OrderTopic(self._site)
+        topic = _OrderTopic(self.site)
         offsets = await topic.ends()
-        meter = self._site.cpu_meter()
+        meter = self.site.cpu_meter()
         meter.start()
         offered = await self._isolated.run(
             offer_orders,
-            self._site.urls["orders"],
-            key=self._site.key("storefront"),
+            self.site.urls["orders"],
+            key=self.site.key("storefront"),
             rate=rate,
             operations=operations,
             sku_count=self._scale.reservation_skus,
@@ -116,30 +123,12 @@ class _Flow:
 
 
 async def placed_to_confirmed(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
-    """Raise the rate until it is not kept up, measure at 70 % of the last that was, and read every process's memory."""
-    services = [service.name for service in SERVICES]
-    async with rig.site("order-flow", *services) as site, Isolated() as isolated:
-        await stock_up(site.database_urls["inventory"], sku_count=scale.reservation_skus)
-        await publish_backlog(site, [*announced_warehouses(), *announced_levels(scale.reservation_skus)])
-        with steps.step("Every process of every service"):
-            for service in services:
-                await site.start(service, *site.roles(service))
-        database = await asyncpg.connect(site.database_urls["orders"])
-        try:
-            flow = _Flow(site, isolated, scale, database)
-            with steps.step("Orders from placed to confirmed") as step:
-                before_mebibytes = memory(site)
-                started_at = perf_counter()
-                sustained = await _sustained(flow, scale, step)
-                rate = sustained.extra["offered"] * _SHARE_OF_SUSTAINED
-                calm, latencies = await _repeated(flow, rate, scale, step)
-                if flow.placed < scale.flow_orders:
-                    step.note(f"{scale.flow_orders - flow.placed:,} orders more at {rate:.0f}/s")
-                    await flow.offer(rate, seconds=(scale.flow_orders - flow.placed) / rate)
-                after_mebibytes = memory(site)
-                seconds = perf_counter() - started_at
-        finally:
-            await database.close()
+    """Raise the rate until it is not kept up, and measure at 70 % of the last that was; no parcel leaves meanwhile."""
+    async with _shop(rig, scale, steps, name="order-flow", without=_SIMULATOR) as flow:
+        with steps.step("Orders from placed to confirmed") as step:
+            sustained = await _sustained(flow, scale, step)
+            rate = sustained.extra["offered"] * _SHARE_OF_SUSTAINED
+            calm, latencies = await _repeated(flow, rate, scale, step)
     return [
         Row(
             figure="order-flow sustained",
@@ -147,9 +136,8 @@ async def placed_to_confirmed(rig: Rig, scale: Scale, steps: Steps) -> list[Row]
             unit="orders",
             ours=Series(name="all services", samples=[sustained]),
             targets=[Target(kind="rate", value=300)],
-            conditions=f"offered at fixed times for {scale.flow_seconds:g} s, each rate {_RATE_FACTOR:g} times the one"
-            f" before; kept up: 99 % are confirmed on the bus within {_KEPT_UP_MS / 1000:g} s; all services, a process"
-            " for each role",
+            conditions=f"offered at fixed times for {scale.flow_seconds:g} s, {_KEPT_UP}; every service, a process for"
+            " each role",
         ),
         Row(
             figure="order-flow latency",
@@ -161,8 +149,53 @@ async def placed_to_confirmed(rig: Rig, scale: Scale, steps: Steps) -> list[Row]
             conditions=f"{rate:.0f} orders/s offered, counted from when each was due until its confirmation is on the"
             " bus",
         ),
+    ]
+
+
+async def placed_to_settled(rig: Rig, scale: Scale, steps: Steps) -> list[Row]:
+    """
+    Raise the rate until it is not kept up while parcels leave and arrive as fast as orders come in.
+
+    Then every process's memory is read.
+    """
+    async with _shop(rig, scale, steps, name="order-life") as flow:
+        with steps.step("Orders while parcels of as many arrive") as step:
+            before_mebibytes = memory(flow.site)
+            started_at = perf_counter()
+            sustained = await _sustained(flow, scale, step)
+            rate = sustained.extra["offered"] * _SHARE_OF_SUSTAINED
+            if flow.placed < scale.flow_orders:
+                step.note(f"{scale.flow_orders - flow.placed:,} orders more at {rate:.0f}/s")
+                await flow.offer(rate, seconds=(scale.flow_orders - flow.placed) / rate)
+            after_mebibytes = memory(flow.site)
+            seconds = perf_counter() - started_at
+    return [
+        Row(
+            figure="order-life sustained",
+            title="the same while parcels of as many arrive",
+            unit="orders",
+            ours=Series(name="all services", samples=[sustained]),
+            conditions=f"as above, {_KEPT_UP}; the simulator has every parcel delivered within seconds",
+        ),
         _memory_row(before_mebibytes, after_mebibytes, orders=flow.placed, seconds=seconds),
     ]
+
+
+@asynccontextmanager
+async def _shop(rig: Rig, scale: Scale, steps: Steps, *, name: str, without: str = "") -> AsyncIterator[_Flow]:
+    """Run every role of every service but one, with stock."""
+    services = [service.name for service in SERVICES]
+    async with rig.site(name, *services) as site, Isolated() as isolated:
+        await stock_up(site.database_urls["inventory"], sku_count=scale.reservation_skus)
+        await publish_backlog(site, [*announced_warehouses(), *announced_levels(scale.reservation_skus)])
+        with steps.step("Every process of every service"):
+            for service in services:
+                await site.start(service, *site.roles(service, without=without))
+        database = await asyncpg.connect(site.database_urls["orders"])
+        try:
+            yield _Flow(site, isolated, scale, database)
+        finally:
+            await database.close()
 
 
 async def _sustained(flow: _Flow, scale: Scale, step: Step) -> Sample:
@@ -238,13 +271,13 @@ class _OrderTopic:
     """The orders' own events on the bus."""
 
     def __init__(self, site: Site) -> None:
-        self._site = site
+        self.site = site
         name = site.topic_prefix + ORDERS_ORDER.name
         self._partitions = [TopicPartition(name, number) for number in range(ORDERS_ORDER.partitions)]
 
     def _consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
-            bootstrap_servers=self._site.kafka_bootstrap_servers, client_id="bench-orders", enable_auto_commit=False
+            bootstrap_servers=self.site.kafka_bootstrap_servers, client_id="bench-orders", enable_auto_commit=False
         )
 
     async def ends(self) -> Mapping[TopicPartition, int]:

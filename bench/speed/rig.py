@@ -109,7 +109,7 @@ class Site:
         await self._rig.supervisor.stop(*names)
 
     def roles(self, service: str, *, without: str = "") -> tuple[str, ...]:
-        """Return every role that a service has in production, each a process of its own, except `without`."""
+        """Return every role of a service, each a process of its own, except `without`."""
         return tuple(role for role in (API, *_SERVICES[service].roles) if role != without)
 
     def process(self, service: str, role: str) -> str:
