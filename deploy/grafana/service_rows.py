@@ -282,6 +282,83 @@ _ORDERS: Final = (
         ),
     ),
     Row(
+        "Receiving and review",
+        (
+            Panel(
+                title="Orders that wait for a review",
+                description="late: they should have left already. See GET /v1/reviews, the most urgent first.",
+                queries=(
+                    Query("max(orders_reviews_waiting)", "waiting"),
+                    Query("max(orders_reviews_late)", "late"),
+                ),
+            ),
+            Panel(
+                title="Oldest review",
+                description="Days: nobody looks, or rules hold more than people can decide.",
+                queries=(Query("max(orders_review_oldest_seconds)"),),
+                unit=Unit.SECONDS,
+            ),
+            Panel(
+                title="What became of reviews",
+                description="By the rules and by people. People who approve nearly all: the rules hold too much.",
+                queries=(per_second("orders_reviews_total", "by", "verdict"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Rules that counted",
+                description="One that suddenly counts often: fraud, or a rule that was changed; see its orders.",
+                queries=(per_second("orders_review_reasons_total", "rule"),),
+                unit=Unit.PER_SECOND,
+            ),
+            Panel(
+                title="Prices, promotions and taxes that were not as they should be",
+                description="By what follows. price-mismatch after a change of prices: a storefront's copy is old. "
+                "price-unknown: products are sold that the catalog does not list.",
+                queries=(per_second("orders_findings_total", "kind", "consequence"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Rows of imports",
+                description="Many rejected: the answer to the import names each row, its field and the reason.",
+                queries=(per_second("orders_imported_rows_total", "result"),),
+                unit=Unit.PER_SECOND,
+                shape=Shape.STACK,
+            ),
+        ),
+    ),
+    Row(
+        "Returns and edits",
+        (
+            Panel(
+                title="Open returns",
+                description="requested: on their way. received: to be inspected. inspected: to be paid back.",
+                queries=(measured("orders_returns_open", "status"),),
+                shape=Shape.STACK,
+            ),
+            Panel(
+                title="Oldest return of each stage",
+                description="Days since goods were received: customers wait for their money; inspect them, and see "
+                "the payment commands.",
+                queries=(measured("orders_return_oldest_seconds", "status"),),
+                unit=Unit.SECONDS,
+            ),
+            Panel(
+                title="Edits that wait for inventory",
+                description="Seconds are usual. Growing: inventory lags.",
+                queries=(Query("max(orders_edits_open)"),),
+                shape=Shape.STAT,
+            ),
+            Panel(
+                title="Oldest edit that waits for inventory",
+                description="Minutes: see the lag of inventory's groups; the order goes on as it was meanwhile.",
+                queries=(Query("max(orders_edit_oldest_seconds)"),),
+                unit=Unit.SECONDS,
+            ),
+        ),
+    ),
+    Row(
         "Promises and notifications",
         (
             Panel(
@@ -316,6 +393,21 @@ _ORDERS: Final = (
                 description="Hours: a receiver is away. See GET /v1/webhooks and the deliveries of each.",
                 queries=(Query("max(orders_webhook_oldest_open_seconds)"),),
                 unit=Unit.SECONDS,
+            ),
+            Panel(
+                title="Webhook deliveries that are open, and that ended",
+                description="failed: its receiver was away for as long as is tried; replay it then.",
+                queries=(
+                    Query("max(orders_webhook_deliveries_open)", "open"),
+                    Query("sum by (status) (increase(orders_webhook_deliveries_total[5m]))", "{{status}} in 5 minutes"),
+                ),
+            ),
+            Panel(
+                title="Webhook endpoints disabled, last hour",
+                description="By their own answers (410, or too many failures): tell the owner, then enable it again.",
+                queries=(Query(within("orders_webhook_endpoints_disabled_total")),),
+                shape=Shape.STAT,
+                alarm=1,
             ),
             Panel(
                 title="Notifications",

@@ -99,10 +99,12 @@ from services.orders.handlers.settlement import MoneyAudit, OrderMoney, Provider
 from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings, PricePolicySetting
 from services.orders.storage import insights as insight_storage
+from services.orders.storage.edits import measure_requested_edits
 from services.orders.storage.journeys import PostgresJourneys
 from services.orders.storage.notices import purge_notices
 from services.orders.storage.prices import PostgresPrices
 from services.orders.storage.reminders import PostgresReminders, PostgresReminderUnits
+from services.orders.storage.returns import measure_returns
 from services.orders.storage.reviews import measure_reviews
 from services.orders.storage.timers import count_open_commands, count_open_orders, count_stuck_orders
 from services.orders.storage.unit import PostgresUnits
@@ -600,15 +602,6 @@ def _add_jobs(
         await database.run(inbox.purge)
         return 0
 
-    async def measure_waiting_reviews() -> int:
-        waiting, oldest_seconds, late = await database.run(
-            lambda transaction: measure_reviews(transaction, now=clock.now())
-        )
-        metrics.orders_reviews_waiting.set(waiting)
-        metrics.orders_review_oldest_seconds.set(oldest_seconds)
-        metrics.orders_reviews_late.set(late)
-        return 0
-
     process.components.extend(
         [
             PeriodicJob("purge-keys", purge_keys, every_seconds=_PURGE_KEYS_SECONDS),
@@ -620,7 +613,7 @@ def _add_jobs(
             ),
             PeriodicJob("purge-payment-notices", purge_old_notices, every_seconds=_PURGE_INBOX_SECONDS),
             PeriodicJob("measure", lambda: measure(database), every_seconds=_MEASURE_SECONDS),
-            PeriodicJob("measure-reviews", measure_waiting_reviews, every_seconds=_MEASURE_SECONDS),
+            PeriodicJob("measure-waiting", lambda: measure_waiting(database, clock), every_seconds=_MEASURE_SECONDS),
         ]
     )
     return policy
@@ -736,6 +729,23 @@ async def measure(database: Database) -> int:
     metrics.orders_stuck.set(await database.run(count_stuck_orders))
     for kind, count in (await database.run(count_open_commands)).items():
         metrics.orders_payment_commands_open.labels(kind).set(count)
+    return 0
+
+
+async def measure_waiting(database: Database, clock: Clock) -> int:
+    """Publish what waits for people, and for other services' answers, since when."""
+    now = clock.now()
+    waiting, oldest_seconds, late = await database.run(lambda transaction: measure_reviews(transaction, now=now))
+    metrics.orders_reviews_waiting.set(waiting)
+    metrics.orders_review_oldest_seconds.set(oldest_seconds)
+    metrics.orders_reviews_late.set(late)
+    returns = await database.run(lambda transaction: measure_returns(transaction, now=now))
+    for status, (count, stage_seconds) in returns.items():
+        metrics.orders_returns_open.labels(status).set(count)
+        metrics.orders_return_oldest_seconds.labels(status).set(stage_seconds)
+    edits, edit_seconds = await database.run(lambda transaction: measure_requested_edits(transaction, now=now))
+    metrics.orders_edits_open.set(edits)
+    metrics.orders_edit_oldest_seconds.set(edit_seconds)
     return 0
 
 

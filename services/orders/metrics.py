@@ -83,6 +83,19 @@ orders_reviews_late = Gauge(
     "orders_reviews_late", "Orders that wait for a review and should have left already, had they been approved at once."
 )
 
+orders_returns_open = Gauge(
+    "orders_returns_open",
+    "Returns that are not closed: requested, received (to be inspected), inspected (to be paid).",
+    ["status"],
+)
+orders_return_oldest_seconds = Gauge(
+    "orders_return_oldest_seconds", "How long the oldest return of a stage has been in it.", ["status"]
+)
+orders_edits_open = Gauge("orders_edits_open", "Edits of lines that wait for inventory's answer.")
+orders_edit_oldest_seconds = Gauge(
+    "orders_edit_oldest_seconds", "How long the oldest edit has waited for inventory's answer."
+)
+
 orders_late_risk_changes_total = Counter(
     "orders_late_risk_changes_total", "Published changes of the probability that an order is late."
 )

@@ -1,6 +1,7 @@
 """What customers have changed about their orders."""
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -35,6 +36,7 @@ ON CONFLICT (order_id) DO UPDATE SET address = excluded.address
 """
 _SET_DESTINATION = "UPDATE orders SET latitude = $2, longitude = $3 WHERE id = $1"
 _SET_REVIEW_ADDRESS = "UPDATE review_addresses SET address_hash = $2 WHERE order_id = $1"
+_MEASURE = "SELECT count(*), min(edited_at) FROM order_edits WHERE status = 'requested'"
 _ADD = """
 INSERT INTO order_edits (id, order_id, edited_at, principal, reason, lines_before, lines_after, total_before_minor,
                          total_after_minor, is_address_changed, status)
@@ -149,3 +151,10 @@ class PostgresEdits:
 def _edit(row: asyncpg.Record) -> Edit:
     lines = {name: _decode_lines(row[name]) for name in ("lines_before", "lines_after")}
     return Edit(**{**row, **lines, "status": EditStatus(row["status"])})
+
+
+async def measure_requested_edits(transaction: Transaction, *, now: datetime) -> tuple[int, float]:
+    """Return how many edits wait for inventory's answer, and for how many seconds the oldest has."""
+    driver = await transaction.driver()
+    [(edits, since)] = await driver.fetch(_MEASURE)
+    return edits, 0.0 if since is None else (now - since).total_seconds()

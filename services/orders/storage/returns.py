@@ -61,8 +61,10 @@ FROM unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::int[], $6::bigint[]
      AS changed (return_id, line, received_quantity, restocked_quantity, written_off_quantity, refund_minor)
 WHERE return_lines.return_id = changed.return_id AND return_lines.line = changed.line
 """
-
-
+_MEASURE = """
+SELECT status, count(*) AS returns, min(coalesce(inspected_at, received_at, requested_at)) AS since
+FROM returns WHERE status <> 'closed' GROUP BY status
+"""
 _RECEIVED = """
 SELECT line, sum(received_quantity)::int AS units
 FROM return_lines JOIN returns ON returns.id = return_lines.return_id
@@ -196,3 +198,14 @@ _LINE_FIELDS = (
 _encode = msgspec.json.encode
 _decode_inspection = msgspec.json.Decoder(tuple[InspectedUnits, ...]).decode
 _decode_wanted = msgspec.json.Decoder(tuple[WantedInstead, ...]).decode
+
+
+async def measure_returns(transaction: Transaction, *, now: datetime) -> dict[ReturnStatus, tuple[int, float]]:
+    """Return for each stage how many returns are in it, and for how many seconds the oldest of them has been."""
+    driver = await transaction.driver()
+    found: dict[ReturnStatus, tuple[int, float]] = {
+        status: (0, 0.0) for status in ReturnStatus if status is not ReturnStatus.CLOSED
+    }
+    for row in await driver.fetch(_MEASURE):
+        found[ReturnStatus(row["status"])] = row["returns"], (now - row["since"]).total_seconds()
+    return found

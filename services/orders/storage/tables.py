@@ -538,6 +538,8 @@ returns = Table(
     Index("returns_order_id_idx", "order_id"),
     # Serves reminders of what was not sent.
     Index("returns_requested_at_idx", "requested_at", postgresql_where=text("status = 'requested'")),
+    # Serves the figures on what waits.
+    Index("returns_open_idx", "status", postgresql_where=text("status <> 'closed'")),
 )
 
 return_lines = Table(

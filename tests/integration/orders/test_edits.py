@@ -1,6 +1,7 @@
 """Customers change their orders: all of an edit or nothing, and never what is on its way."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,6 +13,7 @@ from libs.common.events.base import Envelope, Event
 from libs.common.events.inventory import StockBackordered, StockChanged, StockChangeRefused, StockReserved
 from libs.common.events.orders import OrderEdited, OrderEditRequested
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
+from services.orders.storage.edits import measure_requested_edits
 from tests.integration.orders.shop import EACH_LINE, ORDER, TOTAL_MINOR, Shop, key
 from tests.support.kafka import envelope_of
 from tests.support.postgres import FreshDatabase
@@ -39,6 +41,11 @@ async def edit(shop: Shop, order_id: UUID, body: dict[str, Any], **headers: str)
 
 def stock(event: Event, version: int) -> Envelope:
     return envelope_of(event, aggregate_version=version)
+
+
+async def unanswered(shop: Shop) -> tuple[int, float]:
+    async with shop.database.transaction() as transaction:
+        return await measure_requested_edits(transaction, now=shop.clock.now())
 
 
 async def requested(shop: Shop, order_id: UUID, body: dict[str, Any]) -> UUID:
@@ -162,7 +169,10 @@ class TestBackordered:
         assert (response.status_code, response.json()["total_minor"]) == (202, TOTAL_MINOR)
         [asked] = [one.event for one in await shop.published() if isinstance(one.event, OrderEditRequested)]
         assert asked.lines == [SkuQuantity(sku="OMINOUS-MIRROR", quantity=3)]
+        shop.clock.advance(timedelta(seconds=30))
+        assert await unanswered(shop) == (1, 30.0)
         await shop.deliver([stock(StockChanged(order_id=order_id, edit_id=asked.edit_id), 2)])
+        assert await unanswered(shop) == (0, 0.0)
         order = await shop.order(order_id)
         assert (order["status"], order["total_minor"], len(order["lines"])) == ("backordered", 1_500, 1)
         assert [one["status"] for one in (await shop.get(f"/orders/{order_id}/edits")).json()["items"]] == ["applied"]

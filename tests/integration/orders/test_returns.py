@@ -12,6 +12,7 @@ import pytest
 from libs.common.events.inventory import StockRejected
 from libs.common.events.orders import RefundIssued, ReturnClosed, ReturnInspected, ReturnReceived, ReturnRequested
 from libs.common.events.shapes import SkuQuantity
+from services.orders.storage.returns import measure_returns
 from tests.integration.orders.shop import Shop
 from tests.support.postgres import FreshDatabase
 
@@ -28,6 +29,12 @@ async def open_return(shop: Shop, order_id: UUID, lines: list[dict[str, Any]] | 
 async def receive(shop: Shop, return_id: str, *, quantity: int = 2, restock_quantity: int = 1) -> httpx.Response:
     line = {"sku": "CRUNCHY-ARMCHAIR", "quantity": quantity, "restock_quantity": restock_quantity}
     return await shop.post(f"/returns/{return_id}/receipt", {"warehouse": "leeds", "lines": [line]})
+
+
+async def waiting(shop: Shop) -> dict[str, tuple[int, float]]:
+    async with shop.database.transaction() as transaction:
+        measured = await measure_returns(transaction, now=shop.clock.now())
+    return {str(status): figures for status, figures in measured.items()}
 
 
 class TestReturn:
@@ -55,6 +62,19 @@ class TestReturn:
         order = await shop.order(order_id)
         assert (order["status"], order["payment"]["refunded_minor"]) == ("settled", 1_900)
         assert await shop.count("SELECT refunded_minor FROM sandbox.sandbox_charges") == 1_900
+
+    async def test_shows_how_long_it_has_waited_in_its_stage_until_it_is_closed(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await open_return(shop, order_id)
+        shop.clock.advance(timedelta(minutes=5))
+
+        assert await waiting(shop) == {"requested": (1, 300.0), "received": (0, 0.0), "inspected": (0, 0.0)}
+        await receive(shop, opened["id"])
+        shop.clock.advance(timedelta(minutes=1))
+        assert await waiting(shop) == {"requested": (0, 0.0), "received": (1, 60.0), "inspected": (0, 0.0)}
+        await shop.pay()
+        assert await waiting(shop) == {"requested": (0, 0.0), "received": (0, 0.0), "inspected": (0, 0.0)}
 
     async def test_is_told_in_numbered_events(self, shop: Shop) -> None:
         order_id = await shop.place()
