@@ -367,7 +367,11 @@ def price_check(settings: OrdersSettings) -> PriceCheck:
     """Return how the prices of new orders are checked."""
 
     def policy_of(setting: PricePolicySetting) -> PricePolicy:
-        return PricePolicy(on_mismatch=Consequence(setting.on_mismatch), on_unknown=Consequence(setting.on_unknown))
+        return PricePolicy(
+            on_mismatch=Consequence(setting.on_mismatch),
+            on_unknown=Consequence(setting.on_unknown),
+            on_limit=Consequence(setting.on_limit),
+        )
 
     return PriceCheck(
         standard=policy_of(settings.price_policy),

@@ -34,12 +34,18 @@ class ReminderRuleSetting(BaseModel):
 
 
 class PricePolicySetting(BaseModel):
-    """What follows from another price, discount or tax, and from a price of what the catalog does not sell."""
+    """
+    What follows from what the shop did not agree to: see `PricePolicy`.
+
+    `on_unknown` is about what the catalog does not sell, `on_limit` about promotions that are used up, `on_mismatch`
+    about all other prices, discounts and taxes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     on_mismatch: Literal["ignore", "accept", "hold", "refuse"] = "accept"
     on_unknown: Literal["ignore", "accept", "hold", "refuse"] = "ignore"
+    on_limit: Literal["ignore", "accept", "hold", "refuse"] = "refuse"
 
 
 _REMINDER_RULES: Final = (

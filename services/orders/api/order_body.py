@@ -53,7 +53,7 @@ class _Order(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 def render_order(view: OrderView) -> bytes:
     """Write an order as `OrderResponse` shows it."""
-    if view.shipments or view.charges or view.findings or view.linked_orders:
+    if view.shipments or view.charges or view.findings or view.shortages or view.linked_orders:
         return OrderResponse.of(view).render()
     return _encode(
         _Order(

@@ -15,13 +15,19 @@ from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCu
 from libs.common.money import MINOR_MAX
 from services.orders.api.backend import BackendOfApp
 from services.orders.api.schemas import Sku
-from services.orders.domain.promotions import Promotion, PromotionChange, PromotionKind, PromotionNotFound
+from services.orders.domain.promotions import (
+    Promotion,
+    PromotionChange,
+    PromotionKind,
+    PromotionNotFound,
+)
 from services.orders.handlers.ports import Unit
 
 router = APIRouter(prefix="/v1", tags=["promotions"])
 
 _PPM: Final = 1_000_000
 _SKUS_MAX: Final = 10_000
+_USES_MAX: Final = 1_000_000_000
 _CHANGES_MAX: Final = 200
 
 PromotionCode = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f/]+$")]
@@ -37,13 +43,24 @@ class PromotionRequest(BaseModel):
         default=None, ge=1, le=_PPM, strict=True, description="Of a percentage, in millionths: 100,000 is 10 %."
     )
     amount_minor: int | None = Field(default=None, ge=1, le=MINOR_MAX, strict=True, description="Of an amount.")
-    currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$", description="Of the amount and the minimum.")
+    currency: str | None = Field(
+        default=None, pattern=r"^[A-Z]{3}$", description="Of the amount, the minimum and the budget."
+    )
     skus: list[Sku] = Field(default_factory=list, max_length=_SKUS_MAX)
     minimum_minor: int = Field(
         default=0, ge=0, le=MINOR_MAX, strict=True, description="What the goods that it is for must cost together."
     )
     valid_from: AwareDatetime
     valid_to: AwareDatetime | None = Field(default=None, description="Excluded; it ends with a past one.")
+    uses_max: int | None = Field(
+        default=None, ge=1, le=_USES_MAX, strict=True, description="How many orders may use it, of all customers."
+    )
+    uses_per_customer_max: int | None = Field(
+        default=None, ge=1, le=_USES_MAX, strict=True, description="How many orders of one customer may use it."
+    )
+    budget_minor: int | None = Field(
+        default=None, ge=1, le=MINOR_MAX, strict=True, description="How much it may take off altogether."
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -51,8 +68,8 @@ class PromotionRequest(BaseModel):
         if (has_rate, has_amount) != ((True, False) if self.kind is PromotionKind.PERCENT else (False, True)):
             message = "a percentage has rate_ppm and no amount_minor, an amount the reverse"
             raise ValueError(message)
-        if self.currency is None and (has_amount or self.minimum_minor):
-            message = "an amount and a minimum need a currency"
+        if self.currency is None and (has_amount or self.minimum_minor or self.budget_minor is not None):
+            message = "an amount, a minimum and a budget need a currency"
             raise ValueError(message)
         if self.valid_to is not None and self.valid_to <= self.valid_from:
             message = "valid_to must be after valid_from"
@@ -71,6 +88,9 @@ class PromotionRequest(BaseModel):
             minimum_minor=self.minimum_minor,
             valid_from=self.valid_from,
             valid_to=self.valid_to,
+            uses_max=self.uses_max,
+            uses_per_customer_max=self.uses_per_customer_max,
+            budget_minor=self.budget_minor,
         )
 
 
@@ -88,6 +108,9 @@ class PromotionResponse(BaseModel):
     minimum_minor: int
     valid_from: datetime
     valid_to: datetime | None = None
+    uses_max: int | None = None
+    uses_per_customer_max: int | None = None
+    budget_minor: int | None = None
 
     @classmethod
     def of(cls, promotion: Promotion) -> "PromotionResponse":
@@ -107,8 +130,12 @@ class PromotionChangeResponse(BaseModel):
 
 
 class PromotionDetailsResponse(PromotionResponse):
-    """A promotion with its versions, the latest first."""
+    """A promotion with its versions, the latest first, and what there is left of it if it has limits."""
 
+    used: int | None = Field(default=None, description="Orders that use it, without those that ended unpaid.")
+    remaining: int | None = Field(default=None, description="How many more may; missing if any number may.")
+    spent_minor: int | None = Field(default=None, description="What these orders take off by it.")
+    budget_remaining_minor: int | None = None
     changes: list[PromotionChangeResponse]
 
 
@@ -157,12 +184,22 @@ async def list_promotions(
     return page_of(found, limit=limit, key=lambda one: (one.code,), item=PromotionResponse.of)
 
 
+def _left(limit: int | None, used: int) -> int | None:
+    """Return what is left of a limit, which may be lowered below what was used."""
+    return None if limit is None else max(0, limit - used)
+
+
 async def _details(code: str, unit: Unit) -> PromotionDetailsResponse:
-    found = (await unit.promotions.find([code])).get(code)
-    if found is None:
+    allowance = await unit.promotions.allowance_of(code)
+    if allowance is None:
         raise PromotionNotFound(code)
+    found = allowance.promotion
     changes: Sequence[PromotionChange] = await unit.promotions.changes_of(code, limit=_CHANGES_MAX)
     return PromotionDetailsResponse(
         **PromotionResponse.of(found).model_dump(),
+        used=allowance.used if found.is_limited else None,
+        remaining=_left(found.uses_max, allowance.used),
+        spent_minor=allowance.spent_minor if found.is_limited else None,
+        budget_remaining_minor=_left(found.budget_minor, allowance.spent_minor),
         changes=[PromotionChangeResponse.model_validate(one) for one in changes],
     )

@@ -14,6 +14,9 @@ class FindingKind(StrEnum):
     PROMOTION_UNKNOWN = "promotion-unknown"
     PROMOTION_NOT_VALID = "promotion-not-valid"
     PROMOTION_MINIMUM_NOT_MET = "promotion-minimum-not-met"
+    PROMOTION_USED_UP = "promotion-used-up"
+    PROMOTION_USED_BY_CUSTOMER = "promotion-used-by-customer"
+    PROMOTION_BUDGET_SPENT = "promotion-budget-spent"
 
 
 class Consequence(StrEnum):

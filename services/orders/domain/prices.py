@@ -39,10 +39,16 @@ class PricePeriod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricePolicy:
-    """What a channel's prices may be: what follows from another price than the catalog's, and from one without any."""
+    """
+    What a channel's prices may be: what follows from another price than the catalog's, and from one without any.
+
+    `on_limit` is what follows from a promotion that has been used, or has cost, as much as it may: who sets a limit
+    means it, so that it refuses unless the channel says otherwise.
+    """
 
     on_mismatch: Consequence = Consequence.ACCEPT
     on_unknown: Consequence = Consequence.IGNORE
+    on_limit: Consequence = Consequence.REFUSE
 
     @property
     def is_checked(self) -> bool:

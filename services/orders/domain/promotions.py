@@ -1,10 +1,11 @@
 """Promotions that the shop has agreed to, and the check of an order's discounts against them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final
+from uuid import UUID
 
 from libs.common.errors import NotFound
 from services.orders.domain.charges import Charge
@@ -39,6 +40,9 @@ class Promotion:
 
     `rate_ppm` is of a percentage, in millionths, `amount_minor` of an amount. An amount and a minimum have a currency.
     It holds from `valid_from` until (excluding) `valid_to`, if the goods that it is for cost `minimum_minor` or more.
+
+    Orders that were not called off before they were paid for use it at most `uses_max` times, of one customer
+    `uses_per_customer_max` times, and together it takes at most `budget_minor` off; None is any number.
     """
 
     code: str
@@ -50,6 +54,14 @@ class Promotion:
     minimum_minor: int = 0
     valid_from: datetime
     valid_to: datetime | None = None
+    uses_max: int | None = None
+    uses_per_customer_max: int | None = None
+    budget_minor: int | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether its uses are counted."""
+        return (self.uses_max, self.uses_per_customer_max, self.budget_minor) != (None, None, None)
 
     def off_minor(self, goods_minor: int) -> int:
         """Return what it takes off goods of this price, rounded half up, and never more than they cost."""
@@ -62,6 +74,48 @@ class Promotion:
         has_begun = self.valid_from <= at
         is_over = self.valid_to is not None and self.valid_to <= at - grace
         return has_begun and not is_over and self.currency in {None, currency}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionUse:
+    """An order that takes something off by a promotion."""
+
+    order_id: UUID
+    code: str
+    customer_id: str
+    amount_minor: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Allowance:
+    """What a limited promotion still allows, for whoever has locked it; `used_by` counts the uses of customers."""
+
+    promotion: Promotion
+    used: int
+    spent_minor: int
+    used_by: dict[str, int] = field(default_factory=dict)
+
+    def counts(self, currency: str) -> bool:
+        """Tell whether an order in this currency uses the promotion: one of another is none of it."""
+        return self.promotion.is_limited and self.promotion.currency in {None, currency}
+
+    def excess_of(self, use: PromotionUse) -> tuple[FindingKind, int] | None:
+        """Return which limit a use is beyond, and what may still be taken off; None if it fits."""
+        promotion = self.promotion
+        if promotion.uses_max is not None and self.used >= promotion.uses_max:
+            return FindingKind.PROMOTION_USED_UP, 0
+        per_customer = promotion.uses_per_customer_max
+        if per_customer is not None and self.used_by.get(use.customer_id, 0) >= per_customer:
+            return FindingKind.PROMOTION_USED_BY_CUSTOMER, 0
+        if promotion.budget_minor is not None and self.spent_minor + use.amount_minor > promotion.budget_minor:
+            return FindingKind.PROMOTION_BUDGET_SPENT, max(0, promotion.budget_minor - self.spent_minor)
+        return None
+
+    def use(self, use: PromotionUse) -> None:
+        """Count a use that fits."""
+        self.used += 1
+        self.spent_minor += use.amount_minor
+        self.used_by[use.customer_id] = self.used_by.get(use.customer_id, 0) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from services.orders.domain.prices import (
 )
 from services.orders.domain.promotions import Promotion, check_discount
 from services.orders.domain.shares import check_taxes, chosen_lines
+from services.orders.handlers.promotion_uses import use_promotions
 from services.orders.handlers.promotions import Promotions
 
 PRODUCT_EVENTS: Final = (ProductListed, ProductChanged, ProductPriceChanged, ProductDelisted)
@@ -125,22 +126,35 @@ class PriceCheck:
     async def check(
         self, orders: Sequence[NewOrder], *, prices: Prices, promotions: Promotions, now: datetime
     ) -> list[NewOrder | OrderPriceRefused]:
-        """Return each order with what was found about its prices, discounts and taxes, or why it is refused."""
-        findings = await self._check_lines(orders, prices=prices, now=now)
-        for number, found in (await self._check_charges(orders, promotions=promotions)).items():
-            findings.setdefault(number, []).extend(found)
-        if not findings:
-            return list(orders)
-        for one in chain.from_iterable(findings.values()):
-            metrics.orders_findings_total.labels(one.kind, one.consequence).inc()
-        return [_with_findings(order, findings.get(number, ())) for number, order in enumerate(orders)]
+        """
+        Return each order with what was found about its prices, discounts and taxes, or why it is refused.
 
-    async def _check_charges(
-        self, orders: Sequence[NewOrder], *, promotions: Promotions
-    ) -> dict[int, list[OrderFinding]]:
+        Those that are not refused have used their promotions by then, where these have limits.
+        """
+        findings = await self._check_lines(orders, prices=prices, now=now)
         charged = {number: order for number, order in enumerate(orders) if order.charges}
         codes = {one.code for order in charged.values() for one in order.charges if one.kind is ChargeKind.DISCOUNT}
         known = await promotions.find(codes) if codes else {}
+        for number, found in self._check_charges(charged, known).items():
+            findings.setdefault(number, []).extend(found)
+        for one in chain.from_iterable(findings.values()):
+            metrics.orders_findings_total.labels(one.kind, one.consequence).inc()
+        checked = [_with_findings(order, findings.get(number, ())) for number, order in enumerate(orders)]
+        limited = {code for code, promotion in known.items() if promotion.is_limited}
+        if not limited:
+            return checked
+        return await use_promotions(
+            checked,
+            limited,
+            promotions=promotions,
+            policy_of=self._policy_of,
+            with_findings=_with_findings,
+            now=now,
+        )
+
+    def _check_charges(
+        self, charged: Mapping[int, NewOrder], known: Mapping[str, Promotion]
+    ) -> dict[int, list[OrderFinding]]:
         findings = {}
         for number, order in charged.items():
             policy = self._policy_of(order)

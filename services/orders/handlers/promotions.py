@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from services.orders.domain.promotions import Promotion, PromotionChange
+from services.orders.domain.promotions import Allowance, Promotion, PromotionChange, PromotionUse
 
 
 class Promotions(Protocol):
@@ -16,6 +16,18 @@ class Promotions(Protocol):
 
     async def find(self, codes: Collection[str]) -> Mapping[str, Promotion]:
         """Return those that exist, by their codes."""
+        ...
+
+    async def lock_allowances(self, uses: Collection[PromotionUse]) -> dict[str, Allowance]:
+        """Lock the promotions that are to be used, in the order of their codes, and return what they still allow."""
+        ...
+
+    def use(self, uses: Collection[PromotionUse], *, now: datetime) -> None:
+        """Count uses of locked promotions, once the transaction writes."""
+        ...
+
+    async def allowance_of(self, code: str) -> Allowance | None:
+        """Return what a promotion still allows, by all customers; None if there is no such promotion."""
         ...
 
     async def page(self, *, after: str | None, limit: int) -> Sequence[Promotion]:

@@ -8,10 +8,11 @@ import msgspec
 
 from libs.common.db import Transaction
 from services.orders.domain.charges import Charge
-from services.orders.domain.order import Address, NewOrder
+from services.orders.domain.order import Address, NewOrder, OrderStatus
 from services.orders.domain.state import OrderState, PaymentStep, Shipment, TimerKind
 from services.orders.handlers.ports import Change
 from services.orders.storage.new_rows import NewRows
+from services.orders.storage.promotions import give_back_uses
 
 _ORDERS = NewRows(
     "orders",
@@ -189,6 +190,7 @@ INSERT INTO ledger_transfers (order_id, step_id, fact, debit, credit, amount_min
 SELECT *, $8 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
 """
 
+_ENDED = frozenset({OrderStatus.REFUSED, OrderStatus.CANCELLED})
 _NO_ADDRESS = Address()
 _encode = msgspec.json.encode
 
@@ -238,6 +240,7 @@ async def insert_orders(transaction: Transaction, placed: Sequence[tuple[NewOrde
     )
     _insert_origins(transaction, orders)
     await _TIMELINE.insert(transaction, _timeline_rows(changes))
+    _give_back_promotions(transaction, [change for order, change in placed if order.charges], now=now)
     # A new order has no timer that a new one could replace.
     await _TIMERS.insert(
         transaction, [(order_id, kind.value, due_at) for order_id, kind, due_at in _set_timers_of(changes)]
@@ -254,6 +257,7 @@ async def save_changes(transaction: Transaction, changes: Sequence[Change], *, n
     _write_transfers(transaction, changes, now=now)
     await _TIMELINE.insert(transaction, _timeline_rows(changes))
     _insert_shortages(transaction, changes)
+    _give_back_promotions(transaction, changes, now=now)
     _clear_timers(transaction, changes)
     _set_timers(transaction, changes)
 
@@ -450,6 +454,16 @@ def _timeline_rows(changes: Iterable[Change]) -> list[tuple[object, ...]]:
         for change in changes
         for entry, cause_id in change.entered
     ]
+
+
+def _give_back_promotions(transaction: Transaction, changes: Iterable[Change], *, now: datetime) -> None:
+    unpaid = [
+        one.after.id
+        for one in changes
+        if one.after.status in _ENDED and one.before.status not in _ENDED and not one.after.payment.captured_minor
+    ]
+    if unpaid:
+        give_back_uses(transaction, unpaid, now=now)
 
 
 def _insert_shortages(transaction: Transaction, changes: Iterable[Change]) -> None:

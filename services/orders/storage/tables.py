@@ -175,6 +175,9 @@ def _promotion_columns() -> list[Column[Any]]:
         Column("minimum_minor", BigInteger, nullable=False),
         Column("valid_from", DateTime(timezone=True), nullable=False),
         Column("valid_to", DateTime(timezone=True)),
+        Column("uses_max", BigInteger),
+        Column("uses_per_customer_max", BigInteger),
+        Column("budget_minor", BigInteger),
     ]
 
 
@@ -184,9 +187,26 @@ promotions = Table(
     Column("code", Text, primary_key=True),
     Column("version", Integer, nullable=False),
     *_promotion_columns(),
+    # How often, and for how much, orders use it, while it has limits.
+    Column("used", BigInteger, nullable=False, server_default=text("0")),
+    Column("spent_minor", BigInteger, nullable=False, server_default=text("0")),
+    CheckConstraint("used >= 0 AND spent_minor >= 0", name="used"),
     CheckConstraint(_one_of("kind", PromotionKind), name="kind"),
     CheckConstraint("(kind = 'percent') = (rate_ppm IS NOT NULL)", name="rate"),
     CheckConstraint("(kind = 'amount') = (amount_minor IS NOT NULL)", name="amount"),
+)
+
+# Which orders use promotions that have limits; one that ended before it was paid for has given its use back.
+promotion_uses = Table(
+    "promotion_uses",
+    metadata,
+    Column("order_id", Uuid, primary_key=True),
+    Column("code", Text, primary_key=True),
+    Column("customer_id", Text, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("used_at", DateTime(timezone=True), nullable=False),
+    Column("given_back_at", DateTime(timezone=True)),
+    Index("promotion_uses_customer_idx", "code", "customer_id", postgresql_where=text("given_back_at IS NULL")),
 )
 
 # Every version that a promotion had, and who made it.

@@ -51,6 +51,7 @@ class TestAlternatives:
             (backordered, "backordered", OrderBackordered),
             (in_part, "reserved", OrderReserved),
         ],
+        ids=["refused", "waiting", "in part"],
     )
     async def test_are_told_wherever_the_order_is_read(
         self, shop: Shop, tell: Any, status: str, kind: type[Event]
