@@ -51,9 +51,13 @@ class _Order(msgspec.Struct, omit_defaults=True, kw_only=True):
     linked_orders: tuple[()]
 
 
+_PLAIN = {*_Order.__struct_fields__, *_Payment.__struct_fields__, "revision"} - {"shipments", "linked_orders"}
+_NOT_PLAIN = tuple(name for name in OrderView.__struct_fields__ if name not in _PLAIN)
+
+
 def render_order(view: OrderView) -> bytes:
     """Write an order as `OrderResponse` shows it."""
-    if view.shipments or view.charges or view.findings or view.shortages or view.linked_orders:
+    if any(getattr(view, name) for name in _NOT_PLAIN):
         return OrderResponse.of(view).render()
     return _encode(
         _Order(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from libs.common.events.shapes import Shortage
 from libs.common.ids import new_id
 from services.orders.api.order_body import render_order
 from services.orders.api.schemas import OrderResponse
@@ -42,6 +43,7 @@ CHANGES: list[dict[str, Any]] = [
     {"status": OrderStatus.CANCELLED, "status_reason": "mind-changed", "deadline_at": None, "reference": "r-1"},
     {"origin_id": new_id(), "expected_at": NOW, "on_shortage": "refuse", "captured_minor": 7},
     {"shipments": (ShipmentView(shipment_id=new_id(), warehouse=None, status="planned"),)},
+    {"shortages": (Shortage(sku="A", requested=2, available=1),)},
     {"linked_orders": (LinkedOrder(order_id=new_id(), channel="remainder"),)},
     {"charges": (Charge(kind=ChargeKind.SHIPPING, code="standard", amount_minor=499),)},
     {
