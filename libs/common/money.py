@@ -31,6 +31,7 @@ _MINOR_DIGITS = {
         0,
     ),
     **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+    **dict.fromkeys(["CLF", "UYW"], 4),
 }
 MINOR_MAX = 2**53 - 1  # JSON readers in every language represent integers up to here exactly
 

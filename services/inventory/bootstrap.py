@@ -91,6 +91,7 @@ from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.costs import PostgresCosts
 from services.inventory.storage.count_lists import PostgresCountLists
 from services.inventory.storage.counts import PostgresCounts
+from services.inventory.storage.hold_owners import PostgresHoldOwners
 from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.lots import PostgresLots
 from services.inventory.storage.rebalancing import PostgresRebalancing
@@ -152,6 +153,7 @@ class Adapters:
         return Tools(
             stock=PostgresStock(transaction),
             reservations=PostgresReservations(transaction),
+            hold_owners=PostgresHoldOwners(transaction),
             warehouses=PostgresWarehouses(transaction),
             transfers=PostgresTransfers(transaction),
             outbox=OutboxWriter(transaction, source=NAME, clock=self.clock, wake_relay=self.wake_relay),

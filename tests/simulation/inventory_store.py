@@ -252,6 +252,7 @@ def memory_tools(transaction: Transaction, *, clock: Clock, wake_relay: Callable
     return Tools(
         stock=MemoryStock(session),
         reservations=MemoryReservations(session),
+        hold_owners=absent("hold_owners"),
         warehouses=MemoryWarehouses(),  # type: ignore[arg-type]
         transfers=MemoryTransfers(),  # type: ignore[arg-type]
         outbox=OutboxWriter(transaction, source="inventory", clock=clock, wake_relay=wake_relay),

@@ -263,6 +263,7 @@ async def test_stock_and_reservations_are_loaded_alike(inventory_database: Fresh
         return Tools(
             stock=PostgresStock(transaction),
             reservations=PostgresReservations(transaction),
+            hold_owners=absent("hold_owners"),
             warehouses=PostgresWarehouses(transaction),
             transfers=PostgresTransfers(transaction),
             outbox=OutboxWriter(transaction, source="inventory", clock=clock),

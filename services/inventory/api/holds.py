@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from libs.common.errors import Invalid
 from libs.common.events.shapes import Destination
-from libs.common.http.auth import requires
+from libs.common.http.auth import Principal, requires
 from libs.common.http.idempotency import IdempotentWrite
 from libs.common.http.problems import Problem, ProblemError, problem_response
 from services.inventory.api.dependencies import UseCases
@@ -33,9 +33,16 @@ _SHORT: Final[dict[int | str, dict[str, Any]]] = {
 _DECIMALS: Final = 1
 
 
+_CHANGES: Final = "reservations:write"
+# Changes whatever anybody holds.
+_CHANGES_ANY: Final = "stock:manage"
+
+Caller = Annotated[Principal, requires(_CHANGES)]
+
+
 def router_of(use_cases: UseCases) -> APIRouter:
     """Return the routes that change holds."""
-    router = APIRouter(prefix="/v1", dependencies=[requires("reservations:write")])
+    router = APIRouter(prefix="/v1", dependencies=[requires(_CHANGES)])
     holds = use_cases.holds
 
     @router.post("/reservations", status_code=HTTPStatus.CREATED, response_model=HoldResponse, responses=_SHORT)
@@ -49,6 +56,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
             mode=body.mode,
             is_split_allowed=body.is_split_allowed,
             ttl_seconds=body.ttl_seconds,
+            by=write.principal,
         )
         try:
             stored = await holds.submit(write, command)
@@ -59,26 +67,39 @@ def router_of(use_cases: UseCases) -> APIRouter:
         return response
 
     @router.post("/reservations/{reservation_id}/extend", response_model=HoldResponse)
-    async def extend(reservation_id: UUID, write: IdempotentWrite, body: ExtendHoldRequest | None = None) -> Response:
+    async def extend(
+        reservation_id: UUID, write: IdempotentWrite, caller: Caller, body: ExtendHoldRequest | None = None
+    ) -> Response:
         """Hold for so long from now on; it never becomes shorter, and never longer than the policy's lifetime."""
         ttl_seconds = body.ttl_seconds if body else None
-        stored = await holds.submit(write, ExtendHold(reservation_id=reservation_id, ttl_seconds=ttl_seconds))
+        stored = await holds.submit(
+            write, ExtendHold(reservation_id=reservation_id, ttl_seconds=ttl_seconds, by=_bound(caller))
+        )
         return stored.response()
 
     @router.post("/reservations/{reservation_id}/release", response_model=HoldResponse)
-    async def release(reservation_id: UUID, write: IdempotentWrite) -> Response:
+    async def release(reservation_id: UUID, write: IdempotentWrite, caller: Caller) -> Response:
         """Let everything go that is held; what has been released stays so."""
-        return (await holds.submit(write, ReleaseHold(reservation_id=reservation_id))).response()
+        command = ReleaseHold(reservation_id=reservation_id, by=_bound(caller))
+        return (await holds.submit(write, command)).response()
 
     @router.post("/reservations/{reservation_id}/commit", response_model=HoldResponse)
-    async def commit(reservation_id: UUID, write: IdempotentWrite, body: CommitHoldRequest | None = None) -> Response:
+    async def commit(
+        reservation_id: UUID, write: IdempotentWrite, caller: Caller, body: CommitHoldRequest | None = None
+    ) -> Response:
         """Let units leave their warehouses for good: all that are held, or some; the rest stays held."""
         lines = None
         if body is not None and body.lines is not None:
             lines = tuple(CommitLine(**line.model_dump()) for line in body.lines)
-        return (await holds.submit(write, CommitHold(reservation_id=reservation_id, lines=lines))).response()
+        command = CommitHold(reservation_id=reservation_id, lines=lines, by=_bound(caller))
+        return (await holds.submit(write, command)).response()
 
     return router
+
+
+def _bound(caller: Principal) -> str | None:
+    """Return by whom holds must have been made that `caller` changes, None for anybody's."""
+    return None if caller.allows(_CHANGES_ANY) else caller.name
 
 
 def _units(lines: Iterable[HoldLineRequest]) -> dict[str, int]:

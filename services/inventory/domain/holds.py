@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, Literal
 
-from libs.common.errors import Conflict, Invalid
+from libs.common.errors import Conflict, Forbidden, Invalid
 from libs.common.events.shapes import Destination, Shortage
 from services.inventory.domain.reservations import OnShortage
 
@@ -37,6 +37,12 @@ class NotAHold(Conflict):
     """The reservation belongs to an order: it is changed by what happens to the order."""
 
     code = "not-a-hold"
+
+
+class HoldOfAnother(Forbidden):
+    """Another caller made the hold; it is changed by that caller, or by one with the scope stock:manage."""
+
+    code = "hold-of-another"
 
 
 class HoldEnded(Conflict):

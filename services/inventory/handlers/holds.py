@@ -15,6 +15,7 @@ from services.inventory.domain.holds import (
     CommitExceedsHold,
     HoldEnded,
     HoldExpired,
+    HoldOfAnother,
     HoldPolicies,
     HoldShort,
     Mode,
@@ -33,7 +34,7 @@ _EXPIRED_MAX: Final = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceHold:
-    """Hold `wanted` (units by SKU) for `channel`."""
+    """Hold `wanted` (units by SKU) for `channel`; `by` is who owns the hold then."""
 
     reservation_id: UUID
     channel: str
@@ -42,21 +43,24 @@ class PlaceHold:
     mode: Mode = "all-or-nothing"
     is_split_allowed: bool = True
     ttl_seconds: int | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtendHold:
-    """Hold for so long from now on."""
+    """Hold for so long from now on; `by` is who wants it, None whoever may change anybody's holds."""
 
     reservation_id: UUID
     ttl_seconds: int | None = None
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseHold:
-    """Let everything go that is held."""
+    """Let everything go that is held; `by` as in `ExtendHold`."""
 
     reservation_id: UUID
+    by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +74,11 @@ class CommitLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitHold:
-    """Units leave their warehouses for good: these, or all that are held."""
+    """Units leave their warehouses for good: these, or all that are held; `by` as in `ExtendHold`."""
 
     reservation_id: UUID
     lines: tuple[CommitLine, ...] | None = None
+    by: str | None = None
 
 
 HoldCommand: TypeAlias = PlaceHold | ExtendHold | ReleaseHold | CommitHold
@@ -105,18 +110,29 @@ async def apply_hold_commands(
     ids = {command.reservation_id for command in commands}
     skus = {sku for command in commands if isinstance(command, PlaceHold) for sku in command.wanted}
     skus |= await tools.reservations.skus_of(ids)
+    owned = [one.reservation_id for one in commands if not isinstance(one, PlaceHold) and one.by is not None]
     results: list[HoldState | DomainError] = []
 
     async def work(desk: Desk) -> None:
         await desk.load(ids)
+        # Under the lock: a hold that is seen was committed with its owner.
+        owners = await tools.hold_owners.of(owned) if owned else {}
         refusals: dict[UUID, DomainError] = {}
         for command in commands:
             try:
+                _check_owner(command, owners)
                 _apply(desk, command, policies)
             except DomainError as refusal:
                 refusals[command.reservation_id] = refusal
         await desk.settle()
         results[:] = [refusals.get(one.reservation_id) or _state(desk, one.reservation_id) for one in commands]
+        made = {
+            command.reservation_id: command.by
+            for command, result in zip(commands, results, strict=True)
+            if isinstance(command, PlaceHold) and command.by is not None and isinstance(result, HoldState)
+        }
+        if made:
+            tools.hold_owners.add(made)
 
     return await work_on_stock(tools, skus, work), results
 
@@ -158,6 +174,17 @@ def _apply(desk: Desk, command: HoldCommand, policies: HoldPolicies) -> None:
             _commit(desk, hold, lines)
         case ReleaseHold():
             desk.release(hold.order_id, "released")
+
+
+def _check_owner(command: HoldCommand, owners: Mapping[UUID, str]) -> None:
+    """
+    Let nobody change what another holds.
+
+    :raises HoldOfAnother: if it is another's.
+    """
+    owner = owners.get(command.reservation_id)
+    if owner is not None and owner != command.by:
+        raise HoldOfAnother("Another caller made this hold.")
 
 
 def _place(desk: Desk, command: PlaceHold, policies: HoldPolicies) -> None:

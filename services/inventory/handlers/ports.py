@@ -356,12 +356,25 @@ class TransferStore(Protocol):
         ...
 
 
+class HoldOwners(Protocol):
+    """Who made which hold, in one transaction; a hold's owner never changes."""
+
+    async def of(self, reservation_ids: Collection[UUID]) -> Mapping[UUID, str]:
+        """Return the owners of those holds that have one."""
+        ...
+
+    def add(self, owners: Mapping[UUID, str]) -> None:
+        """Note the owners of new holds; they are written before the transaction commits."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What one transaction gives to a use case."""
 
     stock: StockStore
     reservations: ReservationStore
+    hold_owners: HoldOwners
     warehouses: WarehouseStore
     transfers: TransferStore
     outbox: Outbox

@@ -407,6 +407,14 @@ reservation_lines = Table(
     ),
 )
 
+# The callers who made holds: apart from the reservations, of which most are no holds and need none.
+hold_owners = Table(
+    "hold_owners",
+    metadata,
+    Column("reservation_id", Uuid, primary_key=True),
+    Column("owner", Text, nullable=False),
+)
+
 # Edits of orders that were answered, so that one that comes again does not undo a later one.
 reservation_edits = Table("reservation_edits", metadata, Column("edit_id", Uuid, primary_key=True))
 

@@ -23,6 +23,8 @@ KEYS = FixedKeys(
             frozenset({"stock:write", "stock:read", "stock:manage", "reservations:read", "reservations:write"}),
         ),
         "storefront": Principal("storefront", frozenset({"availability:read"})),
+        "web": Principal("web", frozenset({"reservations:write"})),
+        "till": Principal("till", frozenset({"reservations:write"})),
         "ops": Principal("ops", frozenset({"*"})),
     }
 )

@@ -30,7 +30,8 @@ from services.inventory.handlers.holds import (
     apply_hold_commands,
     expire_holds,
 )
-from tests.integration.inventory.shop import Shop
+from tests.integration.inventory.conftest import KEYS
+from tests.integration.inventory.shop import Shop, open_api
 from tests.unit.inventory.builders import (
     ARMCHAIR,
     LAMP,
@@ -588,6 +589,42 @@ class TestApi:
 
         assert Counter(answer.status_code for answer in answers) == {200: 5, 409: 2}
         assert await shop.level(ARMCHAIR) == (0, 0)
+
+    async def test_of_another_caller_cannot_be_changed(self, shop: Shop) -> None:
+        await shop.reports(received(3))
+        hold = uuid4()
+        changes = [
+            (f"/{hold}/extend", {"ttl_seconds": 90}),
+            (f"/{hold}/commit", {"lines": [{"sku": ARMCHAIR, "quantity": 1}]}),
+            (f"/{hold}/release", None),
+        ]
+        async with open_api(shop, KEYS, caller="web") as web, open_api(shop, KEYS, caller="till") as till:
+            await _post(web, _body(hold, lines=[{"sku": ARMCHAIR, "quantity": 3}], ttl_seconds=60))
+
+            refused = [await _post(till, body, path) for path, body in changes]
+            assert {(one.status_code, one.json()["code"]) for one in refused} == {(403, "hold-of-another")}
+            assert await shop.level(ARMCHAIR) == (3, 3)
+
+            assert [(await _post(web, body, path)).status_code for path, body in changes] == [200, 200, 200]
+            assert await shop.level(ARMCHAIR) == (2, 0)
+
+    async def test_of_anybody_is_changed_by_who_manages_stock(self, shop: Shop, client: httpx.AsyncClient) -> None:
+        await shop.reports(received(1))
+        hold = uuid4()
+        async with open_api(shop, KEYS, caller="web") as web:
+            await _post(web, _body(hold))
+
+        assert (await _post(client, None, f"/{hold}/release")).status_code == 200
+
+    async def test_that_was_refused_belongs_to_nobody(self, shop: Shop) -> None:
+        hold = uuid4()
+        async with open_api(shop, KEYS, caller="web") as web, open_api(shop, KEYS, caller="till") as till:
+            assert (await _post(web, _body(hold))).status_code == 409
+            await shop.reports(received(1))
+
+            assert (await _post(till, _body(hold))).status_code == 201
+            assert (await _post(web, None, f"/{hold}/release")).status_code == 403
+            assert (await _post(till, None, f"/{hold}/release")).status_code == 200
 
     @pytest.mark.parametrize(
         ("changes", "pointer"),

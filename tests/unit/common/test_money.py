@@ -49,4 +49,4 @@ class TestMoney:
 
 
 def test_minor_digits_of_common_currencies() -> None:
-    assert [minor_digits(currency) for currency in ("GBP", "JPY", "BHD")] == [2, 0, 3]
+    assert [minor_digits(currency) for currency in ("GBP", "JPY", "BHD", "CLF", "UYW")] == [2, 0, 3, 4, 4]
