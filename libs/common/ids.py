@@ -44,6 +44,11 @@ def new_id() -> UUID:
     return QuickUUID(value.to_bytes(16))
 
 
+def quick_id(known: UUID) -> UUID:
+    """Return an equal id that is quick to hash, to compare, and to write as text or bytes."""
+    return known if type(known) is QuickUUID else QuickUUID(known.bytes)
+
+
 def parse_id(text: str) -> UUID:
     """
     Read an id in any of the forms that RFC 9562 and Python know.

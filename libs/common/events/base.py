@@ -18,6 +18,15 @@ UndecodableReason = Literal["malformed", "unknown-type", "missing-header", "sche
 _SPEC_VERSION = b"1.0"
 _CONTENT_TYPE = b"application/json"
 _encoder = msgspec.json.Encoder()
+_ENVELOPE_HEADERS = (
+    "ce_id",
+    "ce_time",
+    "ce_source",
+    "aggregate_version",
+    "correlation_id",
+    "causation_id",
+    "traceparent",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +156,7 @@ class EventReader:
     def __init__(self, event_classes: Iterable[type[Event]]) -> None:
         """Accept the events that a reader may meet, one class per type."""
         self._decoders = {event_class.type: msgspec.json.Decoder(event_class) for event_class in event_classes}
+        self._decoders_by_header = {event_type.encode(): decoder for event_type, decoder in self._decoders.items()}
 
     def knows(self, headers: Headers) -> bool:
         """Tell whether the record's type is one of this reader's, without decoding it."""
@@ -162,7 +172,7 @@ class EventReader:
         event_type = _required(fields, "ce_type")
         if event_type not in self._decoders:
             raise Undecodable("unknown-type", event_type[:100])
-        return self._decode(event_type, value, fields)
+        return _decode(self._decoders[event_type], value, fields)
 
     def decode_known(self, value: bytes | None, headers: Headers) -> Envelope | None:
         """
@@ -171,31 +181,43 @@ class EventReader:
         :raises Undecodable: if it is malformed, or lacks what identifies it.
         """
         fields = dict(headers)
-        event_type = _text(fields, "ce_type")
-        return self._decode(event_type, value, fields) if event_type in self._decoders else None
+        decoder = self._decoders_by_header.get(fields.get("ce_type", b""))
+        if decoder is None:
+            # A type that is not even text is an error, another reader's is not.
+            _text(fields, "ce_type")
+            return None
+        return _decode(decoder, value, fields)
 
-    def _decode(self, event_type: str, value: bytes | None, fields: Mapping[str, bytes]) -> Envelope:
-        if not value:
-            raise Undecodable("malformed", "empty value")
-        try:
-            event = self._decoders[event_type].decode(value)
-        except msgspec.ValidationError as error:
-            raise Undecodable("schema-mismatch", str(error)) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Undecodable("malformed", str(error)) from error
-        topic = event.topic
-        if _has_nul(getattr(event, topic.key)) or _has_nul(getattr(event, topic.subject)):
-            raise Undecodable("schema-mismatch", "the key holds a NUL character")
-        return Envelope(
-            id=_uuid(_required(fields, "ce_id")),
-            event=event,
-            time=_time(_required(fields, "ce_time")),
-            source=_text(fields, "ce_source") or "",
-            aggregate_version=_version(_text(fields, "aggregate_version")),
-            correlation_id=_text(fields, "correlation_id"),
-            causation_id=_text(fields, "causation_id"),
-            traceparent=_text(fields, "traceparent"),
-        )
+
+def _decode(decoder: msgspec.json.Decoder[Event], value: bytes | None, fields: Mapping[str, bytes]) -> Envelope:
+    if not value:
+        raise Undecodable("malformed", "empty value")
+    try:
+        event = decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise Undecodable("schema-mismatch", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Undecodable("malformed", str(error)) from error
+    topic = event.topic
+    if _has_nul(getattr(event, topic.key)) or (topic.subject != topic.key and _has_nul(getattr(event, topic.subject))):
+        raise Undecodable("schema-mismatch", "the key holds a NUL character")
+    # Once for each event that anybody reads: a call less for each header is a third of the time.
+    try:
+        texts = {name: raw.decode() for name, raw in fields.items()}
+    except (UnicodeDecodeError, AttributeError):
+        # A header need not be text, nor have a value: only those count that are read.
+        texts = {name: text for name in _ENVELOPE_HEADERS if (text := _text(fields, name)) is not None}
+    text_of = texts.get
+    return Envelope(
+        id=_uuid(_present(texts, "ce_id")),
+        event=event,
+        time=_time(_present(texts, "ce_time")),
+        source=text_of("ce_source") or "",
+        aggregate_version=_version(text_of("aggregate_version")),
+        correlation_id=text_of("correlation_id"),
+        causation_id=text_of("causation_id"),
+        traceparent=text_of("traceparent"),
+    )
 
 
 def _has_nul(key: object) -> bool:
@@ -219,6 +241,13 @@ def _required(fields: Mapping[str, bytes], name: str) -> str:
     return text
 
 
+def _present(texts: Mapping[str, str], name: str) -> str:
+    text = texts.get(name)
+    if not text:
+        raise Undecodable("missing-header", name)
+    return text
+
+
 def _uuid(text: str) -> UUID:
     try:
         return parse_id(text)
@@ -231,6 +260,8 @@ def _time(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise Undecodable("malformed", "ce_time is not an RFC 3339 time") from error
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

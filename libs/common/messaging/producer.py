@@ -17,7 +17,7 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from libs.common.events.base import WireRecord
-from libs.common.messaging.partitioning import hash_of
+from libs.common.messaging.partitioning import hashes_of
 from libs.common.telemetry.logs import get_logger
 
 # aiokafka's idempotent producer never gives up on a batch by itself, nor does stop(): every wait is bounded here.
@@ -111,8 +111,9 @@ class BusProducer:
             except _REFUSALS as refusal:
                 outcomes.refuse(indexes, repr(refusal))
                 continue
+            hashes = hashes_of(records[index].key for index in indexes)
             for index in indexes:
-                number = numbers[hash_of(records[index].key) % len(numbers)]
+                number = numbers[hashes[records[index].key] % len(numbers)]
                 unsent.setdefault((self._topic_prefix + topic, number), deque()).append(index)
         while unsent:
             sent: list[tuple[list[int], asyncio.Future[object]]] = []

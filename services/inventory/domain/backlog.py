@@ -7,6 +7,7 @@ from uuid import UUID
 
 from libs.common.events.shapes import Shortage
 from services.inventory.domain.stock import Stock
+from services.inventory.domain.strategies import Free
 
 Place = tuple[datetime, UUID]
 
@@ -27,15 +28,17 @@ class Backlog:
     spoken_for: dict[str, int] = field(default_factory=dict)
     waited_for: dict[str, int] = field(default_factory=dict)
 
-    def missing(self, wanted: Mapping[str, int], place: Place, stock: Stock) -> tuple[Shortage, ...]:
-        """Return what those who come before `place` may yet need of `wanted`; empty if there is enough for all."""
-        if not self.unserved_after:
-            return ()
+    def missing(self, wanted: Mapping[str, int], place: Place, free: Free) -> tuple[Shortage, ...]:
+        """
+        Return what those who come before `place` may yet need of `wanted`; empty if there is enough for all.
+
+        `free` has the units by SKU and warehouse that can be promised.
+        """
         missing = []
         for sku, quantity in wanted.items():
             after = self.unserved_after.get(sku)
             if after is not None and place > after:
-                left = max(0, stock.items[sku].available - self.spoken_for.get(sku, 0))
+                left = max(0, sum(free[sku].values()) - self.spoken_for.get(sku, 0))
                 if left < quantity:
                     missing.append(Shortage(sku=sku, requested=quantity, available=left))
         return tuple(missing)

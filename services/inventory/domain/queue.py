@@ -46,7 +46,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `shortages` are empty if `choice` allocates everything; `unknown_skus` are those of them that never had any
     stock. An order that `is_over_limit` must not begin to wait, and one that is not `is_collectable` would wait for
-    nothing.
+    nothing. Of a reservation that held nothing before `is_first`, it holds just what `choice` allocates.
     """
 
     reservation: Reservation
@@ -55,6 +55,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     unknown_skus: tuple[str, ...] = ()
     is_over_limit: bool = False
     is_collectable: bool = True
+    is_first: bool = False
 
 
 @dataclass(slots=True)
@@ -70,9 +71,11 @@ class Allocator:
 
     def serve(self, waiting: Iterable[Reservation]) -> list[Verdict]:
         """Hold stock for each of the `waiting` that can be served whole, first approved first."""
-        # What is free changes meanwhile only by what is held here.
+        # What is free changes meanwhile only by what is held here, which the stock is told of at the end.
         free: dict[str, dict[str, int]] = {}
-        return [self._serve(reservation, free) for reservation in sorted(waiting, key=place_of)]
+        verdicts = [self._serve(reservation, free) for reservation in sorted(waiting, key=place_of)]
+        self._hold_what_was_taken_from(free)
+        return verdicts
 
     def shortages_of(self, reservation: Reservation) -> tuple[Shortage, ...]:
         """Return what a reservation waits for and the stock does not have now."""
@@ -85,7 +88,7 @@ class Allocator:
         ranking = self._ranking_for(reservation)
         self._fill(free, wanted)
         choice = self._choose(wanted, free, ranking, terms)
-        missing = self.backlog.missing(wanted, place_of(reservation), self.stock)
+        missing = self.backlog.missing(wanted, place_of(reservation), free) if self.backlog.unserved_after else ()
         if missing:
             choice = choice._replace(allocations=None)
         elif choice.allocations is None:
@@ -105,10 +108,17 @@ class Allocator:
         verdict = self._verdict(reservation, choice, missing, is_collectable=is_collectable)
         if choice.allocations is not None:
             for one in choice.allocations:
-                self.stock.hold(one.quantity, sku=one.sku, warehouse=one.warehouse)
                 free[one.sku][one.warehouse] -= one.quantity
             reservation.hold(choice.allocations)
         return verdict
+
+    def _hold_what_was_taken_from(self, free: Free) -> None:
+        for sku, by_warehouse in free.items():
+            levels = self.stock.items[sku].levels
+            for code, left in by_warehouse.items():
+                taken = levels[code].available - left
+                if taken:
+                    self.stock.hold(taken, sku=sku, warehouse=code)
 
     def _choose(
         self, wanted: Mapping[str, int], free: Free, ranking: Sequence[RankedWarehouse], terms: Terms
@@ -140,9 +150,10 @@ class Allocator:
             reservation=reservation,
             choice=choice,
             shortages=missing,
-            unknown_skus=tuple([one.sku for one in missing if not self.stock.items[one.sku].levels]),
+            unknown_skus=tuple([one.sku for one in missing if not self.stock.items[one.sku].levels]) if missing else (),
             is_over_limit=is_over_limit,
             is_collectable=is_collectable,
+            is_first=not reservation.lines,
         )
 
     def _ranking_for(self, reservation: Reservation) -> Sequence[RankedWarehouse]:

@@ -130,16 +130,20 @@ class Reservation(msgspec.Struct, kw_only=True, eq=False):
 
     def hold(self, allocations: Iterable[Allocation]) -> None:
         """Hold units that the order wants."""
-        lines = self.lines
+        lines, wanted, changed = self.lines, self.wanted, self.changed_lines
         for one in allocations:
-            key = (one.sku, one.warehouse)
+            sku, quantity = one.sku, one.quantity
+            key = (sku, one.warehouse)
             line = lines.get(key)
             if line is None:
-                lines[key] = ReservedLine(one.quantity)
+                lines[key] = ReservedLine(quantity)
             else:
-                line.quantity += one.quantity
-            self.changed_lines.add(key)
-            self._waive(one.sku, one.quantity)
+                line.quantity += quantity
+            changed.add(key)
+            if wanted.get(sku) == quantity:
+                del wanted[sku]
+            else:
+                self._waive(sku, quantity)
         self._settle()
 
     def reject(self) -> list[Allocation]:
@@ -277,7 +281,11 @@ class Reservation(msgspec.Struct, kw_only=True, eq=False):
     def _settle(self) -> None:
         if self.status not in LIVE:
             return
-        holds = any(line.held for line in self.lines.values())
+        holds = False
+        for line in self.lines.values():
+            if line.quantity > line.committed:
+                holds = True
+                break
         if self.wanted:
             self.status = ReservationStatus.PARTLY_HELD if holds else ReservationStatus.WAITING
         elif holds:

@@ -103,6 +103,8 @@ def _announcement_of_hold(verdict: Verdict, decision: Decision) -> tuple[str, Ev
 def _held(verdict: Verdict) -> list[Allocation]:
     """Return what a reservation holds: just what was chosen now, unless it took over some from a hold."""
     chosen, reservation = verdict.choice.allocations or (), verdict.reservation
+    if verdict.is_first:
+        return list(chosen)
     units = sum([line.quantity for line in reservation.lines.values()])
     if len(chosen) == len(reservation.lines) and sum([one.quantity for one in chosen]) == units:
         return list(chosen)

@@ -18,6 +18,7 @@ from libs.common.events.orders import (
     ReturnReceived,
 )
 from libs.common.events.shapes import SkuQuantity
+from libs.common.ids import quick_id
 from services.inventory.domain.bundles import unpack
 from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX, UNITS_MAX
 from services.inventory.domain.reservations import OnShortage, Reservation, ReservationStatus, Terms
@@ -88,7 +89,10 @@ def _concerned(batch: Sequence[Envelope]) -> _Concerned:
         match envelope.event:
             case OrderApproved(order_id=order_id, lines=lines, hold_id=hold_id, remainder_of=remainder_of):
                 found.new_ids.add(order_id)
-                found.known_ids.update(one for one in (hold_id, remainder_of) if one is not None)
+                if hold_id is not None:
+                    found.known_ids.add(hold_id)
+                if remainder_of is not None:
+                    found.known_ids.add(remainder_of)
                 found.skus.update([line.sku for line in lines])
             case OrderCancelled(order_id=order_id) | OrderRefused(order_id=order_id):
                 found.known_ids.add(order_id)
@@ -131,12 +135,14 @@ def _apply(desk: Desk, envelope: Envelope) -> None:
 
 
 def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
-    known = desk.reservation(event.order_id)
+    # Looked up and written a dozen times from here on.
+    order_id = quick_id(event.order_id)
+    known = desk.reservation(order_id)
     # Reserved before, or released before it could be: either way there is nothing more to do.
     if known is not None and not known.is_hold:
         return
     wanted, bundles = desk.unpack(_wanted(event.lines))
-    desk.caused_by(envelope, order_id=event.order_id, skus=wanted)
+    desk.caused_by(envelope, order_id=order_id, skus=wanted)
     terms = Terms(
         approved_at=envelope.time,
         destination=event.destination,
@@ -149,7 +155,7 @@ def _approve(desk: Desk, envelope: Envelope, event: OrderApproved) -> None:
         desk.become_order(known, terms, wanted, bundles)
         return
     reservation = Reservation(
-        order_id=event.order_id,
+        order_id=order_id,
         status=ReservationStatus.WAITING,
         terms=terms,
         wanted=dict(wanted),
