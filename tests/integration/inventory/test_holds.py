@@ -356,6 +356,20 @@ class TestAdoption:
         assert await shop.status(order.order_id) == "rejected"
         assert await shop.status(waiting.order_id) == "held"
 
+    async def test_gives_up_what_it_took_over_when_it_is_refused_and_is_explained_once(self, shop: Shop) -> None:
+        hold = await _held(shop, (ARMCHAIR, 2), stock=2)
+        waiting = approved((ARMCHAIR, 1), (MIRROR, 1))
+        await shop.orders(waiting)
+        await shop.reports(received(1, MIRROR))
+        refused = approved((ARMCHAIR, 2), (LAMP, 1), hold_id=hold, on_shortage="refuse")
+
+        # Whoever waits for what it gives up needs SKUs that it does not: all of it begins again.
+        await shop.orders(refused)
+
+        assert (await shop.status(refused.order_id), await shop.status(waiting.order_id)) == ("rejected", "held")
+        rows = await shop.rows("SELECT 1 FROM decisions WHERE subject = $1", f"order:{refused.order_id}")
+        assert len(rows) == 1
+
     async def test_of_a_hold_that_has_ended_or_is_none_allocates_as_always(self, shop: Shop) -> None:
         expired = await _held(shop, (ARMCHAIR, 1), stock=4)
         shop.clock.advance(timedelta(hours=1))
