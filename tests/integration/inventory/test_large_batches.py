@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import asyncpg
 import pytest
 
+from libs.common.events.base import Event
 from libs.common.events.inventory import StockBackordered, StockRejected, StockReserved
 from libs.common.events.orders import OrderApproved
 from services.inventory.handlers.ports import ReservationRaced
@@ -105,10 +106,11 @@ class TestLargeBatch:
         await shop.reports(received(5_000))
         orders = [approved() for _ in range(600)]
         calls = [cancelled(order.order_id) for order in orders]
+        batches: tuple[Sequence[Event], ...] = (orders, calls)
 
         # They meet in the rows of the reservations alone: who calls off what was never asked for locks no SKU.
-        outcomes = await asyncio.gather(shop.orders(*orders), shop.orders(*calls), return_exceptions=True)
-        for batch, outcome in zip((orders, calls), outcomes, strict=True):
+        outcomes = await asyncio.gather(*(shop.orders(*batch) for batch in batches), return_exceptions=True)
+        for batch, outcome in zip(batches, outcomes, strict=True):
             assert not isinstance(outcome, BaseException) or isinstance(outcome, ReservationRaced)
             if isinstance(outcome, ReservationRaced):
                 # As the consumer does.
