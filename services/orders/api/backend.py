@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from types import TracebackType
 from typing import Annotated, Final, Self, TypeVar, cast
+from uuid import UUID
 
 from fastapi import Depends
 from starlette.requests import Request
@@ -32,9 +33,10 @@ from services.orders.api.order_body import render_order
 from services.orders.domain.order import NewOrder, PaymentTerms
 from services.orders.domain.shortage import ShortagePolicy
 from services.orders.handlers.fulfilment import Policy
+from services.orders.handlers.imports import ReferenceReused
 from services.orders.handlers.notices import NoticeReader
 from services.orders.handlers.placement import place_orders
-from services.orders.handlers.ports import Unit
+from services.orders.handlers.ports import ImportRow, KnownImport, Unit
 from services.orders.handlers.prices import PriceCheck
 from services.orders.handlers.review import Reviewing
 from services.orders.handlers.settlement import ProviderBooks
@@ -53,6 +55,16 @@ class Placement:
 
     write: KeyedWrite
     order: NewOrder
+    # Of one with a reference, which is placed once by that as well.
+    content_hash: bytes | None = None
+
+    @property
+    def reference_key(self) -> tuple[str, str] | None:
+        """What the order is placed once by, besides its key."""
+        return None if self.content_hash is None else (self.order.facts.channel, self.order.facts.reference or "")
+
+
+_Claimed = tuple[Claim, Placement]
 
 
 @dataclass(kw_only=True)
@@ -126,33 +138,76 @@ class Backend:
     ) -> list[StoredResponse | Exception]:
         now = self.clock.now()
         outcomes = await claim_batch(transaction, [one.write for one in placements], now=now)
-        claims = [(outcome, one.order) for outcome, one in zip(outcomes, placements, strict=True)
+        claims = [(outcome, one) for outcome, one in zip(outcomes, placements, strict=True)
                   if isinstance(outcome, Claim)]  # fmt: skip
         answers: dict[KeyedWrite, StoredResponse | DomainError] = {}
         if claims:
             unit = self.bind(transaction)
-            checked = await self.price_check.check(
-                [order for _, order in claims], prices=unit.prices, promotions=unit.promotions, now=now
-            )
-            accepted: list[tuple[Claim, NewOrder]] = []
-            refused: list[Claim] = []
-            for (claim, _), outcome in zip(claims, checked, strict=True):
-                if isinstance(outcome, NewOrder):
-                    accepted.append((claim, outcome))
-                else:
-                    refused.append(claim)
-                    answers[claim.write] = outcome
-            views = await place_orders(
-                [order for _, order in accepted], unit=unit, reviewing=self.reviewing, policy=self.policy, now=now
-            )
-            placed = [
-                (claim, StoredResponse(HTTPStatus.CREATED, render_order(view)))
-                for (claim, _), view in zip(accepted, views, strict=True)
-            ]
-            answers.update((claim.write, answer) for claim, answer in placed)
-            store_batch(transaction, placed)
-            unclaim_batch(transaction, refused)
+            results: list[tuple[Claim, StoredResponse | DomainError]] = []
+            while claims:
+                turn, claims = _one_of_each_reference(claims)
+                results.extend(await self._place_distinct(turn, unit=unit, now=now))
+            answers.update((claim.write, result) for claim, result in results)
+            store_batch(transaction, [(claim, one) for claim, one in results if isinstance(one, StoredResponse)])
+            unclaim_batch(transaction, [claim for claim, one in results if not isinstance(one, StoredResponse)])
         return [_answer(outcome, one.write, answers) for outcome, one in zip(outcomes, placements, strict=True)]
+
+    async def _place_distinct(
+        self, claims: Sequence[_Claimed], *, unit: Unit, now: datetime
+    ) -> list[tuple[Claim, StoredResponse | DomainError]]:
+        """Place orders, no two of one reference; one that is there under its reference is answered with that."""
+        rows = [ImportRow(one.order, one.content_hash) for _, one in claims if one.content_hash is not None]
+        results: list[tuple[Claim, StoredResponse | DomainError]] = []
+        if rows:
+            found = zip(rows, await unit.imports.claim(rows, now=now), strict=True)
+            known = {row.order.id: (row, one) for row, one in found if one is not None}
+            if known:
+                met = [(claim, known[one.order.id]) for claim, one in claims if one.order.id in known]
+                results = [(claim, await _answer_again(row, one, unit)) for claim, (row, one) in met]
+                claims = [each for each in claims if each[1].order.id not in known]
+        checked = await self.price_check.check(
+            [one.order for _, one in claims], prices=unit.prices, promotions=unit.promotions, now=now
+        )
+        accepted: list[tuple[Claim, NewOrder]] = []
+        unplaced: list[UUID] = []
+        for (claim, placement), outcome in zip(claims, checked, strict=True):
+            if isinstance(outcome, NewOrder):
+                accepted.append((claim, outcome))
+            else:
+                results.append((claim, outcome))
+                if placement.content_hash is not None:
+                    unplaced.append(placement.order.id)
+        if unplaced:
+            await unit.imports.unclaim(unplaced)
+        views = await place_orders(
+            [order for _, order in accepted], unit=unit, reviewing=self.reviewing, policy=self.policy, now=now
+        )
+        results.extend(
+            (claim, StoredResponse(HTTPStatus.CREATED, render_order(view)))
+            for (claim, _), view in zip(accepted, views, strict=True)
+        )
+        return results
+
+
+def _one_of_each_reference(claims: list[_Claimed]) -> tuple[list[_Claimed], list[_Claimed]]:
+    """Take the first order of each reference, and leave the others: each meets what became of the one before."""
+    keys = [one.reference_key for _, one in claims]
+    if len({key for key in keys if key is not None}) == len(keys) - keys.count(None):
+        return claims, []
+    seen: set[tuple[str, str]] = set()
+    first: list[_Claimed] = []
+    later: list[_Claimed] = []
+    for key, claim in zip(keys, claims, strict=True):
+        (first if key is None or key not in seen else later).append(claim)
+        if key is not None:
+            seen.add(key)
+    return first, later
+
+
+async def _answer_again(row: ImportRow, known: KnownImport, unit: Unit) -> StoredResponse | DomainError:
+    """Answer with the order that has the reference if it is this one."""
+    view = await unit.views.find(known.order_id) if known.content_hash == row.content_hash else None
+    return ReferenceReused(known.order_id) if view is None else StoredResponse(HTTPStatus.OK, render_order(view))
 
 
 def _answer(

@@ -1,7 +1,6 @@
 """Orders of marketplaces and other systems, by the file."""
 
 import asyncio
-import hashlib
 import tempfile
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Sequence
@@ -24,8 +23,9 @@ from libs.common.http.problems import UnsupportedMediaType
 from libs.common.telemetry.logs import get_logger
 from services.orders import metrics
 from services.orders.api.backend import Backend, BackendOfApp
+from services.orders.api.order_content import content_hash
 from services.orders.api.order_routes import new_order
-from services.orders.api.quick_order import QuickOrder, content_of, read_order
+from services.orders.api.quick_order import read_order
 from services.orders.api.schemas import PlaceOrderRequest
 from services.orders.domain.order import OrderStatus
 from services.orders.handlers.imports import Imported, import_orders
@@ -42,7 +42,6 @@ _ROW_BYTES_MAX: Final = 256 * 1024
 _REASON_CHARACTERS_MAX: Final = 200
 _ANSWER_IN_MEMORY_BYTES_MAX: Final = 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
-_HASH_BYTES: Final = 16
 _NDJSON: Final = "application/x-ndjson"
 _MEDIA_TYPES: Final = frozenset({_NDJSON, "application/ndjson", "application/jsonl"})
 
@@ -214,10 +213,7 @@ def _read_row(number: int, line: bytes, backend: Backend) -> ImportRow | RowErro
         return RowError(number, code, str(first["msg"])[:_REASON_CHARACTERS_MAX], field)
     except DomainError as error:
         return _row_error(number, error)
-    # Of what was read and not of what was written: another order of fields is no other order, and a field that a
-    # later version adds makes no other order of an old row.
-    content = content_of(body) if isinstance(body, QuickOrder) else body.model_dump_json(exclude_defaults=True).encode()
-    return ImportRow(order, hashlib.blake2b(content, digest_size=_HASH_BYTES).digest())
+    return ImportRow(order, content_hash(body))
 
 
 def _row_error(number: int, error: DomainError) -> RowError:

@@ -20,6 +20,7 @@ from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCu
 from libs.common.ids import new_id
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.orders.api.backend import Backend, BackendOfApp, Placement
+from services.orders.api.order_content import content_hash
 from services.orders.api.quick_order import QuickLine, QuickOrder
 from services.orders.api.schemas import (
     CancellationRequest,
@@ -70,12 +71,23 @@ class _OrderId(msgspec.Struct):
     "/orders",
     status_code=HTTPStatus.CREATED,
     dependencies=[requires("orders:write")],
-    responses={HTTPStatus.CREATED: {"model": OrderResponse}},
+    responses={
+        HTTPStatus.CREATED: {"model": OrderResponse},
+        HTTPStatus.OK: {
+            "model": OrderResponse,
+            "description": "The channel has sent this order before.",
+        },
+    },
 )
 async def place_order(
     body: PlaceOrderRequest, write: IdempotentWrite, backend: BackendOfApp, prefer: Prefer = None
 ) -> Response:
-    """Place an order. Once this is answered the order is durable and will reach an end by itself."""
+    """
+    Place an order. Once this is answered the order is durable and will reach an end by itself.
+
+    A channel's `reference` is of one order, whether it comes this way or by a file: the same order again is answered
+    with the one that is there (200), another one under its reference is refused (409 `reference-reused`).
+    """
     order = new_order(
         body,
         now=backend.clock.now(),
@@ -83,7 +95,8 @@ async def place_order(
         on_shortage=backend.shortage_policy.choose(body.on_shortage, body.channel),
         payment_methods=backend.payment_methods,
     )
-    answer = await backend.placements.submit(Placement(write, order))
+    content = None if body.reference is None else content_hash(body)
+    answer = await backend.placements.submit(Placement(write, order, content))
     order_id = msgspec.json.decode(answer.body, type=_OrderId).id
     wait_seconds = _wait_seconds(prefer)
     if wait_seconds:

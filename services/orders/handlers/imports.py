@@ -22,7 +22,7 @@ class ReferenceReused(Conflict):
 
     def __init__(self, order_id: UUID) -> None:
         """Name the order that has the reference."""
-        super().__init__(f"Order {order_id} was imported under this reference, and it is another.", field="/reference")
+        super().__init__(f"Order {order_id} has this reference in its channel, and it is another.", field="/reference")
 
 
 @dataclass(frozen=True, slots=True)

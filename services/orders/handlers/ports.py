@@ -301,14 +301,14 @@ class ImportRow:
 
 @dataclass(frozen=True, slots=True)
 class KnownImport:
-    """What was imported under a key."""
+    """What was placed under a key; the content of orders from before it was kept is empty, and like no other."""
 
     order_id: UUID
     content_hash: bytes
 
 
 class ImportedOrders(Protocol):
-    """Which orders were imported, for good: a file may be sent again after a year."""
+    """Which orders have the numbers of their channels, for good: a file may be sent again after a year."""
 
     async def claim(self, rows: Sequence[ImportRow], *, now: datetime) -> Sequence[KnownImport | None]:
         """

@@ -1,4 +1,4 @@
-"""Which orders were imported."""
+"""Which orders were placed under their channels' own numbers."""
 
 from collections.abc import Sequence
 from datetime import datetime

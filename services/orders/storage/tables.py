@@ -220,7 +220,8 @@ promotion_changes = Table(
     *_promotion_columns(),
 )
 
-# Orders that other systems sent by the file, kept for good: a file may be sent again after a year.
+# Orders with their channels' own numbers, sent by the file or one by one, kept for good: a file may be sent again after
+# a year.
 imported_orders = Table(
     "imported_orders",
     metadata,
