@@ -19,9 +19,9 @@ run: $(VENV)/local.installed ## Start everything, replay the sample, stay up (EX
 	@exec $(BIN)/python -m deploy.local --leashed run $(if $(filter 1,$(EXIT)),--exit) \
 		$(if $(filter 0,$(REPLAY)),--no-replay)
 
-replay: $(VENV)/$(if $(filter %.parquet,$(DATA)),replay,local).installed ## Replay DATA=path at SPEED=… against the running stack
+replay: $(VENV)/$(if $(filter %.parquet,$(DATA)),replay,local).installed ## Replay DATA=path at SPEED=… against the running stack (PROVE=1: and prove how it ends)
 	@exec $(BIN)/python -m deploy.local --leashed replay $(if $(DATA),--data "$(DATA)") \
-		$(if $(SPEED),--speed "$(SPEED)")
+		$(if $(SPEED),--speed "$(SPEED)") $(if $(filter 1,$(PROVE)),--prove)
 
 bench: $(VENV)/local.installed ## Measure the speed beside the machine's limit (ONLY=figures REPEAT=3 ORDERS=n)
 	@exec $(BIN)/python -m bench.speed --leashed $(if $(ONLY),--only "$(ONLY)") $(if $(REPEAT),--repeat "$(REPEAT)") \

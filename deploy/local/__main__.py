@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     replay = subparsers.add_parser("replay", help="send orders to the stack that runs")
     replay.add_argument("--data", type=Path, help="the full data set instead of the sample")
     replay.add_argument("--speed", help="as the replay takes it")
+    replay.add_argument("--prove", action="store_true", help="nothing fails: every order must end as the data says")
     subparsers.add_parser("clean", help="forget all data of the stack")
     return root
 
@@ -51,7 +52,7 @@ def chosen_command(
         case "infra":
             return commands.infra(settings, console, environment_file=options.environment_file)
         case "replay":
-            arguments = replay_arguments(data=options.data, speed=options.speed)
+            arguments = replay_arguments(data=options.data, speed=options.speed, proves=options.prove)
             return commands.replay(settings, arguments)
         case _:
             return commands.clean(settings)

@@ -23,7 +23,7 @@ async def run_replay(arguments: tuple[str, ...], environment: Mapping[str, str])
         await process.stop()
 
 
-def replay_arguments(*, data: Path | None, speed: str | None) -> tuple[str, ...]:
-    """Choose the bundled sample unless a file is named."""
+def replay_arguments(*, data: Path | None, speed: str | None, proves: bool = False) -> tuple[str, ...]:
+    """Choose the bundled sample unless a file is named; what `proves` is a replay in which nothing fails."""
     source = ("--data", str(data.resolve())) if data else ("--sample",)
-    return (*source, "--speed", speed) if speed else source
+    return (*source, *(("--speed", speed) if speed else ()), *(("--faultless",) if proves else ()))
