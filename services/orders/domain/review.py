@@ -88,6 +88,11 @@ class Needs:
         return not (self.blocked or self.is_known or self.windows)
 
     @property
+    def are_blocks_alone(self) -> bool:
+        """Whether only the block list matters."""
+        return bool(self.blocked) and not self.counts
+
+    @property
     def counts(self) -> bool:
         """Whether earlier orders matter, so that two at the same time have to wait for each other."""
         return self.is_known or bool(self.windows)

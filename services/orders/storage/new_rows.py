@@ -30,9 +30,15 @@ class NewRows:
         object.__setattr__(self, "_statement", statement)
 
     async def insert(self, transaction: Transaction, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Insert rows, each with a value for every column, in the order of the columns; a handful at the end."""
+        """
+        Insert rows, each with a value for every column, in the order of the columns.
+
+        A handful is written at the end, many while the caller goes on.
+        """
         if len(rows) >= _COPIED_ROWS_MIN:
-            driver = await transaction.driver()
-            await driver.copy_records_to_table(self.table, columns=tuple(self.types), records=rows)
+            await transaction.write(
+                lambda driver: driver.copy_records_to_table(self.table, columns=tuple(self.types), records=rows),
+                rows=len(rows),
+            )
         elif rows:
             transaction.defer(self._statement, *zip(*rows, strict=True))

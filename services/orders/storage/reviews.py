@@ -17,6 +17,8 @@ _ORDERS_MAX: Final = 5_000
 
 _LOCK = "SELECT pg_advisory_xact_lock(name) FROM unnest($1::bigint[]) AS name"
 
+_ANY_BLOCK = "SELECT EXISTS (SELECT FROM review_blocks WHERE lifted_at IS NULL)"
+
 # What the orders are asked for, once for all parts; $8 and $9 are the units of each.
 _ASKED = """
 WITH asked AS MATERIALIZED (
@@ -123,6 +125,9 @@ class PostgresReviews:
 
     async def histories(self, orders: Sequence[NewOrder], needs: Needs, *, now: datetime) -> Mapping[UUID, History]:
         """Return what was known before the orders (see `Reviews.histories`)."""
+        driver = await self._transaction.driver()
+        if needs.are_blocks_alone and not await driver.fetchval(_ANY_BLOCK):
+            return {}
         windows = _ordered(needs.windows)
         query = _query(needs.blocked, needs.is_known, windows)
         counts_units = any(window.counted is Counted.UNITS for window in windows)
@@ -132,7 +137,6 @@ class PostgresReviews:
             for one in units_by_sku(order.lines)
         ]
         hashes_addresses = Subject.ADDRESS in needs.blocked or needs.counts_by(Subject.ADDRESS)
-        driver = await self._transaction.driver()
         rows = await driver.fetch(
             query,
             list(range(len(orders))),
