@@ -8,7 +8,7 @@ from bench.replay.progress import Steps
 from bench.speed.backlog import until_published
 from bench.speed.http_load import closed_loop
 from bench.speed.isolation import Isolated
-from bench.speed.limits.order_rows import insert_one_by_one, read_rows, statement_of
+from bench.speed.limits.order_rows import insert_one_by_one, read_rows, reference_of, statement_of
 from bench.speed.placed_orders import order_bodies, order_request, order_requests
 from bench.speed.repetition import checked, repeated, sample_of
 from bench.speed.results import Row, Sample, Target
@@ -103,6 +103,7 @@ async def _statement(site: Site, isolated: Isolated) -> str:
     before = await read_rows(url)
     request_id = new_id()
     [body] = order_bodies(1, sku_count=3, seed=0)
+    body["reference"] = reference_of(request_id)
     request = order_request(body, path=_ORDERS_PATH, key=site.key("storefront"), idempotency_key=request_id)
     placed = await isolated.run(closed_loop, site.urls["orders"], [request], connections=1, operations=1)
     checked(placed, cpu_seconds={}, status=_CREATED)

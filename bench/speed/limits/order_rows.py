@@ -33,6 +33,8 @@ WHERE classes.relnamespace = 'public'::regnamespace AND classes.relkind = 'r' AN
     AND NOT attributes.attisdropped AND attributes.attidentity <> 'a' AND attributes.attgenerated = ''
 ORDER BY classes.oid, attributes.attnum
 """
+# The random ones at the end of a UUID.
+_REFERENCE_CHARACTERS: Final = 12
 _RATE: Final = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 _DONE: Final = re.compile(r"^number of transactions actually processed: (\d+)/(\d+)", re.MULTILINE)
 
@@ -76,34 +78,42 @@ def statement_of(before: RowsOf, after: RowsOf, *, order_id: UUID, request_id: U
     """
     Return a statement that inserts once more the rows that came between two readings.
 
-    The order's id and its request's are new ones at each call, wherever they stand; so is every other UUID.
+    The order's id and its request's are new ones at each call, wherever they stand; so is every other UUID, and the
+    order's reference if it is that of its request (see `reference_of`).
     """
+    ids = {
+        str(order_id): "ids.order_id",
+        str(request_id): "ids.request_id",
+        reference_of(request_id): f"right(ids.request_id::text, {_REFERENCE_CHARACTERS})",
+    }
     inserts = []
     for table, columns in after.columns.items():
         known = set(before.rows.get(table, ()))
         added = [row for row in after.rows[table] if row not in known]
         names = ", ".join(f'"{column.name}"' for column in columns)
         for number, row in enumerate(added):
-            values = ", ".join(
-                _expression(text, column.type, {str(order_id): "order_id", str(request_id): "request_id"})
-                for text, column in zip(row, columns, strict=True)
-            )
+            values = ", ".join(_expression(text, column.type, ids) for text, column in zip(row, columns, strict=True))
             inserts.append(
                 f'"{table}_{number}" AS (INSERT INTO "{table}" ({names}) SELECT {values} FROM ids)'  # noqa: S608
             )
-    ids = "ids AS MATERIALIZED (SELECT uuidv7() AS order_id, uuidv7() AS request_id)"
-    return f"WITH {', '.join((ids, *inserts))} SELECT;\n"
+    made = "ids AS MATERIALIZED (SELECT uuidv7() AS order_id, uuidv7() AS request_id)"
+    return f"WITH {', '.join((made, *inserts))} SELECT;\n"
+
+
+def reference_of(request_id: UUID) -> str:
+    """Return the reference of the order that the statement is made from: its channel may not use it twice."""
+    return str(request_id)[-_REFERENCE_CHARACTERS:]
 
 
 def _expression(text: str | None, kind: str, ids: Mapping[str, str]) -> str:
     if text is None:
         return f"NULL::{kind}"
     if kind == "uuid":
-        return f"ids.{ids[text]}" if text in ids else "uuidv7()"
+        return ids.get(text, "uuidv7()")
     literal = _quoted(text)
     if kind == "text":
         for value, name in ids.items():
-            literal = literal.replace(value, f"' || ids.{name} || '")
+            literal = literal.replace(value, f"' || {name} || '")
     return f"({literal})::{kind}"
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from bench.speed.limits.order_rows import read_rows, statement_of
+from bench.speed.limits.order_rows import read_rows, reference_of, statement_of
 from libs.common.ids import new_id
 from tests.support.infrastructure import Infrastructure
 from tests.support.postgres import empty_database
@@ -41,6 +41,7 @@ async def test_the_rows_come_again_under_new_ids(connection: tuple[str, asyncpg.
     )
     await driver.execute("INSERT INTO purchase_lines VALUES ($1, 1), ($1, 2)", order_id)
     await driver.execute("INSERT INTO keys VALUES ($1, '\\x00ff')", str(request_id))
+    await driver.execute("INSERT INTO keys VALUES ($1, '\\x01')", reference_of(request_id))
     await driver.execute('INSERT INTO letters (event_id, body) VALUES ($1, \'{"to":"x"}\')', new_id())
 
     statement = statement_of(before, await read_rows(url), order_id=order_id, request_id=request_id)
@@ -56,6 +57,7 @@ async def test_the_rows_come_again_under_new_ids(connection: tuple[str, asyncpg.
         assert row["total"] is None
     assert await driver.fetchval("SELECT count(*) FROM purchase_lines") == 6
     assert await driver.fetchval("SELECT count(DISTINCT key) FROM keys WHERE answer = '\\x00ff'") == 3
+    assert await driver.fetchval("SELECT count(DISTINCT right(key, 12)) FROM keys") == 3
     assert await driver.fetchval("SELECT count(DISTINCT event_id) FROM letters WHERE body ->> 'to' = 'x'") == 3
     assert await driver.fetchval("SELECT count(*) FROM settings") == 1
 
