@@ -350,7 +350,7 @@ def build_app(
                 reports,
             )
         ]
-        + [decisions_router(lambda _request: use_cases.database, scope="stock:read")],
+        + [decisions_router(lambda _request: use_cases.database, scope="stock:read", about="order")],
         status_by_error=STATUS_BY_ERROR,
         health=health,
         authenticator=authenticator,

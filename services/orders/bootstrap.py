@@ -283,7 +283,7 @@ def build_app(
             reminder_routes.router,
             price_routes.router,
             promotion_routes.router,
-            decisions_router(lambda request: request.app.state.backend.database, scope="orders:read"),
+            decisions_router(lambda request: request.app.state.backend.database, scope="orders:read", about="order"),
         ],
         status_by_error=STATUS_BY_ERROR,
         health=health,

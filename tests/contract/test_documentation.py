@@ -7,7 +7,8 @@ from typing import Final
 
 from starlette.routing import compile_path
 
-from tests.abuse.routes import applications, every_route
+from deploy.local.keys import SCOPES
+from tests.abuse.routes import Route, applications, every_route
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = sorted(
@@ -49,6 +50,41 @@ def unknown() -> Iterator[str]:
         }
         if not found or not {part.partition("=")[0] for part in query.split("&") if part} <= taken:
             yield f"{where}: {method} {address}"
+
+
+FIRST_LOOK: Final = re.sub(r"\$\((?!key )[^)]*\)", "x", (ROOT / "README.md").read_text("utf-8").replace("\\\n", " "))
+# The options before the address, the service, the address, whose key, and the options after it.
+CALL: Final = re.compile(r"curl (.*?)\"?\$(inventory|orders)(/[^\s\"?]*).*?\$\(key (\w+)\)(.*)")
+
+
+def routes_of(service: str, method: str, path: str) -> list[Route]:
+    named = [one for one in every_route() if (one.service, one.method) == (service, method)]
+    return [one for one in named if compile_path(one.path)[0].match(path)]
+
+
+def method_of(options: str) -> str:
+    named = re.search(r"-X (\w+)", options)
+    if named:
+        return named[1]
+    return "POST" if re.search(r" (-d|--data-binary) ", options) else "GET"
+
+
+def test_a_first_look_calls_what_its_keys_may_call() -> None:
+    calls = [
+        (role, service, method_of(before + after), "/v1" + re.sub(r"\$\w+", "x", address))
+        for before, service, address, role, after in CALL.findall(FIRST_LOOK)
+    ]
+
+    refused = [
+        (role, service, method, path)
+        for role, service, method, path in calls
+        if "*" not in SCOPES[role]
+        and not any((route.scopes or frozenset()) <= set(SCOPES[role]) for route in routes_of(service, method, path))
+    ]
+
+    assert len(calls) > 10
+    assert [call for call in calls if not routes_of(*call[1:])] == []
+    assert refused == []
 
 
 def test_every_route_that_is_named_is_there_with_its_parameters() -> None:

@@ -16,16 +16,6 @@ from libs.common.decisions.storage import decisions_about
 from libs.common.http.auth import requires
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 
-Subject = Annotated[
-    str,
-    Query(
-        pattern=r"^[a-z-]+:[\x21-\x7e]+$",
-        max_length=200,
-        description="What was decided about: its kind and its id.",
-        examples=["order:018f2b6a-0000-7000-8000-000000000001"],
-    ),
-]
-
 
 class AlternativeResponse(BaseModel):
     """Something that could have been chosen."""
@@ -49,13 +39,26 @@ class DecisionResponse(BaseModel):
     inputs: dict[str, Any]
 
 
-def decisions_router(database_of: Callable[[Request], Database], *, scope: str) -> APIRouter:
-    """Return `GET /v1/decisions` of a service, for callers with `scope`; `database_of` finds its records."""
+def decisions_router(database_of: Callable[[Request], Database], *, scope: str, about: str) -> APIRouter:
+    """
+    Return `GET /v1/decisions` of a service, for callers with `scope`.
+
+    `database_of` finds its records; `about` is what most of them are about, such as `order`.
+    """
+    subject_of_query = Query(
+        pattern=r"^[a-z-]+:[\x21-\x7e]+$",
+        max_length=200,
+        description="What was decided about: its kind, a colon, its id.",
+        examples=[f"{about}:018f2b6a-0000-7000-8000-000000000001"],
+    )
     router = APIRouter(prefix="/v1", tags=["decisions"], dependencies=[requires(scope)])
 
     @router.get("/decisions")
     async def list_decisions(
-        request: Request, subject: Subject, limit: PageLimit = PAGE_LIMIT_DEFAULT, cursor: PageCursor = None
+        request: Request,
+        subject: Annotated[str, subject_of_query],
+        limit: PageLimit = PAGE_LIMIT_DEFAULT,
+        cursor: PageCursor = None,
     ) -> Page[DecisionResponse]:
         """Say why: the decisions about a subject, the latest first."""
         before_id = Cursor.decode(cursor, tuple[UUID])[0] if cursor else None

@@ -23,6 +23,7 @@ from libs.common.http.problems import (
     PROBLEM_ERRORS_MAX,
     STATUS_BY_ERROR,
     ProblemError,
+    description_of,
     domain_problem,
     problem_response,
     registered_problems,
@@ -111,7 +112,8 @@ def _http_problem(request: Request, error: HTTPException) -> Response:
     return problem_response(
         status=error.status_code,
         code=code,
-        detail=error.detail,
+        # Whoever raised it without words left the status's own, which say nothing more.
+        detail=description_of(code) if error.detail == HTTPStatus(error.status_code).phrase else error.detail,
         instance=request.url.path,
         headers=headers,
     )

@@ -37,6 +37,8 @@ def period_of(since: date | None, until: date | None, *, today: date) -> Period:
     if last.toordinal() <= PERIOD_DAYS_MAX:
         raise Invalid("The day is too early.", field="until")
     first = since or last - timedelta(days=PERIOD_DAYS_DEFAULT - 1)
-    if not 0 <= (last - first).days < PERIOD_DAYS_MAX:
-        raise Invalid(f"A period has 1 to {PERIOD_DAYS_MAX} days.", field="since")
+    if first > last:
+        raise Invalid("The first day is after the last, which is today unless `until` says another.", field="since")
+    if (last - first).days >= PERIOD_DAYS_MAX:
+        raise Invalid(f"A period has at most {PERIOD_DAYS_MAX} days.", field="since")
     return Period(first, last)

@@ -118,6 +118,7 @@ STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+_ABBREVIATIONS: Final = {"json": "JSON", "sku": "SKU", "url": "URL"}
 # Problems that no domain error stands for.
 _OTHER_PROBLEMS: Final = (
     ("bad-request", 400, "The request cannot be read."),
@@ -200,7 +201,13 @@ def domain_problem(
 
 def title_of(code: str) -> str:
     """Return a code in words: `order-not-found` is "Order not found"."""
-    return code.replace("-", " ").capitalize()
+    first, *others = (_ABBREVIATIONS.get(word, word) for word in code.split("-"))
+    return " ".join((first[0].upper() + first[1:], *others))
+
+
+def description_of(code: str) -> str | None:
+    """Return what a problem means that no domain error stands for."""
+    return next((description for known, _, description in _OTHER_PROBLEMS if known == code), None)
 
 
 def registered_problems(service: str, status_by_error: Mapping[type[DomainError], int]) -> list[dict[str, Any]]:

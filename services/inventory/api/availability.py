@@ -73,16 +73,18 @@ async def _changes(availability: Availability, skus: Sequence[str]) -> AsyncIter
     with availability.watch(skus) as watch:
         while True:
             changed = await watch.changed()
-            yield ServerEvent(
-                data=_body(availability, changed), event="availability", id=availability.as_of.isoformat()
-            )
+            yield ServerEvent(data=_body(availability, changed), event="availability", id=_as_of(availability))
             # What changes a thousand times a second is told ten times.
             await asyncio.sleep(_PACE_SECONDS)
 
 
 def _body(availability: Availability, skus: Iterable[str]) -> bytes:
     items = b",".join([availability.encoded(sku) for sku in skus])
-    return b'{"as_of":"%b","items":[%b]}' % (availability.as_of.isoformat().encode(), items)
+    return b'{"as_of":"%b","items":[%b]}' % (_as_of(availability).encode(), items)
+
+
+def _as_of(availability: Availability) -> str:
+    return availability.as_of.isoformat().removesuffix("+00:00") + "Z"
 
 
 def _skus(request: Request) -> list[str]:

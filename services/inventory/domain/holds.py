@@ -76,7 +76,7 @@ class HoldShort(Conflict):
 
     def __init__(self, shortages: Sequence[Shortage]) -> None:
         """`shortages` are what is missing, by SKU."""
-        super().__init__(f"{len(shortages)} of the SKUs are short; nothing is held.")
+        super().__init__(f"Too few units of {len(shortages)} of the SKUs; nothing is held.")
         self.shortages = tuple(shortages)
 
 

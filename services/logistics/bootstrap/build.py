@@ -114,7 +114,7 @@ def build_app(
             carrier_routes.router,
             shipment_routes.router,
             reports.router,
-            decisions_router(lambda _request: database, scope="shipments:read"),
+            decisions_router(lambda _request: database, scope="shipments:read", about="shipment"),
         ),
         status_by_error=STATUS_BY_ERROR,
         health=health,

@@ -311,6 +311,7 @@ class TestRegistry:
 
     async def test_answers_at_the_type_of_a_problem(self, client: httpx.AsyncClient) -> None:
         assert (await client.get("/problems/parasol-not-found")).json()["title"] == "Parasol not found"
+        assert (await client.get("/problems/malformed-json")).json()["title"] == "Malformed JSON"
 
     async def test_does_not_know_what_does_not_exist(self, client: httpx.AsyncClient) -> None:
         assert (await client.get("/problems/nonsense")).status_code == 404
