@@ -3,9 +3,14 @@
 import asyncio
 import random
 from collections import deque
+from collections.abc import Awaitable, Callable
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
-from heapq import heappop
-from typing import Any
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 _BEGINNING = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
@@ -15,7 +20,11 @@ class Deadlocked(Exception):
 
 
 class SeededLoop(asyncio.BaseEventLoop):
-    """Runs what is ready at the same moment in an order drawn from `chance`."""
+    """
+    Runs what is ready at the same moment in an order drawn from `chance`.
+
+    A schedule is little else than handles and timers, so both go without what the base class checks.
+    """
 
     def __init__(self, chance: random.Random) -> None:
         """Begin at second 0."""
@@ -23,7 +32,8 @@ class SeededLoop(asyncio.BaseEventLoop):
         self.seconds = 0.0
         self._chance = chance
         self._ready: deque[Any]
-        self._scheduled: list[Any]
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = count()
 
     def __del__(self) -> None:
         """Hold nothing that would have to be closed."""
@@ -32,27 +42,56 @@ class SeededLoop(asyncio.BaseEventLoop):
         """Return the virtual seconds since the beginning."""
         return self.seconds
 
+    def call_soon(  # type: ignore[override] # the base class is generic in what is called
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Run something next."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run something at a time of this loop."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        pass
+
     def _run_once(self) -> None:
         """Do what the base class does, but that it never waits: the clock jumps."""
-        ready, scheduled = self._ready, self._scheduled
-        while scheduled and scheduled[0].cancelled():
-            heappop(scheduled)
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
         if not ready:
-            if not scheduled:
+            if not timers:
                 raise Deadlocked
-            self.seconds = max(self.seconds, scheduled[0].when())
-        while scheduled and scheduled[0].when() <= self.seconds:
-            ready.append(heappop(scheduled))
-        handles = list(ready)
-        ready.clear()
-        if len(handles) > 1:
-            self._chance.shuffle(handles)
-        for handle in handles:
+            self.seconds = max(self.seconds, timers[0][0])
+        while timers and timers[0][0] <= self.seconds:
+            ready.append(heappop(timers)[2])
+        if len(ready) == 1:
+            handle = ready.popleft()
             if not handle.cancelled():
                 handle._run()  # noqa: SLF001 - a loop runs its handles
+            return
+        handles = list(ready)
+        ready.clear()
+        self._chance.shuffle(handles)
+        for handle in handles:
+            if not handle.cancelled():
+                handle._run()  # noqa: SLF001
 
     def _write_to_self(self) -> None:
         pass
+
+
+async def wait_for(awaitable: Awaitable[Result], timeout: float | None) -> Result:  # noqa: ASYNC109 - as asyncio's
+    """Wait as Python 3.12 does, without a task for it."""
+    async with asyncio.timeout(timeout):
+        return await awaitable
 
 
 class VirtualClock:

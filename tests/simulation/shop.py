@@ -38,6 +38,7 @@ from tests.simulation.bus import Bus, MemoryProducer, SimulatedConsumer
 from tests.simulation.carrier import Logistics
 from tests.simulation.invariants import Invariants
 from tests.simulation.inventory_store import WAREHOUSES, initial_level, memory_tools
+from tests.simulation.loop import wait_for
 from tests.simulation.orders_store import MemoryUnits
 from tests.simulation.provider import Provider, ProviderClient
 from tests.simulation.store import MemoryDatabase, RelayConnection, Store, session_of
@@ -48,6 +49,7 @@ _ORDERS: Final = (1, 2, 3, 4, 6)
 _FAULT_SECONDS: Final = 30.0
 _CONVERGENCE_SECONDS: Final = 900.0
 _LOOK_SECONDS: Final = 5.0
+_DEADLINE_MISSED: Final = timedelta(minutes=4)
 _RESTART_SECONDS_MAX: Final = 6.0
 _DEADLY_RATIO: Final = 0.05
 # Shorter than a real shop's, longer than a payment step's lease: so that every deadline is met in a run.
@@ -160,13 +162,18 @@ class Shop:
         until = self.world.loop.time() + _CONVERGENCE_SECONDS
         while self.world.loop.time() < until:
             await asyncio.sleep(_LOOK_SECONDS)
-            if self.invariants.violations or self.world.faults_of_code:
+            if self.invariants.violations or self.world.faults_of_code or self._is_deadline_missed():
                 return
             is_quiet = all(
                 not store.table("outbox_events") for store in (self.orders, self.inventory, self.logistics)
             ) and not any(group.lag() for group in self.bus.groups.values())
             if is_quiet and not self.orders.table("timers") and not self._open_steps():
                 return
+
+    def _is_deadline_missed(self) -> bool:
+        """Whether a deadline has passed so long ago, with nothing in the way, that nothing will come of it."""
+        long_ago = self.world.clock.now() - _DEADLINE_MISSED
+        return any(due_at < long_ago for due_at in self.orders.table("timers").values())
 
     def _open_steps(self) -> bool:
         return any(row.step.status in {"waiting", "pending"} for row in self.orders.table("payment_commands").values())
@@ -188,13 +195,14 @@ class Shop:
         clock = self.world.clock
         units = MemoryUnits(database, clock=clock, wake_relay=one_relay.wake)
         executor = PaymentExecutor(
-            units, ProviderClient(self.provider, process), policy=Policy(_DEADLINES), clock=clock, poll_seconds=4.0
+            units, ProviderClient(self.provider, process), policy=Policy(_DEADLINES), clock=clock, poll_seconds=12.0
         )
+        self.orders.tell(process, "payment_commands", executor.wake)
         policy = Policy(_DEADLINES, wake_payments=executor.wake)
         watch = DeadlineWatch(units, policy=policy, clock=clock)
         process.run(one_relay.run(self._stop))
         process.run(PeriodicJob("payments", executor.work, every_seconds=0.1).run(self._stop))
-        process.run(PeriodicJob("deadlines", watch.work, every_seconds=6.0).run(self._stop))
+        process.run(PeriodicJob("deadlines", watch.work, every_seconds=10.0).run(self._stop))
 
     def _start_saga(self, process: Process) -> None:
         database = MemoryDatabase(self.orders, process)
@@ -232,12 +240,14 @@ class Shop:
 
     def _relay(self, service: str, store: Store, process: Process) -> Relay:
         connections[f"{service}/{id(process)}"] = lambda: RelayConnection(store, process)
-        return Relay(
+        one = Relay(
             service=service,
             database_url=f"{service}/{id(process)}",
             producer=cast("Any", MemoryProducer(self.bus, process)),
             clock=self.world.clock,
         )
+        store.tell(process, "outbox_events", one.wake)
+        return one
 
     async def _customer(self, number: int) -> None:
         """Place an order, sending it again until it is answered, and perhaps call it off."""
@@ -399,12 +409,13 @@ def prepare(seed: int, world: World) -> None:
     tracing._random.seed(seed)  # noqa: SLF001
     connections.clear()
     vars(asyncpg)["connect"] = _connect
+    vars(asyncio)["wait_for"] = wait_for
     # Nothing comes of looking every few milliseconds at a world that moves only when something does.
     vars(relay).update(
-        _POLL_SECONDS=0.5,
-        _POLL_IDLE_SECONDS=4.0,
-        _LOCK_RETRY_SECONDS=5.0,
-        _IDLE_AFTER_EMPTY_POLLS=2,
+        _POLL_SECONDS=2.0,
+        _POLL_IDLE_SECONDS=20.0,
+        _LOCK_RETRY_SECONDS=12.0,
+        _IDLE_AFTER_EMPTY_POLLS=0,
         _MEASURE_SECONDS=1e9,
         # The floor moves with every look, and nothing makes up for what it passes.
         _FLOOR_SECONDS=0.0,

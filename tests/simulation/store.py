@@ -36,6 +36,8 @@ class Store:
         # Every outbox row that was ever committed, by its id.
         self.published: dict[int, tuple[Any, ...]] = {}
         self.on_commit: list[Callable[[dict[tuple[str, Any], Any]], None]] = []
+        # Whoever looks now and then whether a table has something for it, by table.
+        self.lookers: dict[str, list[Callable[[], None]]] = {}
         self.relay_holder: RelayConnection | None = None
         self.relay_epoch = 0
         self._next_outbox_id = 0
@@ -46,6 +48,12 @@ class Store:
     def table(self, name: str) -> dict[Any, Any]:
         """Return the committed rows of a table."""
         return self.tables.setdefault(name, {})
+
+    def tell(self, process: Process, table: str, look: Callable[[], None]) -> None:
+        """Let a process look at a table some moments after something was written to it."""
+        lookers = self.lookers.setdefault(table, [])
+        lookers.append(look)
+        process.on_death.append(lambda: lookers.remove(look))
 
     def next_outbox_id(self) -> int:
         """Return the next identity value: taken when the row is written, seen when it is committed."""
@@ -77,6 +85,10 @@ class Store:
                     self.published[key] = value
         for check in self.on_commit:
             check(writes)
+        for table in {table for (table, _), value in writes.items() if value is not _GONE} & self.lookers.keys():
+            # As if it looked every second, without all the times that it finds nothing.
+            for look in self.lookers[table]:
+                self.world.loop.call_later(self.world.chance.random(), look)
 
     async def acquire(self, owner: "Session", key: Hashable) -> None:
         """

@@ -2,13 +2,19 @@
 
 import asyncio
 import signal
+import subprocess
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 
+from deploy.local.postgres import packaged_programs
 from tests.faults.arena import Arena
+from tests.faults.bus import rewind
+from tests.faults.checker import READERS
 from tests.faults.matrix import Broken, expect, row
+from tests.faults.quiet import SilentSteps
 from tests.faults.workload import SKUS
 from tests.support.eventually import NeverHappened, eventually
 
@@ -19,6 +25,12 @@ SELECT count(*) FROM pg_stat_activity
 WHERE state LIKE 'idle in transaction%' AND usename = datname AND state_change < now() - interval '2 seconds'
 """
 _OLDEST_PENDING = "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::int FROM outbox_events"
+_RECOMMENDER_GROUP = "recommender.behaviour"
+_APPLIED = "SELECT count(*) FROM inbox_events"
+_COUNTED = """
+SELECT sku, neighbour, bought_weight, viewed_weight FROM item_pairs
+UNION ALL SELECT sku, '', bought_weight, viewed_weight FROM items ORDER BY 1, 2
+"""
 _LOCK = "SELECT FROM stock_items WHERE sku = $1 FOR UPDATE"
 _WAITING_FOR_LOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
 # The server's own limit for a transaction, and the moment after it.
@@ -182,6 +194,46 @@ async def schema_expanded(arena: Arena) -> str:
         await _altered(operator, "ALTER TABLE orders DROP COLUMN fault_probe")
     expect(slowest < 5, f"an order took {slowest:.1f} s")
     return f"orders took {slowest:.2f} s at most"
+
+
+@row(
+    "F67",
+    "a database is restored from before what the bus holds",
+    expects="what came since is read again, and nothing twice",
+    shows=("I5", "I12"),
+)
+async def restored(arena: Arena) -> str:
+    # As docs/operations.md says. This database is written by what its group reads and by nothing else.
+    service, processes = "recommender", [name for name in arena.services if name.startswith("recommender")]
+    dump = arena.state / "recommender.dump"
+    url = urlsplit(arena.stack.addresses.admin_url)._replace(path=f"/{service}").geturl()
+    await arena.until(service, _APPLIED, timeout_seconds=60)
+    await asyncio.to_thread(_run_postgres_program, "pg_dump", "--format=custom", f"--file={dump}", url)
+    dumped = await arena.value(service, _APPLIED)
+    await asyncio.sleep(8)
+    await arena.settle(SilentSteps())
+    before, applied = await _counted(arena), await arena.value(service, _APPLIED)
+    expect(applied > dumped, "nothing came after the dump")
+    async with arena.nemesis.stopped(*processes):
+        await asyncio.to_thread(
+            _run_postgres_program, "pg_restore", "--clean", "--if-exists", f"--dbname={url}", str(dump)
+        )
+        expect(await arena.value(service, _APPLIED) == dumped, "the dump holds something else")
+        await rewind(arena.bootstrap_servers, _RECOMMENDER_GROUP, [topic.name for topic in READERS[_RECOMMENDER_GROUP]])
+    await arena.until(service, _APPLIED, lambda count: count == applied, timeout_seconds=60)
+    expect(await _counted(arena) == before, "it counts otherwise than before")
+    arena.workload.flow()
+    return f"{dumped} events were in the dump, {applied - dumped} came again; every count as before"
+
+
+async def _counted(arena: Arena) -> list[tuple[str, str, int, int]]:
+    async with arena.database("recommender") as connection:
+        return [tuple(found) for found in await connection.fetch(_COUNTED)]
+
+
+def _run_postgres_program(name: str, *arguments: str) -> None:
+    done = subprocess.run([packaged_programs() / name, *arguments], capture_output=True, text=True, check=False)
+    expect(done.returncode == 0, f"{name}: {done.stderr[:500]}")
 
 
 async def _altered(operator: asyncpg.Connection, statement: str) -> None:
