@@ -81,7 +81,7 @@ async def _replay(options: argparse.Namespace, console: Console, clock: Clock) -
         script = _script(options, steps)
         async with Shop(settings, dataset=script.dataset, is_faultless=script.is_faultless) as shop:
             played = await Driver(script, shop, steps=steps, speed=options.speed, clock=clock).play()
-        movement = await wait_until_quiet(settings, steps=steps, clock=clock)
+        movement = await wait_until_quiet(settings, steps=steps, clock=clock, is_patient=True)
         seconds = clock.monotonic_seconds() - started_at
         with steps.step("Checking the invariants"):
             findings = await examine(settings, script=script)

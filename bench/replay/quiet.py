@@ -1,6 +1,7 @@
 """Waiting until nothing moves any more: then the databases can be compared with each other."""
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 import asyncpg
@@ -44,7 +45,12 @@ class Movement:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is."""
-        return self == Movement(0, 0, 0, 0)
+        return self.total == 0
+
+    @property
+    def total(self) -> int:
+        """Return how much it is, of whatever kind."""
+        return self.orders + self.payments + self.outbox_events + self.lag_records
 
     def __str__(self) -> str:
         return (
@@ -54,11 +60,21 @@ class Movement:
 
 
 async def wait_until_quiet(
-    settings: ReplaySettings, *, steps: Steps, clock: Clock, timeout_seconds: float = TIMEOUT_SECONDS
+    settings: ReplaySettings,
+    *,
+    steps: Steps,
+    clock: Clock,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    is_patient: bool = False,
 ) -> Movement:
-    """Return as soon as nothing moves, or what still moves when the time is up; a server may be away for a while."""
+    """
+    Return as soon as nothing moves, or what still moves when the time is up; a server may be away for a while.
+
+    Who is patient begins to count the time anew whenever what moves has become less: a backlog that a slow machine
+    works off takes as long as it takes.
+    """
     gives_up_at = clock.monotonic_seconds() + timeout_seconds
-    quiet_looks = 0
+    quiet_looks, least = 0, math.inf
     with steps.step("Waiting for the last parcels") as step:
         while True:
             is_time_up = clock.monotonic_seconds() >= gives_up_at
@@ -70,6 +86,10 @@ async def wait_until_quiet(
                 quiet_looks = 0
                 step.note(f"the stack does not answer ({type(fault).__name__})")
             else:
+                if is_patient and movement.total < least:
+                    least = movement.total
+                    gives_up_at = clock.monotonic_seconds() + timeout_seconds
+                    is_time_up = False
                 quiet_looks = quiet_looks + 1 if movement.is_quiet else 0
                 if quiet_looks >= _QUIET_LOOKS_MIN or is_time_up:
                     return movement
