@@ -20,6 +20,7 @@ piece.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from sys import intern
 from typing import Final, NamedTuple
 
@@ -39,7 +40,11 @@ CategoryPath = tuple[str, ...]
 
 
 class Product(NamedTuple):
-    """What the catalog says of a SKU, as far as it matters here; names and values of attributes are case-folded."""
+    """
+    What the catalog says of a SKU, as far as it matters here, in as little memory as it takes.
+
+    `attributes` are names and values in turn, case-folded.
+    """
 
     sku: str
     version: int
@@ -47,6 +52,14 @@ class Product(NamedTuple):
     price_minor: int
     currency: str
     is_listed: bool
+    words: tuple[str, ...]
+    attributes: tuple[str, ...]
+
+
+class Wanted(NamedTuple):
+    """A product that others are compared with."""
+
+    product: Product
     words: frozenset[str]
     attributes: Mapping[str, str]
 
@@ -107,37 +120,49 @@ def product_of(
         price_minor=price_minor,
         currency=intern(currency),
         is_listed=is_listed,
-        words=frozenset([intern(word) for word in _words(title.casefold())[:_WORDS_MAX]]),
-        attributes={intern(name.casefold()): intern(value.strip().casefold()) for name, value in attributes.items()},
+        words=tuple({intern(word): None for word in _words(title.casefold())[:_WORDS_MAX]}),
+        attributes=tuple(
+            chain.from_iterable(
+                {
+                    intern(name.casefold()): intern(value.strip().casefold()) for name, value in attributes.items()
+                }.items()
+            )
+        ),
     )
 
 
+def wanted_of(product: Product) -> Wanted:
+    """Return a product as one that others are compared with."""
+    return Wanted(product, frozenset(product.words), dict(_pairs(product.attributes)))
+
+
 def likeness(
-    wanted: Product, other: Product, paths: Mapping[str, CategoryPath], policy: AlternativesPolicy
+    basis: Wanted, other: Product, paths: Mapping[str, CategoryPath], policy: AlternativesPolicy
 ) -> Likeness | None:
     """
     Return how like a product is to the one that is wanted, None if it is no alternative to it.
 
     `paths` are of categories by code: codes from the root down to their own.
     """
+    wanted = basis.product
     if not other.is_listed or other.sku == wanted.sku or other.currency != wanted.currency:
         return None
     price = _price_similarity(wanted.price_minor, other.price_minor)
     if price is not None and price * policy.price_ratio_max < 1:
         return None
-    shared = wanted.attributes.keys() & other.attributes.keys()
-    agreeing = [name for name in shared if wanted.attributes[name] == other.attributes[name]]
-    if len(agreeing) < len(shared) and not policy.essential_attributes.isdisjoint(shared.difference(agreeing)):
+    agreeing, differing = _compare_attributes(basis.attributes, other.attributes)
+    if not policy.essential_attributes.isdisjoint(differing):
         return None
+    shared = len(agreeing) + len(differing)
     category = _category_similarity(wanted.category, other.category, paths)
-    title = _overlap(wanted.words, other.words)
+    title = _overlap(basis.words, other.words)
     if not category and (category is not None or title is None or title < _TITLE_OVERLAP_MIN):
         return None
     weights = policy.weights
     known = [
         (weights.category, category),
         (weights.price, price),
-        (weights.attributes, len(agreeing) / len(shared) if shared else None),
+        (weights.attributes, len(agreeing) / shared if shared else None),
         (weights.title, title),
     ]
     weight = sum([one for one, part in known if part is not None])
@@ -194,10 +219,24 @@ def _category_similarity(wanted: str | None, other: str | None, paths: Mapping[s
     return 2 * common / (len(one) + len(two))
 
 
-def _overlap(wanted: frozenset[str], other: frozenset[str]) -> float | None:
+def _compare_attributes(wanted: Mapping[str, str], other: Sequence[str]) -> tuple[list[str], list[str]]:
+    agreeing: list[str] = []
+    differing: list[str] = []
+    for name, value in _pairs(other):
+        known = wanted.get(name)
+        if known is not None:
+            (agreeing if known == value else differing).append(name)
+    return agreeing, differing
+
+
+def _pairs(attributes: Sequence[str]) -> Iterable[tuple[str, str]]:
+    return zip(attributes[::2], attributes[1::2], strict=True)
+
+
+def _overlap(wanted: frozenset[str], other: Sequence[str]) -> float | None:
     if not wanted or not other:
         return None
-    common = len(wanted & other)
+    common = len(wanted.intersection(other))
     return common / (len(wanted) + len(other) - common)
 
 

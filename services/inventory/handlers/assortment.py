@@ -17,6 +17,7 @@ from services.inventory.domain.alternatives import (
     likeness,
     product_of,
     rank_alternatives,
+    wanted_of,
 )
 
 PRODUCT_EVENTS: Final = (ProductListed, ProductChanged, ProductPriceChanged, ProductDelisted)
@@ -116,10 +117,11 @@ class Assortment:
         wanted = self._products.get(sku)
         if wanted is None:
             return ()
+        basis = wanted_of(wanted)
         found = [
             one
             for other in islice(self._candidates(wanted), _COMPARED_MAX)
-            if (one := likeness(wanted, self._products[other], self._paths, self.policy)) is not None
+            if (one := likeness(basis, self._products[other], self._paths, self.policy)) is not None
         ]
         found.sort(key=lambda one: (-one.weighted / one.weight if one.weight else 0.0, one.product.sku))
         return found[:LIKE_MAX]
