@@ -131,8 +131,8 @@ class TestWait:
         shop.clock.advance(timedelta(days=1, seconds=1))
         after = (await shop.get(f"/orders/{order_id}/delay")).json()
 
-        assert (before["state"], before["expected_at"]) == ("unconfirmed", "2026-03-03T09:00:00Z")
-        assert after["state"] == "late"
+        assert (before["delay_status"], before["expected_at"]) == ("unconfirmed", "2026-03-03T09:00:00Z")
+        assert after["delay_status"] == "late"
 
     async def test_promises_nothing_that_nobody_has_announced(self, shop: Shop) -> None:
         order_id = await shop.place()
