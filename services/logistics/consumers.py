@@ -8,7 +8,12 @@ from libs.common.clock import Clock
 from libs.common.db import Transaction
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import WarehouseChanged, WarehouseRegistered
-from libs.common.events.orders import OrderCancellationRequested, OrderConfirmed
+from libs.common.events.orders import (
+    OrderCancellationRequested,
+    OrderConfirmed,
+    OrderRecallRequested,
+    OrderReconfirmed,
+)
 from libs.common.events.topics import INVENTORY_FACILITY, ORDERS_ORDER
 from libs.common.messaging.consumer import Subscription
 from services.logistics.domain.choice import Policy
@@ -21,6 +26,8 @@ PLANNING: Final = "logistics.planning"
 # A parcel is planned within moments of its order's confirmation, for people who pack it within hours.
 _BATCH_INTERVAL_SECONDS: Final = 0.4
 _BATCH_RECORDS_PLENTY: Final = 400
+
+_ABOUT_ORDERS: Final = (OrderConfirmed, OrderReconfirmed, OrderCancellationRequested, OrderRecallRequested)
 
 
 class PlanningHandler:
@@ -36,9 +43,7 @@ class PlanningHandler:
         """Apply the whole batch or raise."""
         desk = self._open_desk(transaction)
         await note_warehouses(batch, warehouses=desk.warehouses)
-        orders = [
-            envelope for envelope in batch if isinstance(envelope.event, OrderConfirmed | OrderCancellationRequested)
-        ]
+        orders = [envelope for envelope in batch if isinstance(envelope.event, _ABOUT_ORDERS)]
         if not orders:
             return
         facts = await plan_and_cancel(orders, desk=desk, policy=self._policy, now=self._clock.now())
@@ -51,8 +56,7 @@ def planning(handler: PlanningHandler) -> Subscription:
         group=PLANNING,
         topics=(ORDERS_ORDER, INVENTORY_FACILITY),
         events=(
-            OrderConfirmed,
-            OrderCancellationRequested,
+            *_ABOUT_ORDERS,
             WarehouseRegistered,
             WarehouseChanged,
         ),

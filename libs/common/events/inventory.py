@@ -176,15 +176,24 @@ class StockBackordered(_ReservationEvent, frozen=True, kw_only=True):
 
 
 class StockChanged(_ReservationEvent, frozen=True, kw_only=True):
-    """The order waits for the units that an edit asked for, and no longer for those before."""
+    """
+    The order waits for the units that an edit asked for, and no longer for those before.
+
+    If it held what it wanted, `allocations` are all that is held for it now.
+    """
 
     type: ClassVar[str] = "stock.changed"
 
     edit_id: UUID
+    allocations: list[Allocation] = msgspec.field(default_factory=list)
 
 
 class StockChangeRefused(_ReservationEvent, frozen=True, kw_only=True):
-    """An edit changed nothing: the reservation is `held` or `released` by now, or `over-limit` for what waits."""
+    """
+    An edit changed nothing: the reservation is `held` or `released` by now, or `over-limit` for what waits.
+
+    Of an order whose goods are held, `insufficient-stock` says that what it wants more is not free.
+    """
 
     type: ClassVar[str] = "stock.change-refused"
 

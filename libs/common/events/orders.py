@@ -126,12 +126,16 @@ class OrderEditRequested(_OrderEvent, frozen=True, kw_only=True):
     The customer of an order that waits for goods wants other units: this asks inventory to have it wait for those.
 
     `lines` are all of them, by SKU. It is changed as a whole or, if something is held for it by then, not at all.
+
+    With `is_held` its goods are held and no parcel is planned: what it wants no longer is let go of, and what it wants
+    more is held, if all of that is free.
     """
 
     type: ClassVar[str] = "order.edit-requested"
 
     edit_id: UUID
     lines: list[SkuQuantity]
+    is_held: bool = False
 
 
 class OrderEditRefused(_OrderEvent, frozen=True, kw_only=True):
@@ -190,6 +194,32 @@ class OrderConfirmed(_OrderEvent, frozen=True, kw_only=True):
     allocations: list[Allocation]
     destination: Destination
     collect_at: str | None = None
+
+
+class OrderRecallRequested(_OrderEvent, frozen=True, kw_only=True):
+    """
+    A confirmed order is being edited: this asks logistics to stop its shipments, for which others will be planned.
+
+    Logistics stops all of them (`shipment.cancelled` for each) or, if one has left, none. Those of a confirmation whose
+    `plan` is not below `before_plan` are planned for a later edit, and stay.
+    """
+
+    type: ClassVar[str] = "order.recall-requested"
+
+    edit_id: UUID
+    before_plan: int
+
+
+class OrderReconfirmed(OrderConfirmed, frozen=True, kw_only=True):
+    """
+    An order whose shipments were stopped goes on: this asks logistics to ship these allocations instead.
+
+    `plan` is larger than that of any earlier confirmation of the order; the first of all has none.
+    """
+
+    type: ClassVar[str] = "order.reconfirmed"
+
+    plan: int
 
 
 class OrderRefused(_OrderEvent, frozen=True, kw_only=True):

@@ -128,6 +128,36 @@ class Reservation(msgspec.Struct, kw_only=True, eq=False):
             if line.held
         ]
 
+    @property
+    def has_shipped(self) -> bool:
+        """Whether any of it has left."""
+        return any(line.committed for line in self.lines.values())
+
+    def held_by_sku(self) -> dict[str, int]:
+        """Return how many units are held now."""
+        units: dict[str, int] = {}
+        for (sku, _), line in self.lines.items():
+            units[sku] = units.get(sku, 0) + line.held
+        return units
+
+    def hold_no_more_than(self, wanted: Mapping[str, int]) -> list[Allocation]:
+        """Let go of what is held beyond `wanted` (by SKU), where least is held, to save parcels; return it."""
+        held: dict[str, int] = {}
+        for (_, warehouse), line in self.lines.items():
+            held[warehouse] = held.get(warehouse, 0) + line.held
+        surplus = {sku: units - wanted.get(sku, 0) for sku, units in self.held_by_sku().items()}
+        freed = []
+        for sku, warehouse in sorted(self.lines, key=lambda key: (held[key[1]], key[1], key[0])):
+            line = self.lines[sku, warehouse]
+            given = min(line.held, max(0, surplus[sku]))
+            if given:
+                line.quantity -= given
+                surplus[sku] -= given
+                self.changed_lines.add((sku, warehouse))
+                freed.append(Allocation(warehouse=warehouse, sku=sku, quantity=given))
+        self._settle()
+        return freed
+
     def hold(self, allocations: Iterable[Allocation]) -> None:
         """Hold units that the order wants."""
         lines, wanted, changed = self.lines, self.wanted, self.changed_lines

@@ -52,6 +52,16 @@ _PAUSE_EVERY: Final = 50
 _DECISIONS_AT_A_TIME: Final = 500
 
 
+class EditOfHeld(NamedTuple):
+    """What an order that holds its goods wants to hold instead, all of it by SKU."""
+
+    reservation: Reservation
+    edit_id: UUID
+    wanted: Mapping[str, int]
+    bundles: Compositions
+    asked_at: datetime
+
+
 class _Announcement(NamedTuple):
     event: Event
     version: int
@@ -77,6 +87,7 @@ class Desk:
     _refused_holds: dict[UUID, Sequence[Shortage]] = field(default_factory=dict)
     _partial_holds: dict[UUID, Sequence[Shortage]] = field(default_factory=dict)
     _given_back: set[str] = field(default_factory=set)
+    _edits_of_held: list[EditOfHeld] = field(default_factory=list)
     _order_causes: dict[UUID, Envelope] = field(default_factory=dict)
     _sku_causes: dict[str, Envelope] = field(default_factory=dict)
     _revisits: list[Revisit] = field(default_factory=list)
@@ -112,14 +123,19 @@ class Desk:
         if order_id is not None:
             self._order_causes[order_id] = envelope
 
-    def unpack(self, wanted: Mapping[str, int]) -> tuple[Mapping[str, int], Compositions]:
+    def unpack(
+        self, wanted: Mapping[str, int], known: Compositions | None = None
+    ) -> tuple[Mapping[str, int], Compositions]:
         """
         Return the units by SKU that reserve what is wanted, and what the bundles among it are made of.
+
+        Those that are `known` are made of what they were made of then.
 
         :raises MoreSkusNeeded: if components are not locked.
         """
         items = self.stock.items
-        bundles = {sku: items[sku].components for sku in wanted if items[sku].components}
+        current = {sku: items[sku].components for sku in wanted if items[sku].components}
+        bundles = {**current, **{sku: parts for sku, parts in known.items() if sku in wanted}} if known else current
         if not bundles:
             return wanted, bundles
         parts = unpack(wanted, bundles)
@@ -193,12 +209,7 @@ class Desk:
         limited = any(self.stock.items[sku].policy.backorder_units_max is not None for sku in grows)
         if reservation.status is not ReservationStatus.WAITING or reservation.is_hold or limited:
             is_over_limit = limited and reservation.status is ReservationStatus.WAITING
-            reason = "over-limit" if is_over_limit else reservation.status.value
-            self._announce(
-                reservation, StockChangeRefused(order_id=reservation.order_id, edit_id=edit_id, reason=reason)
-            )
-            self._changed[reservation.order_id] = reservation
-            self.outcomes["edit-refused"] += 1
+            self._refuse_edit(reservation, edit_id, "over-limit" if is_over_limit else reservation.status.value)
             return
         terms = terms_of(reservation)
         reservation.wanted, reservation.bundles, reservation.has_new_terms = dict(wanted), bundles, True
@@ -211,6 +222,20 @@ class Desk:
         # Whoever stands behind it may be served now.
         self._given_back.update(before)
         self.outcomes["edited"] += 1
+
+    def edit_held(self, edit: EditOfHeld) -> None:
+        """
+        Let an order that holds its goods hold others, all of them or none; it is decided when the desk settles.
+
+        What it wants more comes after whoever waits for it already, like a new order.
+        """
+        self._edits_of_held.append(edit)
+
+    def _refuse_edit(self, reservation: Reservation, edit_id: UUID, reason: str) -> None:
+        refused = StockChangeRefused(order_id=reservation.order_id, edit_id=edit_id, reason=reason)
+        self._announce(reservation, refused)
+        self._changed[reservation.order_id] = reservation
+        self.outcomes["edit-refused"] += 1
 
     def extend(self, hold: Reservation, expires_at: datetime) -> None:
         """Let a hold last until `expires_at`."""
@@ -260,6 +285,8 @@ class Desk:
         if revisit is not None:
             await self._call_waiting([revisit.sku], after=revisit.after)
         await self._serve_asking([*freed, revisit.sku] if revisit is not None else freed)
+        for edit in self._edits_of_held:
+            await self._decide_edit(edit)
         while self._given_back:
             given_back = sorted(self._given_back)
             self._given_back.clear()
@@ -289,6 +316,47 @@ class Desk:
                 await asyncio.sleep(0)
         self._asking.clear()
         self._newcomers.clear()
+
+    async def _decide_edit(self, edit: EditOfHeld) -> None:
+        reservation = edit.reservation
+        if reservation.status is not ReservationStatus.HELD or reservation.has_shipped:
+            # Called off, not there any more, or on its way, since it was asked.
+            reason = "shipped" if reservation.has_shipped else reservation.status.value
+            self._refuse_edit(reservation, edit.edit_id, reason)
+            return
+        held = reservation.held_by_sku()
+        more = {sku: units - held.get(sku, 0) for sku, units in edit.wanted.items() if units > held.get(sku, 0)}
+        if more and not await self._hold_more(reservation, more, edit.asked_at):
+            self._refuse_edit(reservation, edit.edit_id, "insufficient-stock")
+            return
+        freed = reservation.hold_no_more_than(edit.wanted)
+        self._let_go(freed)
+        self._given_back.update(one.sku for one in freed)
+        reservation.bundles, reservation.has_new_terms = edit.bundles, True
+        self._changed[reservation.order_id] = reservation
+        changed = StockChanged(order_id=reservation.order_id, edit_id=edit.edit_id, allocations=reservation.held())
+        self._announce(reservation, changed)
+        self.outcomes["edited"] += 1
+
+    async def _hold_more(self, reservation: Reservation, more: Mapping[str, int], asked_at: datetime) -> bool:
+        """Hold more units for an order, all or none: at best where it holds others, so that no parcel is added."""
+        terms, policy = terms_of(reservation), self.tools.allocation
+        reservation.wanted = dict(more)
+        self._asking.append(reservation)
+        backlog = await self._backlog([])
+        self._asking.clear()
+        demand = await self.tools.stock.daily_demand(set(more), until=self.now) if policy.needs_demand else NO_DEMAND
+        allocator = Allocator(self.stock, self.warehouses, policy, demand, backlog)
+        asks = msgspec.structs.replace(terms, on_shortage="refuse", approved_at=asked_at)
+        reservation.terms = msgspec.structs.replace(asks, is_split_allowed=False)
+        [verdict] = allocator.serve([reservation])
+        if verdict.choice.allocations is None and terms.is_split_allowed:
+            reservation.terms = asks
+            [verdict] = allocator.serve([reservation])
+        self.tools.decisions.add(explanations.decision_of(verdict, more, self.now))
+        reservation.terms = terms
+        reservation.forget_rest()
+        return verdict.choice.allocations is not None
 
     async def _with_promises(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
         """Say of those who begin to wait, or are refused, when goods on their way should have filled it for them."""

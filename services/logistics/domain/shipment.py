@@ -125,7 +125,8 @@ class Shipment:
     What one warehouse sends for one order.
 
     All times but `planned_at` are business times. `ready_at` is when the order could be shipped, `promised_at`
-    when the shop promised it to arrive, `version` the `aggregate_version` of its last event.
+    when the shop promised it to arrive, `version` the `aggregate_version` of its last event. `plan` is that of the
+    confirmation that it was planned for.
     """
 
     id: UUID
@@ -153,6 +154,7 @@ class Shipment:
     failed_at: datetime | None = None
     cancelled_at: datetime | None = None
     reason: str | None = None
+    plan: int = 0
 
     @property
     def is_late(self) -> bool:
@@ -228,6 +230,6 @@ class Shipment:
             )
 
 
-def shipment_id(order_id: UUID, warehouse: str) -> UUID:
+def shipment_id(order_id: UUID, warehouse: str, plan: int = 0) -> UUID:
     """Return the id of what `warehouse` sends for an order: always the same, so that no replay plans it twice."""
-    return uuid5(_SHIPMENT_IDS, f"{order_id}/{warehouse}")
+    return uuid5(_SHIPMENT_IDS, f"{order_id}/{warehouse}/{plan}" if plan else f"{order_id}/{warehouse}")

@@ -6,7 +6,8 @@ The rules, given that all events of an order come in order on one key:
 - The id of a shipment follows from its order and warehouse, and an order that has shipments is not planned again:
   the first confirmation stands, however often it is replayed.
 - A cancellation stops all shipments of its order or none: all of them are locked first, and one that has left
-  means that the order goes on.
+  means that the order goes on. So does a recall, for an order that is edited; its next confirmation, which has the
+  number of its plan, is planned once, if nothing of the plans before it is under way.
 - A cancellation that finds no shipments came before its confirmation, which happens only when the confirmation was
   set aside as a dead letter and replayed later. The order is marked, and its shipments are planned and called off
   in one step, so that whoever waits for the cancellation still gets its answer.
@@ -16,14 +17,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Final
 from uuid import UUID
 
 from libs.common.decisions import Decision
 from libs.common.errors import Invalid
 from libs.common.events.base import Envelope
 from libs.common.events.logistics import ShipmentCancelled, ShipmentPlanned
-from libs.common.events.orders import OrderCancellationRequested, OrderConfirmed
+from libs.common.events.orders import (
+    OrderCancellationRequested,
+    OrderConfirmed,
+    OrderRecallRequested,
+    OrderReconfirmed,
+)
 from libs.common.events.shapes import SkuQuantity
 from services.logistics.domain.calendar import COLLECTION_DAYS, add_business_days, delivery_time, ready_at
 from services.logistics.domain.carriers import RateTable
@@ -39,6 +45,8 @@ from services.logistics.handlers.choosing import (
 )
 from services.logistics.handlers.ports import Desk
 from services.logistics.handlers.working_set import WorkingSet
+
+_RECALLED: Final = "edited"
 
 
 class NothingToShip(Invalid):
@@ -65,7 +73,7 @@ async def plan_and_cancel(batch: Sequence[Envelope], *, desk: Desk, policy: Poli
     order_ids = {
         envelope.event.order_id
         for envelope in batch
-        if isinstance(envelope.event, OrderConfirmed | OrderCancellationRequested)
+        if isinstance(envelope.event, OrderConfirmed | OrderCancellationRequested | OrderRecallRequested)
     }
     codes = {
         allocation.warehouse
@@ -85,19 +93,24 @@ async def plan_and_cancel(batch: Sequence[Envelope], *, desk: Desk, policy: Poli
     newly_marked: dict[UUID, str] = {}
     for envelope in batch:
         match envelope.event:
-            case OrderConfirmed(order_id=order_id) as order if not working_set.of_order(order_id):
+            case OrderConfirmed(order_id=order_id) as order if _is_to_be_planned(order, working_set):
+                is_first = not working_set.of_order(order_id)
                 planner.plan(order, envelope, working_set)
-                if order_id in marked:
+                if is_first and order_id in marked:
                     cancelled = _cancel_all(working_set, order_id, marked[order_id], envelope, now)
                     facts.shipments_cancelled += cancelled
-            case OrderCancellationRequested(order_id=order_id, reason=reason) as request:
-                outcome, cancelled = _cancel(request, envelope, working_set, now)
+            case OrderCancellationRequested(order_id=order_id) | OrderRecallRequested(order_id=order_id) as request:
+                reason = request.reason if isinstance(request, OrderCancellationRequested) else _RECALLED
+                is_old = isinstance(request, OrderRecallRequested) and _is_planned_anew(request, working_set)
+                outcome, cancelled = (
+                    ("repeated", 0) if is_old else _cancel(order_id, reason, envelope, working_set, now)
+                )
                 facts.cancellations[outcome] += 1
                 facts.shipments_cancelled += cancelled
                 if outcome == "no-shipments" and order_id not in marked:
                     newly_marked[order_id] = marked[order_id] = reason
             case _:
-                # A confirmation of an order that has shipments: the first plan stands.
+                # A confirmation of an order that has its shipments: the plan stands.
                 pass
     if newly_marked:
         await desk.tombstones.add(newly_marked)
@@ -143,7 +156,7 @@ class _Planner:
             units=sum(line.quantity for line in lines),
             ready_at=ready_at(placed_at=order.placed_at, confirmed_at=order.confirmed_at),
         )
-        own_id = shipment_id(order.order_id, warehouse)
+        own_id = shipment_id(order.order_id, warehouse, _plan_of(order))
         choice, decision = choose_with_reason(
             shipment_id=own_id,
             warehouse=warehouse,
@@ -170,6 +183,7 @@ class _Planner:
             ready_at=consignment.ready_at,
             promised_at=choice.promised_at,
             estimated_delivery_at=offer.estimated_delivery_at if offer else choice.promised_at,
+            plan=_plan_of(order),
         )
         return shipment, decision
 
@@ -177,7 +191,7 @@ class _Planner:
         self, order: OrderConfirmed, warehouse: str, lines: Sequence[Line]
     ) -> tuple[Shipment, Decision]:
         origin = self.sites.get(warehouse)
-        own_id = shipment_id(order.order_id, warehouse)
+        own_id = shipment_id(order.order_id, warehouse, _plan_of(order))
         ready = ready_at(placed_at=order.placed_at, confirmed_at=order.confirmed_at)
         decision = collected_with_reason(
             shipment_id=own_id, warehouse=warehouse, units=sum(line.quantity for line in lines), now=self.now
@@ -201,26 +215,40 @@ class _Planner:
             ready_at=ready,
             promised_at=promised_at,
             estimated_delivery_at=promised_at,
+            plan=_plan_of(order),
         )
         return shipment, decision
 
 
-def _cancel(
-    request: OrderCancellationRequested, cause: Envelope, working_set: WorkingSet, now: datetime
-) -> tuple[str, int]:
+def _plan_of(order: OrderConfirmed) -> int:
+    return order.plan if isinstance(order, OrderReconfirmed) else 0
+
+
+def _is_to_be_planned(order: OrderConfirmed, working_set: WorkingSet) -> bool:
+    """Tell whether this is news: what is planned stands, and so does what may yet leave."""
+    plan = _plan_of(order)
+    return all(one.plan < plan and one.status is Status.CANCELLED for one in working_set.of_order(order.order_id))
+
+
+def _is_planned_anew(recall: OrderRecallRequested, working_set: WorkingSet) -> bool:
+    """Tell whether what was recalled is stopped and planned again, so that this is an old request."""
+    return any(one.plan >= recall.before_plan for one in working_set.of_order(recall.order_id))
+
+
+def _cancel(order_id: UUID, reason: str, cause: Envelope, working_set: WorkingSet, now: datetime) -> tuple[str, int]:
     """Stop all shipments of an order or none; return what came of it and how many were stopped."""
-    shipments = working_set.of_order(request.order_id)
+    shipments = [one for one in working_set.of_order(order_id) if one.status is not Status.CANCELLED]
+    if not shipments and working_set.of_order(order_id):
+        return "repeated", 0
     if not shipments:
         return "no-shipments", 0
-    if all(shipment.status is Status.CANCELLED for shipment in shipments):
-        return "repeated", 0
     if any(shipment.status is not Status.PLANNED for shipment in shipments):
         return "too-late", 0
-    return "cancelled", _cancel_all(working_set, request.order_id, request.reason, cause, now)
+    return "cancelled", _cancel_all(working_set, order_id, reason, cause, now)
 
 
 def _cancel_all(working_set: WorkingSet, order_id: UUID, reason: str, cause: Envelope, now: datetime) -> int:
-    shipments = working_set.of_order(order_id)
+    shipments = [one for one in working_set.of_order(order_id) if one.status is not Status.CANCELLED]
     for shipment in shipments:
         event = ShipmentCancelled(shipment_id=shipment.id, order_id=shipment.order_id, reason=reason)
         working_set.change(shipment.cancel(at=now, reason=reason), event, cause=cause)

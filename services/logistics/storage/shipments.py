@@ -32,6 +32,7 @@ _FIXED: Final = {
     "planned_at": "timestamptz",
     "ready_at": "timestamptz",
     "promised_at": "timestamptz",
+    "plan": "int4",
 }
 _MOVING: Final = {
     "status": "text",
@@ -178,6 +179,7 @@ def _fixed(shipment: Shipment) -> tuple[Any, ...]:
         shipment.planned_at,
         shipment.ready_at,
         shipment.promised_at,
+        shipment.plan,
     )
 
 
@@ -219,6 +221,7 @@ def shipment_of(row: asyncpg.Record) -> Shipment:
         failed_at=row["failed_at"],
         cancelled_at=row["cancelled_at"],
         reason=row["reason"],
+        plan=row["plan"],
     )
 
 

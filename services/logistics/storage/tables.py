@@ -68,7 +68,10 @@ shipments = Table(
     Column("failed_at", DateTime(timezone=True)),
     Column("cancelled_at", DateTime(timezone=True)),
     Column("reason", Text),
-    UniqueConstraint("order_id", "warehouse"),
+    # Of which confirmation of its order it is: what is stopped for an edit is planned anew.
+    Column("plan", Integer, nullable=False, server_default=text("0")),
+    UniqueConstraint("order_id", "warehouse", "plan"),
+    CheckConstraint("plan >= 0", name="plan"),
     CheckConstraint("status IN ('planned', 'dispatched', 'delivered', 'failed', 'cancelled')", name="status"),
     CheckConstraint("version >= 1", name="version"),
     CheckConstraint("jsonb_array_length(lines) > 0", name="lines"),

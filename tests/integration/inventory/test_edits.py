@@ -6,12 +6,26 @@ from libs.common.events.inventory import StockBackordered, StockChanged, StockCh
 from libs.common.events.orders import OrderEditRequested
 from libs.common.events.shapes import SkuQuantity
 from tests.integration.inventory.shop import Shop
-from tests.unit.inventory.builders import ARMCHAIR, LAMP, approved, cancelled, envelope, minutes, received
+from tests.unit.inventory.builders import (
+    ARMCHAIR,
+    LAMP,
+    approved,
+    cancelled,
+    dispatched,
+    envelope,
+    minutes,
+    received,
+)
 
 
 def edit(order_id: UUID, *lines: tuple[str, int], edit_id: UUID | None = None) -> OrderEditRequested:
     units = [SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in lines]
     return OrderEditRequested(order_id=order_id, edit_id=edit_id or uuid4(), lines=units)
+
+
+def edit_held(order_id: UUID, *lines: tuple[str, int]) -> OrderEditRequested:
+    units = [SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in lines]
+    return OrderEditRequested(order_id=order_id, edit_id=uuid4(), lines=units, is_held=True)
 
 
 async def waits_for(shop: Shop, order_id: UUID) -> dict[str, int]:
@@ -107,4 +121,79 @@ class TestRepeated:
         await shop.orders(first, second)
 
         assert await waits_for(shop, order.order_id) == {ARMCHAIR: 7}
+        assert [one.edit_id for one in await shop.announced(StockChanged)] == [first.edit_id, second.edit_id]
+
+
+class TestHeld:
+    async def test_order_lets_go_of_what_it_wants_no_longer(self, shop: Shop) -> None:
+        first, behind = approved((ARMCHAIR, 3), (LAMP, 1)), approved((ARMCHAIR, 2))
+        await shop.reports(received(3), received(1, LAMP))
+        await shop.orders(first)
+        await shop.orders(behind)
+
+        await shop.orders(edit_held(first.order_id, (ARMCHAIR, 1)))
+
+        [changed] = await shop.announced(StockChanged)
+        assert [(one.sku, one.quantity) for one in changed.allocations] == [(ARMCHAIR, 1)]
+        assert await shop.level(LAMP) == (1, 0)
+        assert [one.order_id for one in await shop.announced(StockReserved)] == [first.order_id, behind.order_id]
+        assert await shop.level(ARMCHAIR) == (3, 3)
+
+    async def test_order_holds_what_it_wants_more_where_it_holds_the_rest(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 2))
+        await shop.reports(received(5, at="GLA"), received(9, LAMP), received(1, LAMP, at="GLA"))
+        await shop.orders(order)
+        [reserved] = await shop.announced(StockReserved)
+
+        await shop.orders(edit_held(order.order_id, (ARMCHAIR, 4), (LAMP, 1)))
+
+        [changed] = await shop.announced(StockChanged)
+        assert {one.sku: one.quantity for one in changed.allocations} == {ARMCHAIR: 4, LAMP: 1}
+        assert {one.warehouse for one in changed.allocations} == {one.warehouse for one in reserved.allocations}
+
+    async def test_order_stays_as_it_is_if_not_all_is_free(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 2), (LAMP, 1))
+        await shop.reports(received(3), received(1, LAMP))
+        await shop.orders(order)
+
+        await shop.orders(edit_held(order.order_id, (ARMCHAIR, 4)))
+
+        assert [one.reason for one in await shop.announced(StockChangeRefused)] == ["insufficient-stock"]
+        assert await shop.level(ARMCHAIR) == (3, 2)
+        assert await shop.level(LAMP) == (1, 1)
+        assert await waits_for(shop, order.order_id) == {}
+
+    async def test_order_does_not_pass_those_who_wait(self, shop: Shop) -> None:
+        order, waiting = approved((LAMP, 1)), approved((ARMCHAIR, 2))
+        await shop.reports(received(1, LAMP))
+        await shop.orders(order)
+        await shop.orders(waiting)
+
+        await shop.reports(received(2))
+        await shop.orders(edit_held(order.order_id, (LAMP, 1), (ARMCHAIR, 1)))
+
+        assert [one.reason for one in await shop.announced(StockChangeRefused)] == ["insufficient-stock"]
+        assert await shop.level(ARMCHAIR) == (2, 2)
+
+    async def test_order_of_which_something_has_left_is_not_changed(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 2), (LAMP, 1))
+        await shop.reports(received(3), received(1, LAMP))
+        await shop.orders(order)
+        await shop.orders(dispatched(order.order_id, (LAMP, 1)))
+
+        await shop.orders(edit_held(order.order_id, (ARMCHAIR, 1), (LAMP, 1)))
+
+        assert [one.reason for one in await shop.announced(StockChangeRefused)] == ["shipped"]
+
+    async def test_an_edit_has_one_effect(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3))
+        await shop.reports(received(9))
+        await shop.orders(order)
+        first, second = edit_held(order.order_id, (ARMCHAIR, 5)), edit_held(order.order_id, (ARMCHAIR, 4))
+        await shop.orders(first, first)
+        await shop.orders(second)
+
+        await shop.orders(first)
+
+        assert await shop.level(ARMCHAIR) == (9, 4)
         assert [one.edit_id for one in await shop.announced(StockChanged)] == [first.edit_id, second.edit_id]

@@ -1,15 +1,19 @@
 """Confirmed orders become shipments, cancellations stop them, and nothing happens twice."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec import structs
 
 from libs.common.errors import DomainError
 from libs.common.events.logistics import ShipmentCancelled, ShipmentDispatched, ShipmentPlanned
-from libs.common.events.shapes import Destination, SkuQuantity
+from libs.common.events.orders import OrderConfirmed, OrderRecallRequested, OrderReconfirmed
+from libs.common.events.shapes import Allocation, Destination, SkuQuantity
 from services.logistics.domain.shipment import (
+    Shipment,
     ShipmentAlreadyCancelled,
     ShipmentAlreadyDispatched,
     Status,
@@ -306,3 +310,74 @@ class TestDestination:
         await world.handle(LONDON, *(a_confirmation(destination=Destination(country=country)) for country in countries))
 
         assert len(planned(await world.published())) == 4
+
+
+class TestRecall:
+    async def test_stops_all_shipments_and_another_confirmation_plans_them_anew(self, world: World) -> None:
+        confirmation = a_confirmation(("LON", "LAMP", 2), ("RTM", "LAMP", 1))
+        await world.handle(LONDON, ROTTERDAM, confirmation)
+
+        await world.handle(a_recall(confirmation.order_id, before_plan=6))
+        await world.handle(again(confirmation, 8, ("LON", "LAMP", 1)))
+
+        found = {(one.warehouse, one.plan): (one.status, one.lines[0].quantity) for one in await shipments(world)}
+        assert found == {
+            ("LON", 0): (Status.CANCELLED, 2),
+            ("RTM", 0): (Status.CANCELLED, 1),
+            ("LON", 8): (Status.PLANNED, 1),
+        }
+        assert len(await world.published(ShipmentCancelled)) == 2
+
+    async def test_comes_too_late_once_one_has_left(self, world: World) -> None:
+        confirmation = a_confirmation()
+        await world.dispatch(await world.plan(confirmation))
+
+        await world.handle(a_recall(confirmation.order_id, before_plan=6))
+
+        assert [one.status for one in await shipments(world)] == [Status.DISPATCHED]
+
+    async def test_that_is_old_does_not_stop_what_was_planned_after_it(self, world: World) -> None:
+        confirmation = a_confirmation()
+        await world.handle(confirmation, a_recall(confirmation.order_id, before_plan=6), again(confirmation, 8))
+
+        await world.handle(a_recall(confirmation.order_id, before_plan=6), again(confirmation, 8), confirmation)
+
+        assert sorted((one.plan, one.status) for one in await shipments(world)) == [
+            (0, Status.CANCELLED),
+            (8, Status.PLANNED),
+        ]
+
+    async def test_and_a_cancellation_stop_what_is_planned_then(self, world: World) -> None:
+        confirmation = a_confirmation()
+        await world.handle(confirmation, a_recall(confirmation.order_id, before_plan=6), again(confirmation, 8))
+
+        await world.handle(a_cancellation(confirmation.order_id))
+
+        assert {one.status for one in await shipments(world)} == {Status.CANCELLED}
+        assert len(await world.published(ShipmentCancelled)) == 2
+
+    async def test_before_its_confirmation_stops_only_what_that_plans(self, world: World) -> None:
+        confirmation = a_confirmation()
+
+        await world.handle(a_recall(confirmation.order_id, before_plan=6))
+        await world.handle(confirmation)
+        await world.handle(again(confirmation, 8))
+
+        assert sorted((one.plan, one.status) for one in await shipments(world)) == [
+            (0, Status.CANCELLED),
+            (8, Status.PLANNED),
+        ]
+
+
+def a_recall(order_id: UUID, *, before_plan: int) -> OrderRecallRequested:
+    return OrderRecallRequested(order_id=order_id, edit_id=uuid4(), before_plan=before_plan)
+
+
+def again(confirmation: OrderConfirmed, plan: int, *allocations: tuple[str, str, int]) -> OrderReconfirmed:
+    held = [Allocation(warehouse=place, sku=sku, quantity=units) for place, sku, units in allocations]
+    fields = structs.asdict(confirmation) | {"allocations": held or confirmation.allocations}
+    return OrderReconfirmed(**fields, plan=plan)
+
+
+async def shipments(world: World) -> Sequence[Shipment]:
+    return await world.shipments()
