@@ -44,7 +44,9 @@ _MESSAGES: Final[Mapping[type[Event], Callable[[Any, int], on.Message]]] = {
     inventory.StockPartlyReserved: lambda event, version: on.StockPartlyReserved(
         tuple(event.allocations), tuple(event.missing), version, tuple(event.shortages)
     ),
-    inventory.StockChanged: lambda event, version: on.StockChanged(event.edit_id, "", (), version),
+    inventory.StockChanged: lambda event, version: on.StockChanged(
+        event.edit_id, "", (), version, tuple(event.allocations)
+    ),
     inventory.StockChangeRefused: lambda event, version: on.StockChangeRefused(event.edit_id, event.reason, version),
     inventory.StockRejected: lambda event, _: on.StockRejected(event.reason, tuple(event.shortages)),
     logistics.ShipmentPlanned: lambda event, _: on.ShipmentPlanned(event.shipment_id, event.warehouse),

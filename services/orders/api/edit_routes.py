@@ -14,7 +14,7 @@ from libs.common.http.auth import requires
 from libs.common.http.idempotency import IdempotentWrite, StoredResponse
 from services.orders.api.backend import BackendOfApp
 from services.orders.api.order_routes import coarse, found_order
-from services.orders.api.schemas import LineRequest, OrderResponse, Reason, ShipToRequest
+from services.orders.api.schemas import LineRequest, OrderResponse, PaymentToken, Reason, ShipToRequest
 from services.orders.domain.edits import AddedLine, Edit, EditStatus, LineQuantity
 from services.orders.domain.order import Address
 from services.orders.handlers.edits import EditRequest, edit_order
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1", tags=["orders"])
 _LINES_MAX: Final = 2_000
 _ORDER: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK: {"model": OrderResponse},
-    HTTPStatus.ACCEPTED: {"model": OrderResponse, "description": "Inventory was asked first."},
+    HTTPStatus.ACCEPTED: {"model": OrderResponse, "description": "Others were asked first."},
 }
 
 IfMatch = Annotated[
@@ -56,6 +56,10 @@ class EditOrderRequest(BaseModel):
     lines: list[LineQuantityRequest] = Field(default_factory=list, max_length=_LINES_MAX)
     add: list[LineRequest] = Field(default_factory=list, max_length=_LINES_MAX)
     ship_to: ShipToRequest | None = None
+    payment_token: PaymentToken | None = Field(
+        default=None,
+        description="Of what the provider is asked with for what the order costs more, once it is paid for.",
+    )
 
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
@@ -114,9 +118,9 @@ async def edit(
     order_id: UUID, body: EditOrderRequest, write: IdempotentWrite, backend: BackendOfApp, if_match: IfMatch
 ) -> Response:
     """
-    Change an order: its lines until goods are held for them, its address until a parcel has left.
+    Change an order: its lines and its address, until a parcel has left.
 
-    Lines of an order that waits for goods are inventory's to change: it is asked first (202).
+    Lines of an order that waits for goods, or has them, are not ours alone to change: others are asked first (202).
     """
     request = EditRequest(
         revision=int(if_match.strip('"')),
@@ -128,6 +132,7 @@ async def edit(
         ],
         address=None if body.ship_to is None else _address(body.ship_to),
         destination=None if body.ship_to is None else _destination(body.ship_to),
+        payment_token=body.payment_token,
     )
 
     async def effect(unit: Unit) -> StoredResponse:

@@ -59,6 +59,7 @@ async def open_return(
             WantedInstead(sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
             for line in body.exchange_for
         ],
+        payment_token=body.payment_token,
     )
 
     async def effect(unit: Unit) -> StoredResponse:

@@ -69,10 +69,13 @@ class ShipToRequest(_Request):
         return self
 
 
+PaymentToken = Annotated[str, Field(min_length=1, max_length=255, pattern=_CODE, examples=["tok_ok"])]
+
+
 class PaymentRequest(_Request):
     """How the customer pays: the provider's token, never a card."""
 
-    token: str = Field(min_length=1, max_length=255, pattern=_CODE, examples=["tok_ok"])
+    token: PaymentToken
     method: str = Field(default="card", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="One that the shop takes.")
     billing_country: str | None = Field(
         default=None, pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2; for the review alone."
@@ -214,7 +217,10 @@ class RequestReturnRequest(_Request):
     exchange_for: list[LineRequest] = Field(
         default_factory=list,
         max_length=_LINES_MAX,
-        description="What is wanted instead of money, at its present price; worth at most what comes back.",
+        description="What is wanted instead of money, at its present price.",
+    )
+    payment_token: PaymentToken | None = Field(
+        default=None, description="What is paid with if that costs more than what comes back."
     )
 
     @field_validator("lines")
@@ -501,7 +507,7 @@ class ReturnLineResponse(_Response):
 
 
 class ReturnResponse(_Response):
-    """A return; `refund_minor` is what the customer gets back for it in money."""
+    """A return; `refund_minor` is what goes back in money, `exchange_due_minor` what an exchange costs beyond that."""
 
     id: UUID
     order_id: UUID
@@ -519,6 +525,7 @@ class ReturnResponse(_Response):
     inspected_at: datetime | None = None
     inspected_by: str | None = None
     exchange_order_id: UUID | None = None
+    exchange_due_minor: int = 0
 
     @classmethod
     def of(cls, one: Return) -> "ReturnResponse":

@@ -18,11 +18,13 @@ from services.orders.domain.state import (
     ClearTimer,
     CloseReturn,
     Command,
+    ConcludeEdit,
     Deadlines,
     Divide,
     OrderState,
     Pay,
     PaymentStep,
+    PendingEdit,
     Publish,
     SetTimer,
     StageEntered,
@@ -143,16 +145,19 @@ class Draft:
         status: StepStatus = StepStatus.PENDING,
         return_id: UUID | None = None,
         shipment_id: UUID | None = None,
+        authorisation_id: UUID | None = None,
+        own_id: UUID | None = None,
     ) -> PaymentStep:
-        """Ask the payment provider for something."""
+        """Ask the payment provider for something; a step has the next id of its kind, unless it has its `own_id`."""
         number = 1 + sum(step.kind is kind for step in self.state.steps)
         step = PaymentStep(
-            id=step_id(self.state.id, f"{kind}:{number}"),
+            id=own_id or step_id(self.state.id, f"{kind}:{number}"),
             kind=kind,
             amount_minor=amount_minor,
             status=status,
             return_id=return_id,
             shipment_id=shipment_id,
+            authorisation_id=authorisation_id,
         )
         self.add_step(step)
         return step
@@ -175,6 +180,16 @@ class Draft:
         if status is StepStatus.PENDING:
             self._commands.append(Pay(step))
         return step
+
+    def refer(self, one: UUID, reference: str) -> None:
+        """Keep the provider's name for what an authorisation beside the payment's own holds."""
+        steps = tuple(replace(step, reference=reference) if step.id == one else step for step in self.state.steps)
+        self.change(steps=steps)
+
+    def conclude_edit(self, edit: PendingEdit, refusal: str | None = None) -> None:
+        """Be no longer edited; keep what became of it."""
+        self.change(edit=None)
+        self._commands.append(ConcludeEdit(edit, refusal))
 
     def close_return(self, return_id: UUID, refunded_minor: int) -> None:
         """Finish a return whose money is back with the customer."""

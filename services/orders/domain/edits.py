@@ -14,11 +14,11 @@ from libs.common.events.orders import OrderEdited, OrderEditRefused, OrderEditRe
 from libs.common.events.shapes import OrderLine as PublishedLine
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
-from services.orders.domain.order import OrderLine, OrderStatus, total_of, units_by_sku
-from services.orders.domain.state import Answer, OrderState
+from services.orders.domain.order import DERIVED_CHANNELS, OrderLine, OrderStatus, total_of, units_by_sku
+from services.orders.domain.state import Answer, OrderState, StepKind, StepStatus, step_id
 
 _EDITED: Final = "edited"
-_REQUESTED: Final = "edit-requested"
+REQUESTED: Final = "edit-requested"
 _REFUSED: Final = "edit-refused"
 
 
@@ -48,6 +48,16 @@ class EditNeedsReview(Conflict):
     def __init__(self, reasons: Iterable[str]) -> None:
         """Name the rules."""
         super().__init__(f"The edited order would not pass review: {', '.join(reasons)}.")
+
+
+class PaymentPending(Conflict):
+    """The provider has not said yet whether it holds the order's price; ask again in a moment."""
+
+    code: ClassVar[str] = "payment-pending"
+
+    def __init__(self, order_id: UUID) -> None:
+        """Name the order."""
+        super().__init__(f"Order {order_id} is being paid for; its lines can be changed once it is confirmed.")
 
 
 class EditPending(Conflict):
@@ -160,21 +170,21 @@ def apply_edit(draft: Draft, message: on.OrderEdited) -> None:
     if message.lines is not None and draft.state.status is OrderStatus.BACKORDERED:
         units = list(units_by_sku(message.lines))
         draft.publish(OrderEditRequested(order_id=draft.state.id, edit_id=message.edit_id, lines=units))
-        draft.note(detail=f"{_REQUESTED}: {message.reason}")
+        draft.note(detail=f"{REQUESTED}: {message.reason}")
         return
     if message.destination is not None:
         draft.change(facts=replace(draft.state.facts, destination=message.destination))
     if message.lines is not None:
         draft.change(lines=units_by_sku(message.lines), priced_lines=())
-        _set_total(draft, message.lines)
-    _tell(draft, message.edit_id, message.reason, message.lines, is_address_changed=message.destination is not None)
+        set_total(draft, message.lines)
+    tell(draft, message.edit_id, message.reason, message.lines, is_address_changed=message.destination is not None)
 
 
 def follow_change(draft: Draft, message: on.StockChanged) -> None:
     """Have the lines that inventory waits for now."""
     draft.change(stock_version=max(message.version, draft.state.stock_version))
-    _set_total(draft, message.lines)
-    _tell(draft, message.edit_id, message.reason, message.lines)
+    set_total(draft, message.lines)
+    tell(draft, message.edit_id, message.reason, message.lines)
 
 
 def follow_refusal(draft: Draft, message: on.StockChangeRefused) -> None:
@@ -184,10 +194,35 @@ def follow_refusal(draft: Draft, message: on.StockChangeRefused) -> None:
     draft.note(detail=f"{_REFUSED}: {message.reason}")
 
 
+def refuse(draft: Draft, *, reason: str) -> None:
+    """Go on as it was with an order that is being edited, if it is; what was held for the edit alone is let go of."""
+    edit = draft.state.edit
+    if edit is None:
+        return
+    further = draft.state.step(further_step_id(draft.state.id, edit.id))
+    draft.conclude_edit(edit, reason)
+    draft.publish(OrderEditRefused(order_id=draft.state.id, edit_id=edit.id, reason=reason))
+    draft.note(detail=f"{_REFUSED}: {reason}")
+    if further is not None and further.status is StepStatus.SUCCEEDED:
+        draft.pay(StepKind.VOID, further.amount_minor, authorisation_id=further.id)
+
+
+def further_step_id(order_id: UUID, edit_id: UUID) -> UUID:
+    """Return the id of the step that authorises what an edit costs more."""
+    return step_id(order_id, f"{StepKind.AUTHORISE}:edit:{edit_id}")
+
+
+def is_unpaid(state: OrderState) -> bool:
+    """Tell whether the provider was asked for what an edit costs more, and has not answered."""
+    further = None if state.edit is None else state.step(further_step_id(state.id, state.edit.id))
+    return further is not None and further.status is StepStatus.PENDING
+
+
 def answer_to(state: OrderState, message: on.OrderEdited | on.StockChanged | on.StockChangeRefused) -> Answer | None:
     """Return what stands against an edit, or inventory's answer to one, that the table allows."""
     if not isinstance(message, on.OrderEdited):
-        return Answer.IGNORE if 0 < message.version <= state.stock_version else None
+        is_other = state.edit is not None and state.edit.id != message.edit_id
+        return Answer.IGNORE if is_other or 0 < message.version <= state.stock_version else None
     if message.sequence != state.sequence:
         return Answer.IGNORE
     has_left = any(parcel.has_left for parcel in state.shipments)
@@ -196,19 +231,24 @@ def answer_to(state: OrderState, message: on.OrderEdited | on.StockChanged | on.
 
 
 def _are_lines_free(state: OrderState, message: on.OrderEdited) -> bool:
-    """Tell whether nothing is held and nothing was asked of the customer's money, nor ever of another order's."""
+    """Tell whether the lines are the order's own, and neither half asked for nor half paid."""
     if state.status is OrderStatus.HELD:
         return True
-    is_untouched = not state.warehouses and not state.steps and not state.facts.is_remainder
+    if state.status is OrderStatus.CONFIRMED:
+        is_whole = state.payment.remainder is None and state.facts.channel not in DERIVED_CHANNELS
+        # What a person has to look at is not made more of.
+        return is_whole and state.stuck_since is None and message.destination is None
+    is_untouched = not state.warehouses and not state.steps and state.facts.channel not in DERIVED_CHANNELS
     # Inventory answers about the lines alone.
     return state.status is OrderStatus.BACKORDERED and is_untouched and message.destination is None
 
 
-def _set_total(draft: Draft, lines: Sequence[OrderLine]) -> None:
+def set_total(draft: Draft, lines: Sequence[OrderLine]) -> None:
+    """Have the order cost what its lines do."""
     draft.change(facts=replace(draft.state.facts, total_minor=total_of(lines)))
 
 
-def _tell(
+def tell(
     draft: Draft,
     edit_id: UUID,
     reason: str,
@@ -216,6 +256,7 @@ def _tell(
     *,
     is_address_changed: bool = False,
 ) -> None:
+    """Tell what the order is now."""
     facts = draft.state.facts
     draft.publish(
         OrderEdited(

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from libs.common.events.orders import OrderPlaced
 from libs.common.events.shapes import OrderCharge, OrderFinding, OrderLine
-from services.orders.domain import edits, interventions, moves
+from services.orders.domain import edits, held_edits, interventions, moves
 from services.orders.domain import messages as on
 from services.orders.domain.charges import Charge
 from services.orders.domain.draft import Draft
@@ -47,47 +47,48 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     #                          | | | backordered
     #                          | | | | reserved
     #                          | | | | | confirmed
-    #                          | | | | | | cancelling
-    #                          | | | | | | | shipped
-    #                          | | | | | | | | delivered
-    #                          | | | | | | | | | settled
-    #                          | | | | | | | | | | refused
-    #                          | | | | | | | | | | | cancelled
-    on.ReviewPassed:           "A A . . . . . . . . x x",
-    on.ReviewHeld:             "A . x x x x x x x x x x",
-    on.ReviewRefused:          "A A x x x x x x x x . x",
-    on.StockReserved:          "x x A A A . . . . . . .",
-    on.StockBackordered:       "x x A . A A . . . . . .",
-    on.StockPartlyReserved:    "x x A A A A . . . . . .",
-    on.StockRejected:          "x x A A x x x x x x . .",
-    on.WaitProlonged:          "x x x A x x x x x x x x",
-    on.RemainderShipped:       "x x x A x A A A A x x A",
-    on.RemainderEnded:         "x x x A x A A A A A x A",
-    on.ExchangeEnded:          "x x x x x x x A A A x x",
-    on.AuthorisationSucceeded: "x x x A A x x x x x c c",
-    on.AuthorisationDeclined:  "x x x A A x x x x x A A",
-    on.AuthorisationWithdrawn: "x x x x x x x x x x A A",
-    on.CaptureSucceeded:       "x x x A x A A A A A c c",
-    on.CaptureDeclined:        "x x x A x A A A A x A A",
-    on.VoidSucceeded:          "x x x A x A A A A A A A",
-    on.VoidDeclined:           "x x x A x A A A A A A A",
-    on.RefundSucceeded:        "x x x A x A A A A A A A",
-    on.RefundDeclined:         "x x x A x A A A A A A A",
-    on.ShipmentPlanned:        "x x x A x A A . . . x .",
-    on.ShipmentDispatched:     "x x x c x A c . . . x x",
-    on.ShipmentDelivered:      "x x x c x A c A . . x x",
-    on.ShipmentFailed:         "x x x c x A c A . . x x",
-    on.ShipmentCancelled:      "x x x A x A A . . . . .",
-    on.ParcelGivenUp:          "x x x x x x x A . . x x",
-    on.OperatorRetried:        "x x A A A A A A A A A A",
-    on.OperatorSkipped:        "x x x x x A x A A A A A",
-    on.OperatorCompensated:    "c c c c c c c c c x x x",
-    on.CancellationRequested:  "A A A A A A . x x x x .",
-    on.OrderEdited:            "x A A A A A x x x x x x",
-    on.StockChanged:           "x x x A x x x x x x . .",
-    on.StockChangeRefused:     "x x x A A A . . . . . .",
-    on.RefundRequested:        "x x x x x x x A A A x x",
-    on.DeadlinePassed:         "A A A c c A A A A . . .",
+    #                          | | | | | | editing
+    #                          | | | | | | | cancelling
+    #                          | | | | | | | | shipped
+    #                          | | | | | | | | | delivered
+    #                          | | | | | | | | | | settled
+    #                          | | | | | | | | | | | refused
+    #                          | | | | | | | | | | | | cancelled
+    on.ReviewPassed:           "A A . . . . . . . . . x x",
+    on.ReviewHeld:             "A . x x x x x x x x x x x",
+    on.ReviewRefused:          "A A x x x x x x x x x . x",
+    on.StockReserved:          "x x A A A . A . . . . . .",
+    on.StockBackordered:       "x x A . A A A . . . . . .",
+    on.StockPartlyReserved:    "x x A A A A A . . . . . .",
+    on.StockRejected:          "x x A A x x x x x x x . .",
+    on.WaitProlonged:          "x x x A x x x x x x x x x",
+    on.RemainderShipped:       "x x x A x A x A A A x x A",
+    on.RemainderEnded:         "x x x A x A x A A A A x A",
+    on.ExchangeEnded:          "x x x x x x x x A A A x x",
+    on.AuthorisationSucceeded: "x x x A A c A c c c c c c",
+    on.AuthorisationDeclined:  "x x x A A A A A A A A A A",
+    on.AuthorisationWithdrawn: "x x x A A A A A A A A A A",
+    on.CaptureSucceeded:       "x x x A x A A A A A A c c",
+    on.CaptureDeclined:        "x x x A x A A A A A x A A",
+    on.VoidSucceeded:          "x x x A A A A A A A A A A",
+    on.VoidDeclined:           "x x x A A A A A A A A A A",
+    on.RefundSucceeded:        "x x x A x A A A A A A A A",
+    on.RefundDeclined:         "x x x A x A A A A A A A A",
+    on.ShipmentPlanned:        "x x x A x A A A . . . x .",
+    on.ShipmentDispatched:     "x x x c x A c c . . . x x",
+    on.ShipmentDelivered:      "x x x c x A c c A . . x x",
+    on.ShipmentFailed:         "x x x c x A c c A . . x x",
+    on.ShipmentCancelled:      "x x x A x A A A . . . . .",
+    on.ParcelGivenUp:          "x x x x x x x x A . . x x",
+    on.OperatorRetried:        "x x A A A A A A A A A A A",
+    on.OperatorSkipped:        "x x x x x A x x A A A A A",
+    on.OperatorCompensated:    "c c c c c c c c c c x x x",
+    on.CancellationRequested:  "A A A A A A A . x x x x .",
+    on.OrderEdited:            "x A A A A A x x x x x x x",
+    on.StockChanged:           "x x x A x x A x x x x . .",
+    on.StockChangeRefused:     "x x x A A A A . . . . . .",
+    on.RefundRequested:        "x x x x x x x x A A A x x",
+    on.DeadlinePassed:         "A A A c c A A A A A . . .",
 }  # fmt: skip
 
 TABLE: Final[Mapping[tuple[OrderStatus, type[on.Message]], Answer]] = {
@@ -127,11 +128,26 @@ _MOVES: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
     on.OperatorSkipped: interventions.skip,
     on.OperatorCompensated: interventions.compensate,
     on.CancellationRequested: moves.request_cancellation,
-    on.OrderEdited: edits.apply_edit,
-    on.StockChanged: edits.follow_change,
-    on.StockChangeRefused: edits.follow_refusal,
+    on.OrderEdited: held_edits.edit,
+    on.StockChanged: held_edits.follow_change,
+    on.StockChangeRefused: held_edits.follow_refusal,
     on.RefundRequested: moves.request_refund,
     on.DeadlinePassed: moves.pass_deadline,
+}
+
+# What happens to an order while it is edited is followed otherwise than by the stage that it comes from.
+_MOVES_WHILE_EDITING: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
+    on.StockReserved: held_edits.follow_stock,
+    on.StockBackordered: held_edits.follow_stock,
+    on.StockPartlyReserved: held_edits.follow_stock,
+    on.AuthorisationSucceeded: held_edits.take_money,
+    on.AuthorisationDeclined: held_edits.miss_money,
+    on.ShipmentPlanned: held_edits.move_parcel,
+    on.ShipmentDispatched: held_edits.move_parcel,
+    on.ShipmentDelivered: held_edits.move_parcel,
+    on.ShipmentFailed: held_edits.move_parcel,
+    on.ShipmentCancelled: held_edits.move_parcel,
+    on.CancellationRequested: held_edits.request_cancellation,
 }
 
 _UNDER_WAY: Final = frozenset({ShipmentStatus.DISPATCHED, ShipmentStatus.FAILED})
@@ -146,7 +162,8 @@ def transition(
     if answer is Answer.IGNORE or answer is Answer.REJECT:
         return Transition(state, answer)
     draft = Draft(state, cause=message.name, now=now, deadlines=deadlines)
-    _MOVES[type(message)](draft, message)
+    own_moves = _MOVES_WHILE_EDITING if state.status is OrderStatus.EDITING else _MOVES
+    own_moves.get(type(message), _MOVES[type(message)])(draft, message)
     return draft.finish(answer)
 
 
@@ -217,7 +234,8 @@ def _told(charge: Charge) -> OrderCharge:
 def is_payment_wanted(kind: StepKind, status: OrderStatus) -> bool:
     """Tell whether a step that was never tried is still worth trying: an authorisation may have lost its order."""
     # While an order waits for goods again, its authorisation is kept: there is never a second one.
-    return kind is not StepKind.AUTHORISE or status in {OrderStatus.RESERVED, OrderStatus.BACKORDERED}
+    wanting = {OrderStatus.RESERVED, OrderStatus.BACKORDERED, OrderStatus.EDITING}
+    return kind is not StepKind.AUTHORISE or status in wanting
 
 
 def _answer(state: OrderState, message: on.Message, now: datetime) -> Answer:
@@ -282,12 +300,14 @@ def _answer_to_stock(
         return Answer.REJECT
     if 0 < message.version <= state.stock_version:
         return Answer.IGNORE
-    if isinstance(message, on.StockPartlyReserved):
+    if isinstance(message, on.StockPartlyReserved) and state.status is not OrderStatus.EDITING:
         return _answer_to_part(state, message)
     if isinstance(message, on.StockReserved) and state.status is OrderStatus.RESERVED:
         # The rest came before the order went ahead without it.
         return None if state.missing else Answer.IGNORE
-    if isinstance(message, on.StockReserved) or state.status is OrderStatus.APPROVED:
+    if state.status is not OrderStatus.EDITING and (
+        isinstance(message, on.StockReserved) or state.status is OrderStatus.APPROVED
+    ):
         return None
     # Only what surely is newer than the reservation takes it back, and only while all goods are still here.
     has_left = any(parcel.has_left for parcel in state.shipments)
@@ -336,7 +356,7 @@ def _unpromised_minor(state: OrderState) -> int:
         step.amount_minor for step in state.steps if step.kind is StepKind.REFUND and step.status is StepStatus.WAIVED
     )
     gone += state.payment.voided_minor + state.open_minor(StepKind.VOID) + state.payment.open_remainder_minor
-    return max(0, state.facts.total_minor - gone)
+    return max(0, state.payment.authorised_minor - gone)
 
 
 def _answer_to_refund(state: OrderState, message: on.RefundRequested | on.ExchangeEnded) -> Answer:

@@ -1,14 +1,20 @@
 """What a person decides about an order that does not move by itself."""
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from libs.common.events.orders import OrderCancellationRequested, OrderDelivered
+from services.orders.domain import held_edits, moves, remainders
 from services.orders.domain import messages as on
-from services.orders.domain import moves, remainders
 from services.orders.domain.draft import Draft
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import OrderStatus
 from services.orders.domain.state import OrderState, PaymentStep, StepKind, StepStatus
+
+_PARCELS_PLANNED: Final = frozenset(
+    {OrderStatus.BACKORDERED, OrderStatus.CONFIRMED, OrderStatus.EDITING, OrderStatus.SHIPPED}
+)
 
 
 def declined_steps(state: OrderState) -> list[PaymentStep]:
@@ -34,9 +40,17 @@ def retry(draft: Draft, message: on.OperatorRetried) -> None:
         moves.ask_for_stock(draft, message.lines)
     if state.status is OrderStatus.CANCELLING:
         draft.publish(OrderCancellationRequested(order_id=state.id, reason=state.status_reason or message.reason))
+    if state.status is OrderStatus.EDITING:
+        held_edits.go_on(draft)
     for step in declined:
         draft.set_step(step.id, StepStatus.WITHDRAWN)
-        draft.pay(step.kind, step.amount_minor, return_id=step.return_id, shipment_id=step.shipment_id)
+        draft.pay(
+            step.kind,
+            step.amount_minor,
+            return_id=step.return_id,
+            shipment_id=step.shipment_id,
+            authorisation_id=step.authorisation_id,
+        )
 
 
 def skip(draft: Draft, message: on.OperatorSkipped) -> None:
@@ -58,7 +72,7 @@ def skip(draft: Draft, message: on.OperatorSkipped) -> None:
 def compensate(draft: Draft, message: on.OperatorCompensated) -> None:
     """End the order and give every penny back; parcels are stopped as far as they can be."""
     state = draft.state
-    if state.warehouses and state.status in {OrderStatus.BACKORDERED, OrderStatus.CONFIRMED, OrderStatus.SHIPPED}:
+    if state.warehouses and state.status in _PARCELS_PLANNED:
         draft.publish(OrderCancellationRequested(order_id=state.id, reason=message.reason))
     moves.cancel(draft, message.reason)
     remainders.call_off(draft, message)
@@ -76,8 +90,7 @@ def _waive(draft: Draft, declined: PaymentStep) -> None:
                 draft.book(Fact.WRITTEN_OFF, step)
         case StepKind.REFUND:
             draft.book(Fact.REPAID_ELSEWHERE, step)
-            if step.return_id is not None:
-                draft.close_return(step.return_id, step.amount_minor)
+            moves.close_return_of(draft, step)
         case StepKind.AUTHORISE:
             pass
 

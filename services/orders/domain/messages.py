@@ -322,7 +322,11 @@ class OrderEdited:
 
 @dataclass(frozen=True, slots=True)
 class StockChanged:
-    """Inventory waits for what an edit asked for, with its `lines`; `version` numbers what inventory says."""
+    """
+    Inventory waits for what an edit asked for, with its `lines`; `version` numbers what inventory says.
+
+    Of a confirmed order it holds what was asked for, which `allocations` are.
+    """
 
     name: ClassVar[str] = "stock.changed"
 
@@ -330,6 +334,7 @@ class StockChanged:
     reason: str
     lines: tuple[OrderLine, ...]
     version: int = 0
+    allocations: tuple[Allocation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

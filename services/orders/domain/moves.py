@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from libs.common.events.orders import (
     OrderConfirmed,
     OrderDelivered,
     OrderHeldForReview,
+    OrderReconfirmed,
     OrderRefused,
     OrderReserved,
     OrderReviewEscalated,
@@ -28,8 +29,9 @@ from libs.common.events.orders import (
     RefundIssued,
 )
 from libs.common.events.shapes import Shortage, SkuQuantity
+from services.orders.domain import edits, remainders
 from services.orders.domain import messages as on
-from services.orders.domain import remainders
+from services.orders.domain.authorisations import ask_for, parts_of
 from services.orders.domain.draft import Draft
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import CaptureMoment, OrderStatus
@@ -52,15 +54,17 @@ PARCEL_HAS_LEFT: Final = "a parcel had already left"
 _REVIEW_EXPIRED: Final = "review-expired"
 _REVIEW_ESCALATED: Final = "review-escalated"
 _BACKORDER_EXPIRED: Final = "backorder-expired"
-_PAYMENT_TIMED_OUT: Final = "payment-timed-out"
-_PAYMENT_DECLINED: Final = "payment-declined"
+PAYMENT_TIMED_OUT: Final = "payment-timed-out"
+PAYMENT_DECLINED: Final = "payment-declined"
 _SHIPMENTS_CANCELLED: Final = "shipments-cancelled"
-_STOCK_MOVED: Final = "stock-moved"
+ORDER_ENDED: Final = "order-ended"
+STOCK_MOVED: Final = "stock-moved"
 _WAIT_EXPIRED: Final = "wait-expired"
 # How inventory is asked for what an order may be short of.
 _ASKED_FOR: Final = {"split": "partial", "wait": "backorder"}
 _ENDED: Final = frozenset({OrderStatus.REFUSED, OrderStatus.CANCELLED})
 _UNSHIPPED: Final = frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLING, OrderStatus.BACKORDERED})
+_PAID_BACK: Final = frozenset({StepStatus.SUCCEEDED, StepStatus.WAIVED})
 _CONCLUDED: Final = frozenset({ShipmentStatus.LOST, ShipmentStatus.DELIVERED})
 
 
@@ -121,14 +125,14 @@ def reserve(draft: Draft, message: on.StockReserved) -> None:
     draft.change(stock_version=max(message.version, draft.state.stock_version))
     if planned and planned != warehouses:
         # The parcels that logistics has planned come from elsewhere: what to do with them is for a person to decide.
-        draft.enter(OrderStatus.CONFIRMED, reason=_STOCK_MOVED)
+        draft.enter(OrderStatus.CONFIRMED, reason=STOCK_MOVED)
         draft.mark_stuck()
         return
     draft.change(allocations=message.allocations, warehouses=warehouses, expected_at=None)
     if draft.state.payment.remainder is None:
         draft.change(missing=())
     if planned:
-        _confirm(draft)
+        confirm(draft)
     else:
         _enter_reserved(draft)
 
@@ -143,7 +147,7 @@ def reserve_part(draft: Draft, message: on.StockPartlyReserved) -> None:
             OrderBackordered(order_id=state.id, shortages=list(message.shortages), deadline_at=_deadline(draft))
         )
     elif state.warehouses and state.status is OrderStatus.BACKORDERED:
-        _confirm(draft)
+        confirm(draft)
     else:
         warehouses = tuple(sorted({allocation.warehouse for allocation in message.allocations}))
         draft.change(allocations=message.allocations, warehouses=warehouses, missing=message.missing, expected_at=None)
@@ -162,8 +166,8 @@ def _enter_reserved(draft: Draft, shortages: tuple[Shortage, ...] = ()) -> None:
             shortages=list(shortages),
         )
     )
-    if state.payment.held_minor == state.facts.total_minor:
-        _confirm(draft)
+    if covered_minor(state) >= state.facts.total_minor:
+        confirm(draft)
     elif not state.open_minor(StepKind.AUTHORISE):
         draft.pay(StepKind.AUTHORISE, state.facts.total_minor)
 
@@ -259,13 +263,57 @@ def reject_stock(draft: Draft, message: on.StockRejected) -> None:
 
 def authorise(draft: Draft, message: on.AuthorisationSucceeded) -> None:
     """Book the hold; confirm the order, or let go of money that comes too late."""
+    is_first = _is_first(draft.state, message.step_id)
+    step = book_authorisation(draft, message)
+    if draft.state.status in _ENDED:
+        _let_go(draft)
+    elif not is_first:
+        # For an edit that was given up: what the order costs is held already.
+        let_go_of(draft, step)
+    elif draft.state.status is OrderStatus.RESERVED:
+        confirm(draft)
+
+
+def _is_first(state: OrderState, one: UUID) -> bool:
+    """Tell whether an authorisation is that of the order's price as it was placed, and not of an edit."""
+    return one == step_id(state.id, f"{StepKind.AUTHORISE}:1")
+
+
+def let_go_of(draft: Draft, authorisation: PaymentStep) -> None:
+    """Let go of all that one of several authorisations holds."""
+    draft.pay(StepKind.VOID, authorisation.amount_minor, authorisation_id=authorisation.id)
+
+
+def covered_minor(state: OrderState) -> int:
+    """Return what is held for the order's price, however much of it will be let go of in the end."""
+    voids = sum(
+        step.amount_minor for step in state.steps if step.kind is StepKind.VOID and step.status is StepStatus.PENDING
+    )
+    return state.payment.held_minor - voids
+
+
+def keep_what_it_costs(draft: Draft) -> None:
+    """Have what is held beyond the order's price let go of, once the price was captured."""
+    for step in draft.state.steps:
+        if step.kind is StepKind.VOID and step.status is StepStatus.WAITING:
+            draft.set_step(step.id, StepStatus.WITHDRAWN)
+    surplus = covered_minor(draft.state) - draft.state.facts.total_minor
+    if surplus > 0:
+        draft.pay(StepKind.VOID, surplus, status=StepStatus.WAITING)
+    go_on_with_what_waits(draft)
+
+
+def book_authorisation(draft: Draft, message: on.AuthorisationSucceeded) -> PaymentStep:
+    """Book what the provider holds, and return the step that asked for it."""
     step = draft.set_step(message.step_id, StepStatus.SUCCEEDED)
     payment = draft.state.payment
+    if payment.reference is not None:
+        draft.refer(step.id, message.provider_reference)
     draft.change(
         payment=replace(
             payment,
             authorised_minor=payment.authorised_minor + step.amount_minor,
-            reference=message.provider_reference,
+            reference=payment.reference or message.provider_reference,
         )
     )
     draft.publish(
@@ -277,18 +325,15 @@ def authorise(draft: Draft, message: on.AuthorisationSucceeded) -> None:
         )
     )
     draft.book(Fact.AUTHORISED, step)
-    if draft.state.status is OrderStatus.RESERVED:
-        _confirm(draft)
-    elif draft.state.status is not OrderStatus.BACKORDERED:
-        _let_go(draft)
+    return step
 
 
 def decline_authorisation(draft: Draft, message: on.AuthorisationDeclined) -> None:
     """Refuse an order that nobody pays for."""
     step = draft.set_step(message.step_id, StepStatus.DECLINED)
-    _publish_failure(draft, step, message.reason)
-    if draft.state.status in {OrderStatus.RESERVED, OrderStatus.BACKORDERED}:
-        _refuse(draft, _PAYMENT_DECLINED, detail=message.reason)
+    publish_failure(draft, step, message.reason)
+    if _is_first(draft.state, step.id) and draft.state.status in {OrderStatus.RESERVED, OrderStatus.BACKORDERED}:
+        _refuse(draft, PAYMENT_DECLINED, detail=message.reason)
 
 
 def withdraw_authorisation(draft: Draft, message: on.AuthorisationWithdrawn) -> None:
@@ -350,15 +395,25 @@ def refund(draft: Draft, message: on.RefundSucceeded) -> None:
         )
     )
     draft.book(Fact.REFUNDED, step)
-    if step.return_id is not None:
-        draft.close_return(step.return_id, step.amount_minor)
+    close_return_of(draft, step)
     settle_if_complete(draft)
+
+
+def close_return_of(draft: Draft, refunded: PaymentStep) -> None:
+    """Close the return that a refund was for, once all of its parts are back."""
+    parts = [
+        step
+        for step in draft.state.steps
+        if step.return_id == refunded.return_id and step.status is not StepStatus.WITHDRAWN
+    ]
+    if refunded.return_id is not None and all(step.status in _PAID_BACK for step in parts):
+        draft.close_return(refunded.return_id, sum(step.amount_minor for step in parts))
 
 
 def note_declined_step(draft: Draft, message: on.CaptureDeclined | on.VoidDeclined | on.RefundDeclined) -> None:
     """Ask for a person: behind the capture there is no way back, and the provider does not go forward."""
     step = draft.set_step(message.step_id, StepStatus.DECLINED)
-    _publish_failure(draft, step, message.reason)
+    publish_failure(draft, step, message.reason)
     if step.kind is StepKind.CAPTURE and draft.state.status in _ENDED:
         # Nothing is owed for an order that was called off: let go of what was to be captured.
         if step.shipment_id not in {parcel.id for parcel in draft.state.shipments}:
@@ -372,7 +427,7 @@ def note_declined_step(draft: Draft, message: on.CaptureDeclined | on.VoidDeclin
 
 def move_parcel(draft: Draft, message: on.ShipmentMessage) -> None:
     """Note how far a parcel is, and follow with the order."""
-    draft.change(shipments=_with_news(draft.state.shipments, message))
+    draft.change(shipments=with_news(draft.state.shipments, message))
     is_held_back = draft.state.status in {OrderStatus.CANCELLING, OrderStatus.BACKORDERED}
     if is_held_back and any(parcel.has_left for parcel in draft.state.shipments):
         draft.enter(OrderStatus.CONFIRMED, detail=PARCEL_HAS_LEFT)
@@ -399,12 +454,7 @@ def give_up_parcel(draft: Draft, message: on.ParcelGivenUp) -> None:
     draft.change(shipments=parcels)
     draft.enter(OrderStatus.SHIPPED, detail=message.reason)
     if message.refund_minor:
-        draft.pay(
-            StepKind.REFUND,
-            message.refund_minor,
-            status=StepStatus.PENDING if message.refund_minor <= _refundable_minor(draft.state) else StepStatus.WAITING,
-            shipment_id=message.shipment_id,
-        )
+        _give_back(draft, message.refund_minor, shipment_id=message.shipment_id)
     follow_parcels(draft)
 
 
@@ -413,29 +463,39 @@ def request_refund(draft: Draft, message: on.RefundRequested) -> None:
     if message.amount_minor == 0:
         draft.close_return(message.return_id, 0)
         return
-    is_covered = message.amount_minor <= _refundable_minor(draft.state)
-    draft.add_step(
-        PaymentStep(
-            id=refund_step_id(draft.state.id, message.return_id),
-            kind=StepKind.REFUND,
-            amount_minor=message.amount_minor,
-            status=StepStatus.PENDING if is_covered else StepStatus.WAITING,
-            return_id=message.return_id,
-        )
+    _give_back(
+        draft,
+        message.amount_minor,
+        return_id=message.return_id,
+        own_id=refund_step_id(draft.state.id, message.return_id),
     )
+
+
+def _give_back(
+    draft: Draft,
+    amount_minor: int,
+    *,
+    return_id: UUID | None = None,
+    shipment_id: UUID | None = None,
+    own_id: UUID | None = None,
+) -> None:
+    """Refund an amount, as soon as so much was captured."""
+    if amount_minor <= _refundable_minor(draft.state):
+        ask_for(draft, StepKind.REFUND, amount_minor, return_id=return_id, shipment_id=shipment_id, own_id=own_id)
+    else:
+        draft.pay(
+            StepKind.REFUND,
+            amount_minor,
+            status=StepStatus.WAITING,
+            return_id=return_id,
+            shipment_id=shipment_id,
+            own_id=own_id,
+        )
 
 
 def refund_exchange(draft: Draft, message: on.ExchangeEnded) -> None:
     """Give back the price of goods that were to be sent for others, and will not."""
-    is_covered = message.amount_minor <= _refundable_minor(draft.state)
-    draft.add_step(
-        PaymentStep(
-            id=refund_step_id(draft.state.id, message.exchange_order_id),
-            kind=StepKind.REFUND,
-            amount_minor=message.amount_minor,
-            status=StepStatus.PENDING if is_covered else StepStatus.WAITING,
-        )
-    )
+    _give_back(draft, message.amount_minor, own_id=refund_step_id(draft.state.id, message.exchange_order_id))
 
 
 def pass_deadline(draft: Draft, message: on.DeadlinePassed) -> None:
@@ -454,9 +514,13 @@ def pass_deadline(draft: Draft, message: on.DeadlinePassed) -> None:
         case OrderStatus.DELIVERED if draft.state.payment.is_remainder_open:
             # What was missing has deadlines of its own.
             draft.wait_on()
+        case OrderStatus.EDITING if edits.is_unpaid(draft.state):
+            # The provider's answer is unknown, not "no": should it still say yes, the amount is voided.
+            edits.refuse(draft, reason=PAYMENT_TIMED_OUT)
+            draft.enter(OrderStatus.CONFIRMED, detail=PAYMENT_TIMED_OUT)
         case OrderStatus.RESERVED:
             # The provider's answer is unknown, not "no": should it still say yes, the amount is voided.
-            _refuse(draft, _PAYMENT_TIMED_OUT)
+            _refuse(draft, PAYMENT_TIMED_OUT)
         case _:
             draft.mark_stuck()
 
@@ -487,7 +551,7 @@ def _later(one: ShipmentStatus, other: ShipmentStatus) -> ShipmentStatus:
     return max(one, other, key=SHIPMENT_RANK.__getitem__)
 
 
-def _with_news(parcels: tuple[Shipment, ...], message: on.ShipmentMessage) -> tuple[Shipment, ...]:
+def with_news(parcels: tuple[Shipment, ...], message: on.ShipmentMessage) -> tuple[Shipment, ...]:
     for index, parcel in enumerate(parcels):
         if parcel.id == message.shipment_id:
             return (*parcels[:index], parcel_after(parcel, message), *parcels[index + 1 :])
@@ -571,7 +635,8 @@ def _capture_what_left(draft: Draft) -> None:
 
 def _charge(draft: Draft, parcel: Shipment, amount_minor: int) -> None:
     if amount_minor > 0:
-        draft.book(Fact.EARNED, draft.pay(StepKind.CAPTURE, amount_minor, shipment_id=parcel.id))
+        for step in ask_for(draft, StepKind.CAPTURE, amount_minor, shipment_id=parcel.id):
+            draft.book(Fact.EARNED, step)
 
 
 def _uncharged_minor(state: OrderState) -> int:
@@ -580,35 +645,43 @@ def _uncharged_minor(state: OrderState) -> int:
 
 
 def _unasked_minor(state: OrderState) -> int:
-    """Return what of the order's whole price was neither asked for nor let go of."""
+    """Return what is held for the order's price and was neither asked for nor is let go of."""
     captures = sum(
         step.amount_minor
         for step in state.steps
         if step.kind is StepKind.CAPTURE and step.status not in {StepStatus.WITHDRAWN, StepStatus.WAIVED}
     )
-    return state.facts.total_minor - captures - state.payment.voided_minor - state.open_minor(StepKind.VOID)
+    return state.payment.authorised_minor - captures - state.payment.voided_minor - state.open_minor(StepKind.VOID)
 
 
-def _confirm(draft: Draft) -> None:
-    state, facts = draft.state, draft.state.facts
+def confirm(draft: Draft) -> None:
+    state = draft.state
+    is_replanned = any(parcel.status is ShipmentStatus.REPLACED for parcel in state.shipments)
     draft.publish(
-        OrderConfirmed(
-            order_id=state.id,
-            customer_id=facts.customer_id,
-            placed_at=facts.placed_at,
-            confirmed_at=facts.business_time(draft.now),
-            currency=facts.currency,
-            total_minor=facts.total_minor,
-            allocations=list(state.allocations),
-            destination=facts.destination,
-            collect_at=facts.collect_at,
-        )
+        OrderReconfirmed(plan=state.sequence, **_asked(draft)) if is_replanned else OrderConfirmed(**_asked(draft))
     )
     draft.enter(OrderStatus.CONFIRMED)
     remainders.divide(draft)
 
 
+def _asked(draft: Draft) -> dict[str, Any]:
+    """Return what logistics is asked to ship."""
+    state, facts = draft.state, draft.state.facts
+    return {
+        "order_id": state.id,
+        "customer_id": facts.customer_id,
+        "placed_at": facts.placed_at,
+        "confirmed_at": facts.business_time(draft.now),
+        "currency": facts.currency,
+        "total_minor": facts.total_minor,
+        "allocations": list(state.allocations),
+        "destination": facts.destination,
+        "collect_at": facts.collect_at,
+    }
+
+
 def cancel(draft: Draft, reason: str) -> None:
+    edits.refuse(draft, reason=ORDER_ENDED)
     draft.publish(OrderCancelled(order_id=draft.state.id, reason=reason, stage=draft.state.status.value))
     draft.enter(OrderStatus.CANCELLED, reason=reason)
     _let_go(draft)
@@ -643,10 +716,13 @@ def _let_go(draft: Draft) -> None:
     # A provider that lets go of anything lets go of all, so that what may yet leave as a remainder goes first.
     if held > 0 and not state.payment.is_remainder_open:
         is_charged = state.open_minor(StepKind.CAPTURE) > 0
-        draft.pay(StepKind.VOID, held, status=StepStatus.WAITING if is_charged else StepStatus.PENDING)
+        if is_charged:
+            draft.pay(StepKind.VOID, held, status=StepStatus.WAITING)
+        else:
+            ask_for(draft, StepKind.VOID, held)
     owed = _refundable_minor(draft.state) - state.payment.shipped_remainder_minor
     if owed > 0:
-        draft.pay(StepKind.REFUND, owed)
+        ask_for(draft, StepKind.REFUND, owed)
 
 
 def let_go_of_part(draft: Draft, amount_minor: int) -> None:
@@ -659,8 +735,7 @@ def let_go_of_part(draft: Draft, amount_minor: int) -> None:
         draft.pay(StepKind.VOID, voided, status=StepStatus.WAITING)
     owed = amount_minor - voided
     if owed:
-        is_covered = owed <= _refundable_minor(state)
-        draft.pay(StepKind.REFUND, owed, status=StepStatus.PENDING if is_covered else StepStatus.WAITING)
+        _give_back(draft, owed)
 
 
 def go_on_with_what_waits(draft: Draft) -> None:
@@ -673,7 +748,23 @@ def go_on_with_what_waits(draft: Draft) -> None:
             else waiting.amount_minor <= _refundable_minor(state)
         )
         if is_possible:
-            draft.set_step(waiting.id, StepStatus.PENDING)
+            _carry_out(draft, waiting)
+
+
+def _carry_out(draft: Draft, waiting: PaymentStep) -> None:
+    """Ask for what had to wait, of whichever authorisations have it by now."""
+    parts = parts_of(draft.state, waiting.kind, waiting.amount_minor)
+    if parts == [(None, waiting.amount_minor)]:
+        draft.set_step(waiting.id, StepStatus.PENDING)
+        return
+    draft.set_step(waiting.id, StepStatus.WITHDRAWN)
+    ask_for(
+        draft,
+        waiting.kind,
+        waiting.amount_minor,
+        return_id=waiting.return_id,
+        shipment_id=waiting.shipment_id,
+    )
 
 
 def _is_to_be_charged(state: OrderState) -> bool:
@@ -703,7 +794,7 @@ def _refundable_minor(state: OrderState) -> int:
 def settle_if_complete(draft: Draft) -> None:
     state = draft.state
     payment = state.payment
-    is_paid = payment.authorised_minor == state.facts.total_minor and payment.held_minor == 0
+    is_paid = payment.authorised_minor >= state.facts.total_minor and payment.held_minor == 0
     owes_nothing = not any(step.status in OPEN_STEP for step in state.steps)
     is_divided = state.payment.is_remainder_open
     if state.status is OrderStatus.DELIVERED and is_paid and owes_nothing and not is_divided:
@@ -718,7 +809,7 @@ def settle_if_complete(draft: Draft) -> None:
         draft.enter(OrderStatus.SETTLED)
 
 
-def _publish_failure(draft: Draft, step: PaymentStep, reason: str) -> None:
+def publish_failure(draft: Draft, step: PaymentStep, reason: str) -> None:
     draft.publish(
         PaymentFailed(
             order_id=draft.state.id,

@@ -38,6 +38,7 @@ class OrderStatus(StrEnum):
     BACKORDERED = "backordered"
     RESERVED = "reserved"
     CONFIRMED = "confirmed"
+    EDITING = "editing"
     CANCELLING = "cancelling"
     SHIPPED = "shipped"
     DELIVERED = "delivered"

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from libs.common.errors import Conflict, Invalid, NotFound
 from libs.common.events.shapes import SkuQuantity
-from services.orders.domain.order import OrderLine, OrderStatus
+from services.orders.domain.order import OrderLine, OrderStatus, check_total
+from services.orders.domain.shares import apportion
 
 
 class ReturnStatus(StrEnum):
@@ -189,7 +190,8 @@ class Return:
     """
     Goods of one order that a customer sends back; `version` counts its events.
 
-    With `exchange_for` what is given back is, up to the price of that, an order of its own instead of money.
+    With `exchange_for` what is given back is, up to the price of that, an order of its own instead of money. If it
+    costs more, `exchange_due_minor` is agreed to be paid with `payment_token`, and never more.
     """
 
     id: UUID
@@ -210,6 +212,8 @@ class Return:
     inspection: tuple[InspectedUnits, ...] = ()
     exchange_for: tuple[WantedInstead, ...] = ()
     exchange_order_id: UUID | None = None
+    payment_token: str | None = None
+    exchange_due_minor: int = 0
 
     @property
     def credit_minor(self) -> int:
@@ -222,10 +226,19 @@ class Return:
         )
 
     @property
+    def wanted_minor(self) -> int:
+        """What the goods cost that are wanted instead of money."""
+        return sum(one.quantity * one.unit_price_minor for one in self.exchange_for)
+
+    @property
+    def lacking_minor(self) -> int:
+        """What they cost beyond what comes back."""
+        return max(0, self.wanted_minor - self.credit_minor)
+
+    @property
     def exchange_minor(self) -> int:
-        """What of that is goods instead of money: none if less came back than they cost."""
-        wanted = sum(one.quantity * one.unit_price_minor for one in self.exchange_for)
-        return wanted if wanted <= self.credit_minor else 0
+        """What of that is goods instead of money: none if less came back than was agreed."""
+        return min(self.wanted_minor, self.credit_minor) if self.lacking_minor <= self.exchange_due_minor else 0
 
     @property
     def refund_minor(self) -> int:
@@ -413,19 +426,37 @@ def _with_result(line: ReturnLine, units: InspectedUnits, taken: int, worth_mino
     )
 
 
-def check_exchange(announced: Return) -> None:
+def agree_on_exchange(announced: Return) -> Return:
     """
-    See to it that an exchange is paid for by what comes back.
+    Return a return with what is to be paid for its exchange beside what comes back.
 
-    :raises ExchangeCostsMore: if it costs more.
+    :raises ExchangeCostsMore: if it costs more, and nothing to pay that with is given.
+    :raises OrderTooExpensive: if it costs more than every reader of JSON represents exactly.
     """
-    wanted = sum(one.quantity * one.unit_price_minor for one in announced.exchange_for)
-    if wanted > announced.credit_minor:
+    check_total(announced.wanted_minor)
+    if announced.lacking_minor and announced.payment_token is None:
         raise ExchangeCostsMore(
-            f"It costs {wanted} minor units, what comes back is worth {announced.credit_minor}; return that and place"
-            " an order instead.",
+            f"It costs {announced.wanted_minor} minor units, what comes back is worth {announced.credit_minor}; give"
+            " a payment token for the difference.",
             field="/exchange_for",
         )
+    return replace(announced, exchange_due_minor=announced.lacking_minor)
+
+
+def exchanged_lines(inspected: Return) -> tuple[OrderLine, ...]:
+    """Return the lines of what is sent in exchange, each with what it bears of what is still to be paid."""
+    prices = [one.quantity * one.unit_price_minor for one in inspected.exchange_for]
+    borne = apportion(inspected.lacking_minor, prices)
+    return tuple(
+        OrderLine(
+            line=number,
+            sku=one.sku,
+            quantity=one.quantity,
+            unit_price_minor=one.unit_price_minor if inspected.lacking_minor else 0,
+            charged_minor=minor if inspected.lacking_minor else None,
+        )
+        for number, (one, minor) in enumerate(zip(inspected.exchange_for, borne, strict=True), start=1)
+    )
 
 
 def _units(pairs: Iterable[tuple[str, int]]) -> list[SkuQuantity]:

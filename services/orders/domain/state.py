@@ -20,6 +20,8 @@ class ShipmentStatus(StrEnum):
 
     PLANNED = "planned"
     CANCELLED = "cancelled"
+    # Stopped because its order was edited; others were planned for it.
+    REPLACED = "replaced"
     DISPATCHED = "dispatched"
     FAILED = "failed"
     # Nobody expects it any longer; should it arrive all the same, it has arrived.
@@ -86,6 +88,10 @@ class PaymentStep(msgspec.Struct, frozen=True, kw_only=True):
     return_id: UUID | None = None
     # The parcel that a capture, or the refund of a parcel that was lost, is for.
     shipment_id: UUID | None = None
+    # The authorisation that it is about, if the order has several.
+    authorisation_id: UUID | None = None
+    # Of an authorisation beside the payment's own: the provider's name for the amount that it holds.
+    reference: str | None = None
 
 
 class RemainderStatus(StrEnum):
@@ -144,7 +150,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether a step can have happened besides all that has."""
         match step.kind:
             case StepKind.AUTHORISE:
-                return self.authorised_minor == 0
+                # Each holds an amount of its own.
+                return True
             case StepKind.CAPTURE | StepKind.VOID:
                 return step.amount_minor <= self.held_minor
             case StepKind.REFUND:
@@ -173,6 +180,8 @@ STAGE_TIMER: Final[Mapping[OrderStatus, TimerKind]] = {
     OrderStatus.BACKORDERED: TimerKind.BACKORDER,
     OrderStatus.RESERVED: TimerKind.PAYMENT,
     OrderStatus.CONFIRMED: TimerKind.DISPATCH,
+    # What logistics, inventory and the provider are asked then is as soon answered as whether parcels are stopped.
+    OrderStatus.EDITING: TimerKind.CANCELLATION,
     OrderStatus.CANCELLING: TimerKind.CANCELLATION,
     OrderStatus.SHIPPED: TimerKind.DELIVERY,
     OrderStatus.DELIVERED: TimerKind.SETTLEMENT,
@@ -208,6 +217,15 @@ class Deadlines:
         return limit
 
 
+class PendingEdit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a confirmed order is to be, if its parcels can be stopped, its goods be had and its price be held."""
+
+    id: UUID
+    reason: str
+    lines: tuple[OrderLine, ...]
+    total_minor: int
+
+
 class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything the saga decides by.
@@ -217,7 +235,7 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     prices, while it may leave in several parcels: the long lists are needed nowhere else. `warehouses` are those that a
     parcel must come from. `stock_version` numbers the last word of inventory that was followed, 0 if it had no number.
     `missing` is what does not go with the rest, known as long as allocations are; goods that are waited for should be
-    there at `expected_at`.
+    there at `expected_at`. `edit` is what is asked for while the order is being edited.
     """
 
     id: UUID
@@ -238,6 +256,7 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     allocations: tuple[Allocation, ...] = ()
     missing: tuple[SkuQuantity, ...] = ()
     expected_at: datetime | None = None
+    edit: PendingEdit | None = None
 
     def step(self, step_id: UUID) -> PaymentStep | None:
         """Return a payment step."""
@@ -249,11 +268,14 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
 
     def has_room_for(self, step: PaymentStep) -> bool:
         """Tell whether a step that was believed not to have happened can have, besides all that has."""
-        twin = (step.kind, step.return_id, step.shipment_id)
-        is_replaced = any(
-            (one.kind, one.return_id, one.shipment_id) == twin and one.status not in REVISABLE for one in self.steps
+        is_replaced = step.kind is not StepKind.AUTHORISE and any(
+            _purpose(one) == _purpose(step) and one.status not in REVISABLE for one in self.steps
         )
         return self.payment.has_room_for(step) and not is_replaced
+
+
+def _purpose(step: PaymentStep) -> tuple[StepKind, UUID | None, UUID | None, UUID | None]:
+    return step.kind, step.return_id, step.shipment_id, step.authorisation_id
 
 
 def step_id(order_id: UUID, name: str) -> UUID:
@@ -312,7 +334,14 @@ class Tell(msgspec.Struct, frozen=True):
     message: Any
 
 
-Command: TypeAlias = Publish | Pay | Book | CloseReturn | Divide | Tell
+class ConcludeEdit(msgspec.Struct, frozen=True):
+    """Keep what became of an edit of a confirmed order: it was applied, or refused for a reason."""
+
+    edit: PendingEdit
+    refusal: str | None = None
+
+
+Command: TypeAlias = Publish | Pay | Book | CloseReturn | Divide | Tell | ConcludeEdit
 
 
 class SetTimer(msgspec.Struct, frozen=True):

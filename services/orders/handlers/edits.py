@@ -20,12 +20,14 @@ from services.orders.domain.edits import (
     LineQuantity,
     NothingToEdit,
     OrderNotEditable,
+    PaymentPending,
     edited_lines,
+    further_step_id,
 )
 from services.orders.domain.messages import OrderEdited, StockChanged, StockChangeRefused
 from services.orders.domain.order import Address, NewOrder, OrderLine, OrderNotFound, OrderStatus, total_of
 from services.orders.domain.review import NO_HISTORY, Subject, Verdict, review
-from services.orders.domain.state import Answer, OrderState
+from services.orders.domain.state import Answer, OrderState, PaymentStep
 from services.orders.handlers.fulfilment import Addressed, Policy, Saga, advance_orders
 from services.orders.handlers.ports import Unit
 from services.orders.handlers.prices import PriceCheck
@@ -33,6 +35,9 @@ from services.orders.handlers.review import Reviewing
 
 # An edit asks no provider for anything.
 _NO_TOKEN = "none"  # noqa: S105 - the absence of one
+
+# Where the lines are not this service's alone to change.
+_ASKED_FIRST = frozenset({OrderStatus.BACKORDERED, OrderStatus.CONFIRMED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,8 @@ class EditRequest:
     added: Sequence[AddedLine] = ()
     address: Address | None = None
     destination: Destination | None = None
+    # What the provider is asked with for what the order costs more; that of the order otherwise.
+    payment_token: str | None = None
 
 
 async def edit_order(
@@ -64,6 +71,7 @@ async def edit_order(
     :raises OrderNotFound: if there is no such order.
     :raises PreconditionFailed: if it is not any more what was shown.
     :raises OrderNotEditable: if it is too late for that.
+    :raises PaymentPending: if its price is not authorised yet.
     :raises EditPending: if inventory has not answered another edit yet.
     :raises EditNeedsReview: if the rules would hold or refuse what it would be.
     :raises DomainError: if the edit itself is wrong, naming the field.
@@ -93,8 +101,7 @@ async def edit_order(
         lines=None if after == before else after,
         destination=request.destination if is_address_changed else None,
     )
-    if saga.apply(order_id, message) is not Answer.ADVANCE:
-        raise OrderNotEditable(order_id, state.status, "lines" if message.lines is not None else "address")
+    _apply(saga, state, message)
     address = request.address if is_address_changed and request.address is not None else address_before
     edited = _as_placed(state, after, address, message)
     known = {line.line for line in before}
@@ -102,11 +109,14 @@ async def edit_order(
         edited = await _with_findings(edited, added, unit=unit, price_check=price_check, now=now)
     await _review(edited, state, unit=unit, reviewing=reviewing, now=now)
     await saga.write()
-    is_requested = message.lines is not None and state.status is OrderStatus.BACKORDERED
+    is_requested = message.lines is not None and state.status in _ASKED_FIRST
+    further = _further_step(saga, order_id, edit_id)
+    if further is not None:
+        await unit.edits.ask_for_more(order_id, further.id, further.amount_minor, request.payment_token)
     if message.lines is not None:
         await unit.edits.add_findings(order_id, edited.findings)
         if not is_requested:
-            await unit.edits.set_lines(order_id, after)
+            await unit.edits.set_lines(order_id, after, total_of(after))
     if message.destination is not None:
         await unit.edits.set_address(edited)
     edit = Edit(
@@ -124,6 +134,19 @@ async def edit_order(
     )
     await unit.edits.add(edit)
     return edit
+
+
+def _apply(saga: Saga, state: OrderState, message: OrderEdited) -> None:
+    if message.lines is not None and state.status is OrderStatus.RESERVED:
+        raise PaymentPending(state.id)
+    if saga.apply(state.id, message) is not Answer.ADVANCE:
+        raise OrderNotEditable(state.id, state.status, "lines" if message.lines is not None else "address")
+
+
+def _further_step(saga: Saga, order_id: UUID, edit_id: UUID) -> PaymentStep | None:
+    """Return what is asked of the provider for what the order costs more, None if nothing is."""
+    state = saga.state(order_id)
+    return None if state is None else state.step(further_step_id(order_id, edit_id))
 
 
 async def _check_is_current(order_id: UUID, revision: int, unit: Unit) -> None:
@@ -145,7 +168,7 @@ async def advance_edited(
     for one, answer in zip(heard, answers, strict=True):
         match one.message:
             case StockChanged(edit_id=edit_id, lines=lines) if answer is Answer.ADVANCE:
-                await unit.edits.set_lines(one.order_id, lines)
+                await unit.edits.set_lines(one.order_id, lines, pending[edit_id].total_after_minor)
                 await unit.edits.finish(edit_id, EditStatus.APPLIED)
             case StockChanged(edit_id=edit_id):
                 await unit.edits.finish(edit_id, EditStatus.REFUSED, refusal="order-ended")

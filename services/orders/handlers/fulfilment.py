@@ -13,6 +13,7 @@ from libs.common.events.orders import PaymentCaptured, RefundIssued, ReturnClose
 from libs.common.failpoints import Failpoint, failpoints
 from libs.common.telemetry.logs import get_logger
 from services.orders import metrics
+from services.orders.domain.edits import EditStatus
 from services.orders.domain.fulfilment import receive, transition
 from services.orders.domain.messages import DeadlinePassed, Message, ReviewPassed
 from services.orders.domain.order import REMAINDER_CHANNEL, Address, NewOrder, OrderFacts, OrderLine, Origin
@@ -23,6 +24,7 @@ from services.orders.domain.state import (
     Book,
     CloseReturn,
     Command,
+    ConcludeEdit,
     Deadlines,
     Divide,
     OrderState,
@@ -77,6 +79,7 @@ class Saga:
         self._new: list[tuple[NewOrder, Change]] = []
         self._divided: list[tuple[OrderState, Divide]] = []
         self._closed: list[tuple[CloseReturn, Envelope | None, OrderFacts]] = []
+        self._concluded: list[tuple[UUID, ConcludeEdit]] = []
         self._answers: Counter[tuple[str, Answer]] = Counter()
         self._money: Counter[tuple[type, str]] = Counter()
         self._has_payments = False
@@ -135,6 +138,8 @@ class Saga:
             await self._unit.orders.save(changed, now=self._now)
         if self._closed:
             await self._close_returns()
+        for order_id, concluded in self._concluded:
+            await self._conclude(order_id, concluded)
         if failpoints.armed:
             await self._meet_failpoints()
         self._unit.after_commit(self._count)
@@ -192,12 +197,22 @@ class Saga:
             case Pay():
                 # The step itself is stored with the order's state.
                 self._has_payments = True
+            case ConcludeEdit():
+                self._concluded.append((change.after.id, command))
             case CloseReturn():
                 self._closed.append((command, cause, facts))
             case Divide():
                 self._divided.append((change.after, command))
             case Tell(order_id, message):
                 self.apply(order_id, message, cause)
+
+    async def _conclude(self, order_id: UUID, concluded: ConcludeEdit) -> None:
+        edit, refusal = concluded.edit, concluded.refusal
+        if refusal is None:
+            await self._unit.edits.set_lines(order_id, edit.lines, edit.total_minor)
+        await self._unit.edits.finish(
+            edit.id, EditStatus.APPLIED if refusal is None else EditStatus.REFUSED, refusal=refusal
+        )
 
     async def _close_returns(self) -> None:
         returns = {one.id: one for one in await self._unit.returns.get([one.return_id for one, _, _ in self._closed])}

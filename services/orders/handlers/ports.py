@@ -13,7 +13,7 @@ from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.domain.edits import Edit, EditStatus
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.ledger import Transfer
-from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStatus
+from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStatus, PaymentTerms
 from services.orders.domain.returns import Return
 from services.orders.domain.review import History, Needs, Subject
 from services.orders.domain.review_blocks import Block
@@ -92,6 +92,10 @@ class Orders(Protocol):
 
     async def address_of(self, order_id: UUID) -> Address:
         """Return where a locked order goes; an empty address once it was erased."""
+        ...
+
+    async def payment_terms_of(self, order_id: UUID) -> PaymentTerms:
+        """Return who moves a locked order's money, and when."""
         ...
 
     async def add_returned(self, order_id: UUID, quantities: Mapping[int, int]) -> None:
@@ -405,8 +409,12 @@ class Edits(Protocol):
         """Return which revision a locked order has."""
         ...
 
-    async def set_lines(self, order_id: UUID, lines: Sequence[OrderLine]) -> None:
-        """Give a locked order, of which nothing is reserved or paid, other lines, and its total with them."""
+    async def set_lines(self, order_id: UUID, lines: Sequence[OrderLine], total_minor: int) -> None:
+        """Give a locked order other lines, and its total with them."""
+        ...
+
+    async def ask_for_more(self, order_id: UUID, step_id: UUID, amount_minor: int, token: str | None) -> None:
+        """Let so much more be held for a locked order, by a step that was just written; with a token of its own."""
         ...
 
     async def add_findings(self, order_id: UUID, findings: Sequence[OrderFinding]) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from msgspec.structs import replace as replace_struct
+
 from libs.common.events.orders import ReturnInspected, ReturnLabelled, ReturnReceived, ReturnRequested
 from libs.common.events.shapes import SkuQuantity
 from libs.common.ids import new_id
@@ -23,7 +25,8 @@ from services.orders.domain.returns import (
     ReturnStatus,
     ReturnWindowClosed,
     WantedInstead,
-    check_exchange,
+    agree_on_exchange,
+    exchanged_lines,
     inspect_return,
     lines_to_return,
     receive_return,
@@ -51,6 +54,8 @@ class Wish:
     reason: str
     reason_code: ReasonCode = ReasonCode.OTHER
     exchange_for: Sequence[WantedInstead] = ()
+    # What the provider is asked with for what that costs more.
+    payment_token: str | None = None
 
 
 async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Policy, now: datetime) -> Return:
@@ -62,7 +67,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     :raises SkuNotInOrder: if it has no line of one of the SKUs.
     :raises ReturnExceedsOrder: if fewer units are left to return.
     :raises ReturnWindowClosed: if they arrived too long ago.
-    :raises ExchangeCostsMore: if what is wanted instead costs more.
+    :raises ExchangeCostsMore: if what is wanted instead costs more, and nothing to pay that with is given.
     """
     saga = Saga(unit, policy=policy, now=now)
     await saga.load([order_id])
@@ -73,19 +78,21 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
         raise OrderNotShipped(order_id, state.status)
     _check_window(state, policy.return_window, now)
     lines = lines_to_return(await unit.orders.lines_of(order_id), wish.units)
-    announced = Return(
-        id=new_id(),
-        order_id=order_id,
-        status=ReturnStatus.REQUESTED,
-        version=1,
-        reason=wish.reason,
-        reason_code=wish.reason_code,
-        currency=state.facts.currency,
-        lines=lines,
-        requested_at=now,
-        exchange_for=tuple(wish.exchange_for),
+    announced = agree_on_exchange(
+        Return(
+            id=new_id(),
+            order_id=order_id,
+            status=ReturnStatus.REQUESTED,
+            version=1,
+            reason=wish.reason,
+            reason_code=wish.reason_code,
+            currency=state.facts.currency,
+            lines=lines,
+            requested_at=now,
+            exchange_for=tuple(wish.exchange_for),
+            payment_token=wish.payment_token,
+        )
     )
-    check_exchange(announced)
     await unit.orders.add_returned(order_id, {line.line: line.quantity for line in lines})
     await unit.returns.add(announced)
     with correlated(state.facts.correlation_id):
@@ -220,16 +227,25 @@ async def inspect_goods(
 async def _exchange(
     saga: Saga, state: OrderState, inspected: Return, *, unit: Unit, policy: Policy, now: datetime
 ) -> UUID:
-    """Place the order of what is wanted instead; it costs nothing more."""
+    """Place the order of what is wanted instead; it costs what that is worth beyond what came back."""
+    lines = exchanged_lines(inspected)
     exchange = derived_order(
         state,
         new_id(),
         channel=EXCHANGE_CHANNEL,
-        lines=[(one.sku, one.quantity) for one in inspected.exchange_for],
+        lines=[(one.sku, one.quantity) for one in lines],
         address=await unit.orders.address_of(state.id),
         origin=Origin(order_id=state.id, prepaid_minor=inspected.exchange_minor),
         now=now,
     )
+    if inspected.lacking_minor and inspected.payment_token is not None:
+        exchange = replace_struct(
+            exchange,
+            facts=replace_struct(exchange.facts, total_minor=inspected.lacking_minor),
+            lines=lines,
+            payment_token=inspected.payment_token,
+            payment_terms=await unit.orders.payment_terms_of(state.id),
+        )
     saga.begin(exchange, receive(exchange, now, policy.deadlines))
     saga.apply(exchange.id, ReviewPassed())
     return exchange.id

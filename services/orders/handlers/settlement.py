@@ -5,7 +5,7 @@ Whatever differs is money that somebody is wrong about. What is under way differ
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Final, Protocol
@@ -35,6 +35,8 @@ class OrderMoney:
     is_in_flight: bool
     ledger_clearing_minor: int
     ledger_held_minor: int
+    # Of what was authorised for edits, beside the first.
+    further_references: Sequence[str] = ()
 
     @property
     def held_minor(self) -> int:
@@ -144,7 +146,7 @@ async def compare_page(page: Sequence[OrderMoney], books: Mapping[str, ProviderB
     """Compare some orders with their providers' books."""
     charges: dict[tuple[str, str], Charge | None] = {}
     for provider, ledger in books.items():
-        wanted = [one.reference for one in page if one.provider == provider and one.reference is not None]
+        wanted = [reference for one in page if one.provider == provider for reference in _references(one)]
         if wanted:
             found = await ledger.charges(wanted)
             charges.update({(provider, reference): charge for reference, charge in found.items()})
@@ -152,15 +154,15 @@ async def compare_page(page: Sequence[OrderMoney], books: Mapping[str, ProviderB
 
 
 def _line(order: OrderMoney, charges: Mapping[tuple[str, str], Charge | None]) -> SettlementLine:
-    key = (order.provider, order.reference or "")
-    charge = charges.get(key)
+    keys = [(order.provider, reference) for reference in _references(order)]
+    charge = _added_up([charges.get(key) for key in keys])
     drift = 0
     if order.is_in_flight:
         state = SettlementState.IN_FLIGHT
     elif order.reference is None:
         # Nothing was ever held: there is nothing that a provider could know.
         state = SettlementState.MATCHED
-    elif key not in charges:
+    elif any(key not in charges for key in keys):
         state = SettlementState.NOT_COMPARED
     elif charge is None:
         state, drift = (
@@ -180,6 +182,23 @@ def _line(order: OrderMoney, charges: Mapping[tuple[str, str], Charge | None]) -
         order=order,
         charge=charge,
         provider_drift_minor=drift,
+    )
+
+
+def _references(order: OrderMoney) -> list[str]:
+    return [] if order.reference is None else [order.reference, *order.further_references]
+
+
+def _added_up(charges: Sequence[Charge | None]) -> Charge | None:
+    """Return what a provider says about all authorisations of an order; None if one of them does not exist."""
+    found = [one for one in charges if one is not None]
+    if not found or len(found) < len(charges):
+        return None
+    return replace(
+        found[0],
+        held_minor=sum(one.held_minor for one in found),
+        captured_minor=sum(one.captured_minor for one in found),
+        refunded_minor=sum(one.refunded_minor for one in found),
     )
 
 

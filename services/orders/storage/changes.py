@@ -148,13 +148,13 @@ FROM unnest($1::uuid[], $2::uuid[], $3::bool[], $4::bigint[], $5::text[])
      AS derived (order_id, origin_id, is_remainder, prepaid_minor, keeps)
 """
 _INSERT_STEPS = """
-INSERT INTO payment_commands (id, order_id, provider, kind, amount_minor, status, return_id, shipment_id, due_at,
-                              created_at, resolved_at)
+INSERT INTO payment_commands (id, order_id, provider, kind, amount_minor, status, return_id, shipment_id,
+                              authorisation_id, due_at, created_at, resolved_at)
 SELECT step.id, order_id, payments.provider, step.kind, step.amount_minor, step.status, step.return_id,
-       step.shipment_id, $8::timestamptz, $8::timestamptz,
+       step.shipment_id, step.authorisation_id, $8::timestamptz, $8::timestamptz,
        CASE WHEN step.status IN ('waiting', 'pending') THEN NULL ELSE $8::timestamptz END
-FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::uuid[], $7::uuid[])
-     AS step (id, order_id, kind, amount_minor, status, return_id, shipment_id)
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::uuid[], $7::uuid[], $9::uuid[])
+     AS step (id, order_id, kind, amount_minor, status, return_id, shipment_id, authorisation_id)
 JOIN payments USING (order_id)
 """
 _UPDATE_STEPS = """
@@ -164,6 +164,10 @@ SET status = step.status,
     resolved_at = CASE WHEN step.status IN ('waiting', 'pending') THEN NULL ELSE $3::timestamptz END
 FROM unnest($1::uuid[], $2::text[]) AS step (id, status)
 WHERE payment_commands.id = step.id
+"""
+_REFER = """
+UPDATE payment_commands SET reference = named.reference
+FROM unnest($1::uuid[], $2::text[]) AS named (id, reference) WHERE payment_commands.id = named.id
 """
 _UPSERT_SHIPMENTS = """
 INSERT INTO order_shipments (order_id, shipment_id, warehouse, status, dispatched_at, delivered_at)
@@ -380,9 +384,12 @@ def _write_steps(transaction: Transaction, changes: Iterable[Change], *, now: da
             [step.return_id for _, step in new],
             [step.shipment_id for _, step in new],
             now,
+            [step.authorisation_id for _, step in new],
         )
     if changed:
         transaction.defer(_UPDATE_STEPS, [step.id for step in changed], [step.status.value for step in changed], now)
+        if referred := [step for step in changed if step.reference is not None]:
+            transaction.defer(_REFER, [step.id for step in referred], [step.reference for step in referred])
 
 
 def _write_shipments(transaction: Transaction, changes: Iterable[Change]) -> None:
@@ -408,7 +415,12 @@ def _write_allocations(transaction: Transaction, changes: Iterable[Change]) -> N
     unreserved: list[UUID] = []
     for change in changes:
         before, after = change.before, change.after
-        if after.warehouses and (after.warehouses is not before.warehouses or after.allocations != before.allocations):
+        is_other = (
+            after.warehouses is not before.warehouses
+            or after.allocations != before.allocations
+            or after.missing != before.missing
+        )
+        if after.warehouses and is_other:
             reserved.append(after)
         elif before.warehouses and not after.warehouses:
             unreserved.append(after.id)

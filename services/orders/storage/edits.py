@@ -10,7 +10,7 @@ import msgspec
 from libs.common.db import Transaction
 from services.orders.domain.edits import Edit, EditStatus
 from services.orders.domain.findings import OrderFinding
-from services.orders.domain.order import NewOrder, OrderLine, total_of
+from services.orders.domain.order import NewOrder, OrderLine
 from services.orders.domain.review import Subject, subject_of
 
 _REMOVE_LINES = "DELETE FROM order_lines WHERE order_id = $1 AND line <> ALL($2::int[])"
@@ -26,10 +26,17 @@ SELECT $1, (SELECT coalesce(max(position), 0) FROM order_findings WHERE order_id
 FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::bigint[]) WITH ORDINALITY
      AS found (kind, consequence, line, sku, expected_minor, offered_minor, number)
 """
+# What was asked of the customer's money stays the bound of what may be held.
 _SET_TOTAL = """
-WITH paid AS (UPDATE payments SET total_minor = $2 WHERE order_id = $1)
+WITH paid AS (
+    UPDATE payments SET total_minor = CASE WHEN EXISTS (
+        SELECT FROM payment_commands WHERE payment_commands.order_id = $1
+    ) THEN greatest(total_minor, $2) ELSE $2 END WHERE order_id = $1
+)
 UPDATE orders SET total_minor = $2 WHERE id = $1
 """
+_ASK_FOR_MORE = "UPDATE payments SET total_minor = total_minor + $2 WHERE order_id = $1"
+_SET_TOKEN = "UPDATE payment_commands SET token = $2 WHERE id = $1"  # noqa: S105 - a statement
 _SET_ADDRESS = """
 INSERT INTO order_addresses (order_id, address) VALUES ($1, $2::jsonb)
 ON CONFLICT (order_id) DO UPDATE SET address = excluded.address
@@ -68,8 +75,8 @@ class PostgresEdits:
         driver = await self._transaction.driver()
         return int(await driver.fetchval("SELECT revision FROM orders WHERE id = $1", order_id))
 
-    async def set_lines(self, order_id: UUID, lines: Sequence[OrderLine]) -> None:
-        """Give a locked order, of which nothing is reserved or paid, other lines, and its total with them."""
+    async def set_lines(self, order_id: UUID, lines: Sequence[OrderLine], total_minor: int) -> None:
+        """Give a locked order other lines, and its total with them."""
         driver = await self._transaction.driver()
         numbers = [line.line for line in lines]
         await driver.execute(_REMOVE_LINES, order_id, numbers)
@@ -81,7 +88,14 @@ class PostgresEdits:
             [line.quantity for line in lines],
             [line.unit_price_minor for line in lines],
         )
-        await driver.execute(_SET_TOTAL, order_id, total_of(lines))
+        await driver.execute(_SET_TOTAL, order_id, total_minor)
+
+    async def ask_for_more(self, order_id: UUID, step_id: UUID, amount_minor: int, token: str | None) -> None:
+        """Let so much more be held for a locked order, by a step that was just written; with a token of its own."""
+        driver = await self._transaction.driver()
+        await driver.execute(_ASK_FOR_MORE, order_id, amount_minor)
+        if token is not None:
+            await driver.execute(_SET_TOKEN, step_id, token)
 
     async def add_findings(self, order_id: UUID, findings: Sequence[OrderFinding]) -> None:
         """Add what was found about added lines to what is known of an order."""

@@ -15,11 +15,15 @@ FROM ledger_transfers WHERE order_id = $1 ORDER BY booked_at, step_id, fact
 # The ledger's key begins with the order, so that each of these is one search in its index.
 _PAGE = """
 SELECT payments.order_id, orders.status, payments.provider, payments.reference, payments.currency,
-       payments.total_minor, authorised_minor, captured_minor, refunded_minor, voided_minor,
+       orders.total_minor, authorised_minor, captured_minor, refunded_minor, voided_minor,
        EXISTS (
            SELECT FROM payment_commands
            WHERE payment_commands.order_id = payments.order_id AND payment_commands.status IN ('waiting', 'pending')
        ) AS is_in_flight,
+       ARRAY(
+           SELECT payment_commands.reference FROM payment_commands
+           WHERE payment_commands.order_id = payments.order_id AND payment_commands.reference IS NOT NULL
+       ) AS further_references,
        coalesce(ledger.clearing_minor, 0) AS ledger_clearing_minor,
        coalesce(ledger.held_minor, 0) AS ledger_held_minor
 FROM payments
@@ -34,7 +38,10 @@ CROSS JOIN LATERAL (
 WHERE payments.order_id > $1 AND payments.order_id < $2
 ORDER BY payments.order_id LIMIT $3
 """
-_KNOWN = "SELECT reference FROM payments WHERE provider = $1 AND reference = ANY($2::text[])"
+_KNOWN = """
+SELECT reference FROM payments WHERE provider = $1 AND reference = ANY($2::text[])
+UNION ALL SELECT reference FROM payment_commands WHERE provider = $1 AND reference = ANY($2::text[])
+"""
 
 
 class PostgresLedger:

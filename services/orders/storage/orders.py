@@ -20,11 +20,13 @@ from services.orders.domain.order import (
     OrderLine,
     OrderStatus,
     Origin,
+    PaymentTerms,
 )
 from services.orders.domain.state import (
     OrderState,
     Payment,
     PaymentStep,
+    PendingEdit,
     Remainder,
     RemainderStatus,
     Shipment,
@@ -53,7 +55,7 @@ SELECT order_id, version, capture_at, reference, remainder_minor, remainder_stat
 FROM payments WHERE order_id = ANY($1::uuid[])
 """
 _STEPS = """
-SELECT id, order_id, kind, amount_minor, status, return_id, shipment_id
+SELECT id, order_id, kind, amount_minor, status, return_id, shipment_id, authorisation_id, reference
 FROM payment_commands WHERE order_id = ANY($1::uuid[]) ORDER BY created_at, id
 """
 _SHIPMENTS = """
@@ -65,6 +67,10 @@ SELECT order_id, warehouses,
        CASE WHEN order_id = ANY($2::uuid[]) OR (order_id = ANY($3::uuid[]) AND cardinality(warehouses) > 1)
             THEN allocations::text END AS allocations, missing::text
 FROM order_allocations WHERE order_id = ANY($1::uuid[])
+"""
+_PENDING_EDITS = """
+SELECT id, order_id, reason, lines_after::text AS lines_after, total_after_minor
+FROM order_edits WHERE order_id = ANY($1::uuid[]) AND status = 'requested'
 """
 _ALLOCATED = "SELECT allocations::text, missing::text FROM order_allocations WHERE order_id = $1"
 _ORIGINS = """
@@ -94,9 +100,12 @@ _UNDER_REVIEW = frozenset({OrderStatus.RECEIVED, OrderStatus.HELD})
 # Nothing was asked of the provider, no warehouse is known and no parcel exists before these stages.
 _BEFORE_STOCK = _UNDER_REVIEW | {OrderStatus.APPROVED}
 # Parcels may leave one by one, each charged for what is in it.
-_LEAVING = frozenset({OrderStatus.BACKORDERED, OrderStatus.CONFIRMED, OrderStatus.CANCELLING})
+_LEAVING = frozenset({OrderStatus.BACKORDERED, OrderStatus.CONFIRMED, OrderStatus.EDITING, OrderStatus.CANCELLING})
+# What is held is needed whole: to ask for its price, or to have it sent anew.
+_WITH_ALLOCATIONS = frozenset({OrderStatus.RESERVED, OrderStatus.EDITING})
 _decode_address = msgspec.json.Decoder(Address).decode
 _decode_units = msgspec.json.Decoder(tuple[SkuQuantity, ...]).decode
+_decode_lines = msgspec.json.Decoder(tuple[OrderLine, ...]).decode
 _decode_allocations = msgspec.json.Decoder(tuple[Allocation, ...]).decode
 
 
@@ -143,6 +152,12 @@ class PostgresOrders:
         found = await driver.fetchval("SELECT address::text FROM order_addresses WHERE order_id = $1", order_id)
         return Address() if found is None else _decode_address(found)
 
+    async def payment_terms_of(self, order_id: UUID) -> PaymentTerms:
+        """Return who moves a locked order's money, and when."""
+        driver = await self._transaction.driver()
+        [found] = await driver.fetch("SELECT provider, capture_at FROM payments WHERE order_id = $1", order_id)
+        return PaymentTerms(provider=found["provider"], capture_at=CaptureMoment(found["capture_at"]))
+
     async def add_returned(self, order_id: UUID, quantities: Mapping[int, int]) -> None:
         """Add to the returned quantities of lines (see `Orders.add_returned`)."""
         if not quantities:
@@ -173,6 +188,7 @@ class _Parts:
     units: dict[UUID, list[SkuQuantity]] = field(default_factory=dict)
     missing: dict[UUID, tuple[SkuQuantity, ...]] = field(default_factory=dict)
     origins: dict[UUID, Origin] = field(default_factory=dict)
+    edits: dict[UUID, PendingEdit] = field(default_factory=dict)
 
 
 async def _parts_of(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]) -> _Parts:
@@ -208,14 +224,27 @@ async def _parts_of(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]) 
     for row in await driver.fetch(_SHIPMENTS, with_stock):
         _append(parts.shipments, row["order_id"], _shipment(row))
     await _load_goods(driver, rows, with_stock, parts)
+    await _load_edits(driver, [row["id"] for row in rows if row["status"] == OrderStatus.EDITING], parts)
     return parts
+
+
+async def _load_edits(driver: asyncpg.Connection, edited: Sequence[UUID], parts: _Parts) -> None:
+    if not edited:
+        return
+    for row in await driver.fetch(_PENDING_EDITS, edited):
+        parts.edits[row["order_id"]] = PendingEdit(
+            id=row["id"],
+            reason=row["reason"],
+            lines=_decode_lines(row["lines_after"]),
+            total_minor=row["total_after_minor"],
+        )
 
 
 async def _load_goods(
     driver: asyncpg.Connection, rows: Sequence[asyncpg.Record], with_stock: Sequence[UUID], parts: _Parts
 ) -> None:
     """Load which warehouses send the orders, and what and at which price only where that is needed."""
-    reserved = [row["id"] for row in rows if row["status"] == OrderStatus.RESERVED or _may_be_divided(row)]
+    reserved = [row["id"] for row in rows if row["status"] in _WITH_ALLOCATIONS or _may_be_divided(row)]
     leaving = [row["id"] for row in rows if row["status"] in _LEAVING]
     in_parts: list[UUID] = []
     for row in await driver.fetch(_ALLOCATIONS, with_stock, reserved, leaving):
@@ -263,6 +292,7 @@ def _state(row: asyncpg.Record, parts: _Parts) -> OrderState:
         allocations=parts.allocations.get(order_id, ()),
         missing=parts.missing.get(order_id, ()),
         expected_at=row["expected_at"],
+        edit=parts.edits.get(order_id),
     )
 
 
@@ -294,6 +324,8 @@ def _step(row: asyncpg.Record) -> PaymentStep:
         status=StepStatus(row["status"]),
         return_id=row["return_id"],
         shipment_id=row["shipment_id"],
+        authorisation_id=row["authorisation_id"],
+        reference=row["reference"],
     )
 
 

@@ -17,15 +17,34 @@ WITH due AS MATERIALIZED (
 ), claimed AS (
     UPDATE payment_commands SET attempts = attempts + 1, due_at = $2
     FROM due WHERE payment_commands.id = due.id
-    RETURNING payment_commands.id, order_id, kind, amount_minor, attempts
+    RETURNING payment_commands.id, order_id, kind, amount_minor, attempts, token, authorisation_id
 )
 SELECT claimed.id, claimed.order_id, orders.status AS order_status, orders.updated_at AS order_changed_at,
-       claimed.kind, claimed.amount_minor, payments.currency, payments.token, payments.reference, claimed.attempts,
-       payments.authorised_minor - payments.captured_minor - payments.voided_minor AS held_minor,
+       claimed.kind, claimed.amount_minor, payments.currency, coalesce(claimed.token, payments.token) AS token,
+       claimed.attempts,
+       CASE WHEN claimed.authorisation_id IS NULL THEN payments.reference
+            ELSE (SELECT coalesce(own.reference, payments.reference) FROM payment_commands AS own
+                  WHERE own.id = claimed.authorisation_id)
+       END AS reference,
+       CASE WHEN claimed.authorisation_id IS NULL
+            THEN payments.authorised_minor - payments.captured_minor - payments.voided_minor
+            ELSE (
+                SELECT own.amount_minor - coalesce((
+                    SELECT sum(moved.amount_minor) FROM payment_commands AS moved
+                    WHERE moved.order_id = own.order_id AND moved.kind IN ('capture', 'void')
+                          AND moved.status IN ('succeeded', 'waived')
+                          AND (moved.authorisation_id = own.id
+                               OR (moved.authorisation_id IS NULL AND own.reference IS NULL))
+                ), 0)::bigint FROM payment_commands AS own WHERE own.id = claimed.authorisation_id
+            )
+       END AS held_minor,
        CASE WHEN claimed.kind = 'refund' THEN (
-           SELECT id FROM payment_commands AS captures
+           SELECT captures.id FROM payment_commands AS captures
+           LEFT JOIN payment_commands AS own ON own.id = claimed.authorisation_id
            WHERE captures.order_id = claimed.order_id AND captures.kind = 'capture' AND captures.status = 'succeeded'
-           ORDER BY created_at, id LIMIT 1
+                 AND (own.id IS NULL OR captures.authorisation_id = own.id
+                      OR (captures.authorisation_id IS NULL AND own.reference IS NULL))
+           ORDER BY captures.created_at, captures.id LIMIT 1
        ) END AS captured_by
 FROM claimed JOIN orders ON orders.id = claimed.order_id JOIN payments ON payments.order_id = claimed.order_id
 ORDER BY claimed.id

@@ -21,7 +21,7 @@ _ORDER_OF = "SELECT order_id FROM returns WHERE id = $1"
 _RETURNS = """
 SELECT id, order_id, status, version, reason, currency, requested_at, warehouse, received_at,
        reason_code, label_carrier, label_reference, inspected_at, inspected_by, inspection::text, exchange_for::text,
-       exchange_order_id
+       exchange_order_id, payment_token, exchange_due_minor
 FROM returns WHERE id = ANY($1::uuid[]) ORDER BY id
 """
 # The latest lines first, as they were chosen: a receipt fills them in the same order.
@@ -32,8 +32,8 @@ FROM return_lines WHERE return_id = ANY($1::uuid[]) ORDER BY return_id, line DES
 """
 _INSERT = """
 INSERT INTO returns (id, order_id, status, version, reason, currency, refund_minor, requested_at, reason_code,
-                     exchange_for)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb)
+                     exchange_for, payment_token, exchange_due_minor)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12)
 """
 _INSERT_LINES = """
 INSERT INTO return_lines (return_id, line, sku, quantity, unit_price_minor, refund_minor)
@@ -118,6 +118,8 @@ class PostgresReturns:
                 inspection=() if row["inspection"] is None else _decode_inspection(row["inspection"]),
                 exchange_for=() if row["exchange_for"] is None else _decode_wanted(row["exchange_for"]),
                 exchange_order_id=row["exchange_order_id"],
+                payment_token=row["payment_token"],
+                exchange_due_minor=row["exchange_due_minor"],
             )
             for row in rows
         ]
@@ -142,6 +144,8 @@ class PostgresReturns:
             one.requested_at,
             one.reason_code.value,
             _encode(one.exchange_for).decode() if one.exchange_for else None,
+            one.payment_token,
+            one.exchange_due_minor,
         )
         await driver.execute(
             _INSERT_LINES,

@@ -352,7 +352,7 @@ payments = Table(
     CheckConstraint("remainder_minor BETWEEN 0 AND total_minor", name="remainder"),
     CheckConstraint(_one_of("remainder_status", RemainderStatus), name="remainder_status"),
     CheckConstraint("(remainder_minor IS NULL) = (remainder_status IS NULL)", name="divided"),
-    # Never more refunded than captured, never more captured or let go than authorised, never more than the total.
+    # Never more refunded than captured, captured or let go than authorised, authorised than was asked for.
     CheckConstraint("refunded_minor BETWEEN 0 AND captured_minor", name="refunded"),
     CheckConstraint("captured_minor >= 0 AND voided_minor >= 0", name="captured"),
     CheckConstraint("captured_minor + voided_minor <= authorised_minor", name="held"),
@@ -374,6 +374,11 @@ payment_commands = Table(
     Column("status", Text, nullable=False),
     Column("return_id", Uuid),
     Column("shipment_id", Uuid),
+    # The authorisation that it is about, if the order has several.
+    Column("authorisation_id", Uuid),
+    # Of an authorisation beside the payment's own: what the provider calls it, and what it was asked with.
+    Column("reference", Text),
+    Column("token", Text),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     # When to try (again); while an executor has the command, the end of its lease.
     Column("due_at", DateTime(timezone=True), nullable=False),
@@ -386,17 +391,22 @@ payment_commands = Table(
     Index("payment_commands_order_id_idx", "order_id"),
     # Serves the claim of a provider's due commands.
     Index("payment_commands_due_idx", "provider", "due_at", postgresql_where=text("status = 'pending'")),
-    # One refund for each return, and one capture for each parcel, whatever the code above believes.
+    # One refund for each return, and one capture for each parcel, of each authorisation, whatever the code believes.
     Index(
         "payment_commands_return_id_idx",
         "return_id",
+        "authorisation_id",
         unique=True,
+        postgresql_nulls_not_distinct=True,
         postgresql_where=text("return_id IS NOT NULL AND status IN ('waiting', 'pending', 'succeeded')"),
     ),
+    # Serves the search for charges that belong to no order.
+    Index("payment_commands_reference_idx", "reference", postgresql_where=text("reference IS NOT NULL")),
     Index(
         "payment_commands_capture_idx",
         "order_id",
         "shipment_id",
+        "authorisation_id",
         unique=True,
         postgresql_nulls_not_distinct=True,
         postgresql_where=text("kind = 'capture' AND status IN ('waiting', 'pending', 'succeeded')"),
@@ -550,6 +560,11 @@ returns = Table(
     # What the customer wants instead of money, and the order that it became.
     Column("exchange_for", JSONB),
     Column("exchange_order_id", Uuid),
+    # What the customer has agreed to pay for that beside what comes back, and what with.
+    Column("payment_token", Text),
+    Column("exchange_due_minor", BigInteger, nullable=False, server_default=text("0")),
+    CheckConstraint("exchange_due_minor >= 0", name="exchange_due"),
+    CheckConstraint("exchange_due_minor = 0 OR payment_token IS NOT NULL", name="payment"),
     CheckConstraint(_one_of("status", ReturnStatus), name="status"),
     CheckConstraint("(label_carrier IS NULL) = (label_reference IS NULL)", name="label"),
     CheckConstraint("(inspected_at IS NULL) = (inspected_by IS NULL)", name="inspected"),

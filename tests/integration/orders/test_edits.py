@@ -11,10 +11,11 @@ import pytest
 
 from libs.common.events.base import Envelope, Event
 from libs.common.events.inventory import StockBackordered, StockChanged, StockChangeRefused, StockReserved
-from libs.common.events.orders import OrderEdited, OrderEditRequested
+from libs.common.events.logistics import ShipmentCancelled, ShipmentDelivered, ShipmentDispatched
+from libs.common.events.orders import OrderEdited, OrderEditRequested, OrderRecallRequested, OrderReconfirmed
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from services.orders.storage.edits import measure_requested_edits
-from tests.integration.orders.shop import EACH_LINE, ORDER, TOTAL_MINOR, Shop, key
+from tests.integration.orders.shop import EACH_LINE, NOW, ORDER, TOTAL_MINOR, Shop, key, shipment_id
 from tests.support.kafka import envelope_of
 from tests.support.postgres import FreshDatabase
 
@@ -377,3 +378,220 @@ class TestRefusals:
 
             assert (await edit(shop, order_id, body)).json()["code"] == "price-refused"
             assert (await edit(shop, order_id, ONE_MORE)).status_code == 200
+
+
+ONE_LESS = {"reason": "one less", "lines": [{"line": 1, "quantity": 1}]}
+A_LAMP = {"reason": "a lamp", "add": [{"sku": "LAMP", "quantity": 1, "unit_price_minor": 900}]}
+HELD = [Allocation(warehouse=place, sku=sku, quantity=units) for place, sku, units in EACH_LINE]
+FEWER_HELD = [Allocation(warehouse="leeds", sku="CRUNCHY-ARMCHAIR", quantity=2), HELD[1]]
+MORE_HELD = [*HELD, Allocation(warehouse="leeds", sku="LAMP", quantity=1)]
+
+
+async def confirmed(shop: Shop, **changes: Any) -> UUID:
+    order_id = await shop.place(**changes)
+    await shop.confirm(order_id)
+    await shop.plan(order_id)
+    return order_id
+
+
+async def stop(shop: Shop, order_id: UUID) -> None:
+    await shop.tell(
+        *(
+            ShipmentCancelled(shipment_id=shipment_id(order_id, place), order_id=order_id, reason="edited")
+            for place in ("leeds", "lyon")
+        )
+    )
+
+
+async def change(shop: Shop, order_id: UUID, edit_id: UUID, *held: Allocation) -> None:
+    changed = StockChanged(order_id=order_id, edit_id=edit_id, allocations=list(held))
+    await shop.deliver([stock(changed, 2)])
+
+
+async def ship_anew(shop: Shop, order_id: UUID) -> None:
+    """Let the parcels leave that were planned for an edited order, and arrive."""
+    for place in ("leeds", "lyon"):
+        ids = {"shipment_id": uuid4(), "order_id": order_id}
+        left = ShipmentDispatched(**ids, warehouse=place, lines=[], dispatched_at=NOW, tracking_number="GULL-2")
+        await shop.tell(left)
+        await shop.pay()
+        await shop.tell(ShipmentDelivered(**ids, delivered_at=NOW))
+    await shop.pay()
+
+
+async def edits_of(shop: Shop, order_id: UUID) -> list[tuple[str, str | None]]:
+    items = (await shop.get(f"/orders/{order_id}/edits")).json()["items"]
+    return [(one["status"], one.get("refusal")) for one in items]
+
+
+async def money_of(shop: Shop, order_id: UUID) -> dict[str, int]:
+    found = await shop.fetch(
+        "SELECT sum(captured_minor)::bigint AS captured, sum(refunded_minor)::bigint AS refunded,"
+        " sum(authorised_minor - captured_minor - voided_minor)::bigint AS held FROM sandbox.sandbox_charges"
+        " WHERE reference IN (SELECT 'sandbox-' || id FROM payment_commands WHERE order_id = $1)",
+        order_id,
+    )
+    return dict(found[0])
+
+
+async def drift_of(shop: Shop) -> list[tuple[str, int]]:
+    period = {"since": (NOW - timedelta(days=1)).isoformat(), "until": (NOW + timedelta(days=1)).isoformat()}
+    report = (await shop.get("/reports/settlement", **period)).json()
+    assert sum(report["statuses"].values()) == report["statuses"].get("matched", 0), report
+    return [(line["status"], line["drift_minor"]) for line in report["lines"]]
+
+
+class TestConfirmed:
+    async def test_order_that_wants_less_is_charged_less(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+
+        edit_id = await recalled(shop, order_id, ONE_LESS)
+        await stop(shop, order_id)
+        [asked] = [one.event for one in await shop.published() if isinstance(one.event, OrderEditRequested)]
+        await change(shop, order_id, edit_id, *FEWER_HELD)
+
+        assert asked.is_held
+        assert {one.sku: one.quantity for one in asked.lines} == {"CRUNCHY-ARMCHAIR": 2, "OMINOUS-MIRROR": 3}
+        order = await shop.order(order_id)
+        assert (order["status"], order["total_minor"]) == ("confirmed", TOTAL_MINOR - 1_000)
+        [again] = [one.event for one in await shop.published() if isinstance(one.event, OrderReconfirmed)]
+        assert again.allocations == FEWER_HELD
+        await ship_anew(shop, order_id)
+        assert await shop.status(order_id) == "settled"
+        assert await money_of(shop, order_id) == {"captured": TOTAL_MINOR - 1_000, "refunded": 0, "held": 0}
+        assert await edits_of(shop, order_id) == [("applied", None)]
+        assert await drift_of(shop) == []
+
+    async def test_order_that_wants_more_is_authorised_for_the_difference_and_charged_whole(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+
+        edit_id = await recalled(shop, order_id, {**A_LAMP, "payment_token": "tok_timeout"})
+        await stop(shop, order_id)
+        await change(shop, order_id, edit_id, *MORE_HELD)
+
+        order = await shop.order(order_id)
+        assert (order["status"], order["total_minor"]) == ("confirmed", TOTAL_MINOR + 900)
+        assert order["payment"]["authorised_minor"] == TOTAL_MINOR + 900
+        await ship_anew(shop, order_id)
+        assert await money_of(shop, order_id) == {"captured": TOTAL_MINOR + 900, "refunded": 0, "held": 0}
+        assert await shop.count("SELECT count(*) FROM sandbox.sandbox_charges") == 2
+        units = [("CRUNCHY-ARMCHAIR", 3), ("LAMP", 1), ("OMINOUS-MIRROR", 3)]
+        lines = [{"sku": sku, "quantity": quantity} for sku, quantity in units]
+        announced = (await shop.post(f"/orders/{order_id}/returns", {"reason": "all of it", "lines": lines})).json()
+        found = [{**line, "restock_quantity": 0} for line in lines]
+        await shop.post(f"/returns/{announced['id']}/receipt", {"warehouse": "leeds", "lines": found})
+        await shop.pay()
+        assert (await shop.get(f"/returns/{announced['id']}")).json()["status"] == "closed"
+        assert (await money_of(shop, order_id))["refunded"] == TOTAL_MINOR + 900
+        assert await drift_of(shop) == []
+
+    async def test_order_stays_as_it_was_if_nobody_pays_for_more(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+        before = await shop.order(order_id)
+
+        response = await edit(shop, order_id, {**A_LAMP, "payment_token": "tok_declined"})
+        await shop.pay()
+
+        assert response.status_code == 202
+        order = await shop.order(order_id)
+        assert {**order, "version": 0} == {**before, "version": 0}
+        assert await edits_of(shop, order_id) == [("refused", "payment-declined")]
+        assert not {"order.recall-requested", "order.edit-requested"} & set(await shop.published_types())
+
+    async def test_order_stays_as_it_was_if_what_it_wants_more_is_not_there(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+
+        edit_id = await recalled(shop, order_id, A_LAMP)
+        await stop(shop, order_id)
+        refused = StockChangeRefused(order_id=order_id, edit_id=edit_id, reason="insufficient-stock")
+        await shop.deliver([stock(refused, 2)])
+        await shop.pay()
+
+        order = await shop.order(order_id)
+        assert (order["status"], order["total_minor"], len(order["lines"])) == ("confirmed", TOTAL_MINOR, 3)
+        assert await edits_of(shop, order_id) == [("refused", "insufficient-stock")]
+        assert (await money_of(shop, order_id))["held"] == TOTAL_MINOR
+        await ship_anew(shop, order_id)
+        assert await money_of(shop, order_id) == {"captured": TOTAL_MINOR, "refunded": 0, "held": 0}
+        assert await shop.status(order_id) == "settled"
+
+    async def test_order_of_which_a_parcel_left_first_stays_as_it_was(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+
+        await recalled(shop, order_id, A_LAMP)
+        await shop.dispatch(order_id)
+        await shop.pay()
+        await shop.arrive(order_id)
+        await shop.pay()
+
+        assert await edits_of(shop, order_id) == [("refused", "parcel-has-left")]
+        assert await shop.status(order_id) == "settled"
+        assert await money_of(shop, order_id) == {"captured": TOTAL_MINOR, "refunded": 0, "held": 0}
+
+    async def test_late_money_for_an_edit_that_was_given_up_is_let_go_of(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+
+        await edit(shop, order_id, {**A_LAMP, "payment_token": "tok_late"})
+        await shop.pay()
+        shop.clock.advance(timedelta(minutes=16))
+        await shop.deadlines.work()
+        assert await edits_of(shop, order_id) == [("refused", "payment-timed-out")]
+        await shop.pay()
+
+        assert (await money_of(shop, order_id))["held"] == TOTAL_MINOR
+        assert await shop.status(order_id) == "confirmed"
+
+    async def test_order_that_is_called_off_meanwhile_is_cancelled_and_paid_back(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+
+        edit_id = await recalled(shop, order_id, A_LAMP)
+        await stop(shop, order_id)
+        called_off = await shop.post(f"/orders/{order_id}/cancellation", {"reason": "changed-mind"})
+        await change(shop, order_id, edit_id, *MORE_HELD)
+        await shop.pay()
+
+        assert called_off.status_code == 200
+        assert await shop.status(order_id) == "cancelled"
+        assert await edits_of(shop, order_id) == [("refused", "order-ended")]
+        assert await money_of(shop, order_id) == {"captured": 0, "refunded": 0, "held": 0}
+
+    async def test_order_has_one_edit_at_a_time(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+        await recalled(shop, order_id, ONE_LESS)
+
+        second = await edit(shop, order_id, A_LAMP)
+
+        assert (second.status_code, second.json()["code"]) == (409, "edit-pending")
+
+    async def test_order_that_is_being_paid_for_is_edited_in_a_moment(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.reserve(order_id)
+
+        response = await edit(shop, order_id, A_LAMP)
+
+        assert (response.status_code, response.json()["code"]) == (409, "payment-pending")
+
+    async def test_edit_or_dispatch_comes_first(self, shop: Shop) -> None:
+        order_id = await confirmed(shop)
+        tag = await etag(shop, order_id)
+
+        answer, _ = await asyncio.gather(
+            edit(shop, order_id, ONE_LESS, **{"If-Match": tag}), shop.dispatch(order_id, "leeds", "lyon")
+        )
+
+        assert answer.status_code in {202, 409, 412}
+        assert await shop.status(order_id) == "shipped"
+        expected = [("refused", "parcel-has-left")] if answer.status_code == 202 else []
+        assert await edits_of(shop, order_id) == expected
+
+
+async def recalled(shop: Shop, order_id: UUID, body: dict[str, Any]) -> UUID:
+    """Edit a confirmed order, and let it be paid for; return the edit."""
+    response = await edit(shop, order_id, body)
+    assert response.status_code == 202, response.text
+    await shop.pay()
+    shop.clock.advance(timedelta(minutes=1))
+    await shop.pay()
+    assert await shop.status(order_id) == "editing"
+    [recall] = [one.event for one in await shop.published() if isinstance(one.event, OrderRecallRequested)]
+    return recall.edit_id

@@ -3,17 +3,18 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
 
-from libs.common.events.inventory import StockRejected
+from libs.common.events.inventory import StockRejected, StockReserved
+from libs.common.events.logistics import ShipmentDispatched
 from libs.common.events.orders import RefundIssued, ReturnClosed, ReturnInspected, ReturnReceived, ReturnRequested
-from libs.common.events.shapes import SkuQuantity
+from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.storage.returns import measure_returns
-from tests.integration.orders.shop import Shop
+from tests.integration.orders.shop import NOW, Shop
 from tests.support.postgres import FreshDatabase
 
 ARMCHAIRS = [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 2}]
@@ -337,7 +338,61 @@ class TestExchange:
         assert "exchange_order_id" not in inspected.json()
         assert (await shop.order(order_id))["payment"]["refunded_minor"] == 950
 
-    async def test_costs_no_more_than_what_comes_back(self, shop: Shop) -> None:
+    async def test_for_what_costs_more_leaves_once_the_difference_is_held(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await exchange(shop, order_id, price_minor=2_500, token="tok_ok")
+        await arrive(shop, opened["id"])
+        other = UUID((await inspect(shop, opened["id"], found(2))).json()["exchange_order_id"])
+
+        lamp = [Allocation(warehouse="leeds", sku="PALE-LAMP", quantity=1)]
+        await shop.tell(StockReserved(order_id=other, allocations=lamp, decision_id=uuid4()))
+
+        assert opened["exchange_due_minor"] == 600
+        assert await shop.status(other) == "reserved"
+        await shop.pay()
+        exchanged = await shop.order(other)
+        assert (exchanged["status"], exchanged["total_minor"]) == ("confirmed", 600)
+        assert exchanged["payment"]["authorised_minor"] == 600
+        assert [one["charged_minor"] for one in exchanged["lines"]] == [600]
+        ids = {"shipment_id": uuid4(), "order_id": other}
+        await shop.tell(
+            ShipmentDispatched(**ids, warehouse="leeds", lines=[], dispatched_at=NOW, tracking_number="GULL-3")
+        )
+        await shop.pay()
+        assert (await shop.order(other))["payment"]["captured_minor"] == 600
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 0
+
+    async def test_is_money_if_nobody_pays_the_difference(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await exchange(shop, order_id, price_minor=2_500, token="tok_declined")
+        await arrive(shop, opened["id"])
+        other = UUID((await inspect(shop, opened["id"], found(2))).json()["exchange_order_id"])
+
+        lamp = [Allocation(warehouse="leeds", sku="PALE-LAMP", quantity=1)]
+        await shop.tell(StockReserved(order_id=other, allocations=lamp, decision_id=uuid4()))
+        await shop.pay()
+
+        assert await shop.status(other) == "refused"
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_900
+        assert "order.confirmed" not in [
+            one.event.type for one in await shop.published() if one.event.subject == str(other)
+        ]
+
+    async def test_costs_no_more_than_was_agreed(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await exchange(shop, order_id, price_minor=2_500, token="tok_ok")
+        await arrive(shop, opened["id"])
+
+        inspected = await inspect(shop, opened["id"], found(2, refund_percent=90))
+        await shop.pay()
+
+        assert "exchange_order_id" not in inspected.json()
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_710
+
+    async def test_for_what_costs_more_needs_something_to_pay_with(self, shop: Shop) -> None:
         order_id = await shop.place()
         await shop.settle(order_id)
         lines = [{"sku": "PALE-LAMP", "quantity": 1, "unit_price_minor": 1_901}]
@@ -381,10 +436,11 @@ class TestWindow:
             assert (late.status_code, late.json()["code"]) == (409, "return-window-closed")
 
 
-async def exchange(shop: Shop, order_id: UUID, *, price_minor: int) -> dict[str, Any]:
+async def exchange(shop: Shop, order_id: UUID, *, price_minor: int, token: str | None = None) -> dict[str, Any]:
     lines = [{"sku": "PALE-LAMP", "quantity": 1, "unit_price_minor": price_minor}]
     response = await shop.post(
-        f"/orders/{order_id}/returns", {"reason": "too-crunchy", "lines": ARMCHAIRS, "exchange_for": lines}
+        f"/orders/{order_id}/returns",
+        {"reason": "too-crunchy", "lines": ARMCHAIRS, "exchange_for": lines, "payment_token": token},
     )
     assert response.status_code == 201, response.text
     opened: dict[str, Any] = response.json()

@@ -1,5 +1,6 @@
 """What an edit makes of an order, and where it comes too late."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -136,8 +137,10 @@ class TestBackordered:
 
 
 class TestTooLate:
-    @pytest.mark.parametrize("status", sorted(set(OrderStatus) - {OrderStatus.HELD, OrderStatus.BACKORDERED}))
-    def test_lines_are_fixed_once_goods_are_asked_for_or_held(self, status: OrderStatus) -> None:
+    @pytest.mark.parametrize(
+        "status", sorted(set(OrderStatus) - {OrderStatus.HELD, OrderStatus.BACKORDERED, OrderStatus.CONFIRMED})
+    )
+    def test_lines_are_fixed_while_others_are_asked_and_once_it_left(self, status: OrderStatus) -> None:
         story = story_in(status)
 
         story.tell(other_lines(story.state.sequence))
@@ -159,10 +162,11 @@ class TestTooLate:
         else:
             assert (story.answer, story.state) == (Answer.REJECT, before)
 
-    def test_one_parcel_is_enough(self) -> None:
+    @pytest.mark.parametrize("change", [elsewhere, other_lines])
+    def test_one_parcel_is_enough(self, change: Callable[[int], on.OrderEdited]) -> None:
         story = story_in(OrderStatus.CONFIRMED).tell(dispatched("leeds"))
 
-        story.tell(elsewhere(story.state.sequence))
+        story.tell(change(story.state.sequence))
 
         assert (story.state.status, story.answer) == (OrderStatus.CONFIRMED, Answer.REJECT)
 

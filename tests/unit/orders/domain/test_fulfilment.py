@@ -80,7 +80,7 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
 class TestTable:
     def test_answers_every_message_in_every_stage(self) -> None:
         assert set(TABLE) == {(status, message) for status in OrderStatus for message in on.MESSAGES}
-        assert len(TABLE) == 12 * 35
+        assert len(TABLE) == 13 * 35
 
     @pytest.mark.parametrize("status", OrderStatus)
     @pytest.mark.parametrize("kind", on.MESSAGES)

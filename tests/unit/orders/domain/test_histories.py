@@ -8,13 +8,15 @@ difference: it is what open orders will live through on the day of the deploymen
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from services.orders.domain import messages as on
 from services.orders.domain.order import OrderStatus
-from services.orders.domain.state import StepKind, TimerKind
+from services.orders.domain.state import StepKind, StepStatus, TimerKind
 from tests.unit.orders.domain.worlds import (
     PARCELS_MINOR,
     Story,
@@ -28,6 +30,7 @@ from tests.unit.orders.domain.worlds import (
 
 FILE = Path(__file__).parent / "histories" / "histories.json"
 KINDS = {kind.name: kind for kind in on.MESSAGES}
+EDIT_ID = UUID(int=700)
 RETURN = on.RefundRequested(shipment_id("lyon"), 1_300)
 
 
@@ -141,6 +144,33 @@ def was_ended_by_a_person(story: Story) -> None:
     shipped(story).tell(on.OperatorCompensated("fraud")).pay(StepKind.CAPTURE).pay(StepKind.REFUND)
 
 
+def recalled(story: Story, quantity: int) -> Story:
+    """Let a confirmed order want so many chairs, and its parcels be stopped."""
+    story.tell(on.ReviewPassed(), stock_reserved(1)).pay(StepKind.AUTHORISE)
+    lines = (replace(an_order().lines[0], quantity=quantity), an_order().lines[1])
+    story.tell(on.OrderEdited(EDIT_ID, story.state.sequence, "changed-mind", lines=lines))
+    if story.state.steps[-1].status is StepStatus.PENDING:
+        story.pay(StepKind.AUTHORISE)
+    for place in ("leeds", "lyon"):
+        story.tell(on.ShipmentPlanned(shipment_id(place), place), on.ShipmentCancelled(shipment_id(place)))
+    allocations = [
+        replace(one, quantity=quantity) if one.warehouse == "leeds" else one for one in stock_reserved().allocations
+    ]
+    return story.tell(on.StockChanged(EDIT_ID, "changed-mind", lines, 2, tuple(allocations)))
+
+
+def wanted_less(story: Story) -> None:
+    recalled(story, 1).tell(dispatched("leeds", 1), dispatched("lyon", 1)).pay(StepKind.CAPTURE).pay(StepKind.VOID)
+    story.tell(delivered("leeds", 1), delivered("lyon", 1))
+
+
+def wanted_more(story: Story) -> None:
+    recalled(story, 4).tell(dispatched("leeds", 1), dispatched("lyon", 1)).pay(StepKind.CAPTURE)
+    story.tell(delivered("leeds", 1), delivered("lyon", 1), on.RefundRequested(RETURN.return_id, 8_000)).pay(
+        StepKind.REFUND
+    )
+
+
 HISTORIES: Mapping[str, Callable[[Story], object]] = {
     history.__name__: history
     for history in (
@@ -155,6 +185,8 @@ HISTORIES: Mapping[str, Callable[[Story], object]] = {
         lost_a_parcel,
         could_not_be_captured_at_first,
         was_ended_by_a_person,
+        wanted_less,
+        wanted_more,
     )
 }
 

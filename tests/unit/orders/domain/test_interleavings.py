@@ -23,6 +23,7 @@ from services.orders.domain.state import (
     Answer,
     Book,
     CloseReturn,
+    ConcludeEdit,
     Divide,
     Pay,
     PaymentStep,
@@ -110,7 +111,7 @@ class OrderLife(RuleBasedStateMachine):
                 case Divide(value_minor=value_minor):
                     assert value_minor == self.missing_minor
                     self.remainder = "open"
-                case Book() | Tell():
+                case Book() | Tell() | ConcludeEdit():
                     pass
 
     @rule(data=st.data(), is_repeated=st.booleans())

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from libs.common.events.base import Event
 from libs.common.events.orders import OrderApproved, OrderCancellationRequested, OrderConfirmed
 from libs.common.events.shapes import Allocation, Destination, Shortage, SkuQuantity
@@ -71,8 +73,8 @@ def an_order(
     )
 
 
-def shipment_id(warehouse: str) -> UUID:
-    return UUID(int=100 + WAREHOUSES.index(warehouse))
+def shipment_id(warehouse: str, plan: int = 0) -> UUID:
+    return UUID(int=100 + 10 * plan + WAREHOUSES.index(warehouse))
 
 
 def stock_reserved(version: int = 0) -> on.StockReserved:
@@ -111,12 +113,12 @@ def stock_backordered(version: int = 0) -> on.StockBackordered:
     return on.StockBackordered((Shortage(sku="OMINOUS-MIRROR", requested=3, available=1),), version)
 
 
-def dispatched(warehouse: str) -> on.ShipmentDispatched:
-    return on.ShipmentDispatched(shipment_id(warehouse), warehouse, NOW + timedelta(days=1))
+def dispatched(warehouse: str, plan: int = 0) -> on.ShipmentDispatched:
+    return on.ShipmentDispatched(shipment_id(warehouse, plan), warehouse, NOW + timedelta(days=1))
 
 
-def delivered(warehouse: str) -> on.ShipmentDelivered:
-    return on.ShipmentDelivered(shipment_id(warehouse), NOW + timedelta(days=3))
+def delivered(warehouse: str, plan: int = 0) -> on.ShipmentDelivered:
+    return on.ShipmentDelivered(shipment_id(warehouse, plan), NOW + timedelta(days=3))
 
 
 @dataclass
@@ -207,6 +209,9 @@ def tell_until(story: Story, status: OrderStatus) -> None:
     if status is OrderStatus.RESERVED:
         return
     story.pay(StepKind.AUTHORISE)
+    if status is OrderStatus.EDITING:
+        lines = (replace(an_order().lines[0], quantity=1),)
+        story.tell(on.OrderEdited(UUID(int=700), story.state.sequence, "fewer", lines=lines))
     if status is OrderStatus.CANCELLING:
         story.tell(on.CancellationRequested("changed-mind"))
     if status in SHIPPED_OR_LATER:
