@@ -73,10 +73,6 @@ class Follower:
             msg = f"{', '.join(self._topics)} is still being read"
             raise RuntimeError(msg)
 
-    async def wait_caught_up(self) -> None:
-        """Return once the copy has been complete for the first time."""
-        await self._caught_up.wait()
-
     async def run(self, stop: asyncio.Event) -> None:
         """Follow until `stop` is set; broker faults are waited out."""
         while not stop.is_set():

@@ -6,11 +6,11 @@ paid out of what is frozen, a void unfreezes the rest. Each request carries our 
 (`out_request_no`, `out_trade_no`), by which Alipay does it once and can be asked about it for ever.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from libs.common.clock import Clock
 from libs.common.money import MINOR_MAX, minor_digits
 from libs.common.telemetry.logs import get_logger
 from services.orders.clients.alipay_signatures import AnswerNotVerified, Signer, Verifier, read_answer, text_to_sign
+from services.orders.clients.bounded_calls import Ask, BoundedCalls
 from services.orders.domain.state import StepKind
 from services.orders.handlers.ports import PaymentCommand, PaymentOutcome, PaymentResult
 
@@ -122,33 +123,15 @@ class AlipayPayments:
         self._client = client
         self._account = account
         self._clock = clock
-        self._slots = asyncio.Semaphore(calls_max)
-        self._answer_within = answer_within
+        self._calls = BoundedCalls("alipay", calls_max=calls_max, answer_within=answer_within)
 
     async def execute(self, commands: Sequence[PaymentCommand]) -> Sequence[PaymentResult]:
         """Carry out commands, each under its number (see `PaymentGateway.execute`)."""
-        return await self._ask(commands, self._execute)
+        return await self._calls.ask_all(commands, partial(_certain, ask=self._execute))
 
     async def query(self, commands: Sequence[PaymentCommand]) -> Sequence[PaymentResult]:
         """Ask what became of commands, by their numbers (see `PaymentGateway.query`)."""
-        return await self._ask(commands, self._query)
-
-    async def _ask(
-        self, commands: Sequence[PaymentCommand], ask: Callable[[PaymentCommand], Awaitable[PaymentResult]]
-    ) -> list[PaymentResult]:
-        results = [_UNKNOWN] * len(commands)
-
-        async def one(index: int, command: PaymentCommand) -> None:
-            async with self._slots:
-                results[index] = await _certain(command, ask)
-
-        try:
-            async with asyncio.timeout(self._answer_within.total_seconds()), asyncio.TaskGroup() as group:
-                for index, command in enumerate(commands):
-                    group.create_task(one(index, command))
-        except TimeoutError:
-            log.warning("alipay.slow", commands=len(commands))
-        return results
+        return await self._calls.ask_all(commands, partial(_certain, ask=self._query))
 
     async def _execute(self, command: PaymentCommand) -> PaymentResult:
         if command.currency != CURRENCY:
@@ -332,7 +315,7 @@ def _trade_of(command: PaymentCommand) -> dict[str, str]:
     return {"out_trade_no": command.captured_by.hex}
 
 
-async def _certain(command: PaymentCommand, ask: Callable[[PaymentCommand], Awaitable[PaymentResult]]) -> PaymentResult:
+async def _certain(command: PaymentCommand, ask: Ask) -> PaymentResult:
     try:
         return await ask(command)
     except (httpx.HTTPError, AnswerNotVerified, msgspec.ValidationError) as error:

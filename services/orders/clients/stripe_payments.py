@@ -7,9 +7,9 @@ Stripe (https://docs.stripe.com/api/idempotent_requests). The library's own retr
 made after a query.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +17,7 @@ import msgspec
 import stripe
 
 from libs.common.telemetry.logs import get_logger
+from services.orders.clients.bounded_calls import Ask, BoundedCalls
 from services.orders.clients.stripe_books import StripeBooks
 from services.orders.clients.stripe_objects import (
     COMMAND_ID,
@@ -71,8 +72,7 @@ class StripePayments:
         self.books = StripeBooks(client)
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
-        self._slots = asyncio.Semaphore(calls_max)
-        self._answer_within = answer_within
+        self._calls = BoundedCalls("stripe", calls_max=calls_max, answer_within=answer_within)
         self._is_multicapture = is_multicapture
 
     async def close(self) -> None:
@@ -81,28 +81,11 @@ class StripePayments:
 
     async def execute(self, commands: Sequence[PaymentCommand]) -> Sequence[PaymentResult]:
         """Carry out commands, each under its key (see `PaymentGateway.execute`)."""
-        return await self._ask(commands, self._execute)
+        return await self._calls.ask_all(commands, partial(_certain, ask=self._execute))
 
     async def query(self, commands: Sequence[PaymentCommand]) -> Sequence[PaymentResult]:
         """Ask what became of commands (see `PaymentGateway.query`)."""
-        return await self._ask(commands, self._query)
-
-    async def _ask(
-        self, commands: Sequence[PaymentCommand], ask: Callable[[PaymentCommand], Awaitable[PaymentResult]]
-    ) -> list[PaymentResult]:
-        results = [_UNKNOWN] * len(commands)
-
-        async def one(index: int, command: PaymentCommand) -> None:
-            async with self._slots:
-                results[index] = await _certain(command, ask)
-
-        try:
-            async with asyncio.timeout(self._answer_within.total_seconds()), asyncio.TaskGroup() as group:
-                for index, command in enumerate(commands):
-                    group.create_task(one(index, command))
-        except TimeoutError:
-            log.warning("stripe.slow", commands=len(commands))
-        return results
+        return await self._calls.ask_all(commands, partial(_certain, ask=self._query))
 
     async def _execute(self, command: PaymentCommand) -> PaymentResult:
         match command.kind:
@@ -244,7 +227,7 @@ def _voided(intent: Intent) -> PaymentResult:
             return _UNKNOWN
 
 
-async def _certain(command: PaymentCommand, ask: Callable[[PaymentCommand], Awaitable[PaymentResult]]) -> PaymentResult:
+async def _certain(command: PaymentCommand, ask: Ask) -> PaymentResult:
     """Ask; only what Stripe has decided is a decline, everything else that goes wrong leaves the outcome unknown."""
     try:
         return await ask(command)

@@ -361,16 +361,6 @@ class Journey:
             if start is not None and end is not None
         }
 
-    def open_stage(self, now: datetime) -> tuple[Stage, float] | None:
-        """Return the stage that an order under way after its confirmation is in, and for how long."""
-        if self.handling_start is None or self.delivered_at is not None:
-            return None
-        if self.dispatched_at is None:
-            return Stage.PICK, max(0.0, (now - self.handling_start).total_seconds())
-        parcel = self.decisive
-        since = parcel.last_scanned_at or parcel.dispatched_at or self.dispatched_at
-        return Stage.CARRIER, max(0.0, (now - since).total_seconds())
-
 
 def _last(times: Sequence[datetime | None]) -> datetime | None:
     known = [moment for moment in times if moment is not None]
