@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -123,6 +123,31 @@ class SkuClassRow(BaseModel):
     classed_at: datetime
 
 
+class _Table(NamedTuple):
+    """Which part of a report is wanted, and as what."""
+
+    request: Request
+    sku: str | None
+    warehouse: str | None
+    limit: int
+    cursor: str | None
+
+
+async def _table(
+    request: Request,
+    *,
+    sku: Sku = None,
+    warehouse: WarehouseCode = None,
+    limit: PageLimit = PAGE_LIMIT_DEFAULT,
+    cursor: PageCursor = None,
+    _format: ExportFormat = None,
+) -> _Table:
+    return _Table(request, sku, warehouse, limit, cursor)
+
+
+Table = Annotated[_Table, Depends(_table)]
+
+
 def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
     """Return the routes of reports."""
     router = APIRouter(prefix="/v1/reports", dependencies=[requires("finance:read")])
@@ -139,14 +164,7 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
         return await use_cases.database.run(work)
 
     async def answer(
-        request: Request,
-        row_of: Callable[[Figures], Any],
-        *,
-        period: Period,
-        filters: Filters,
-        by: Grouping,
-        limit: int,
-        cursor: str | None,
+        table: _Table, row_of: Callable[[Figures], Any], *, period: Period, filters: Filters, by: Grouping
     ) -> Any:
         # Sums are few and take all rows anyway; only rows of single SKUs are paged.
         is_paged = by is Grouping.LEVEL
@@ -154,103 +172,61 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
         async def read(after: Place, count: int) -> list[Figures]:
             return await figures_of(period, filters, by=by, after=after, limit=count if is_paged else None)
 
-        if wants_csv(request):
-            return await _export(request, lambda after: read(after, _EXPORT_ROWS), row_of, is_paged=is_paged)
-        place = Place(*Cursor.decode(cursor, tuple[str, str])) if cursor else Place()
-        found = await read(place, limit + 1)
+        if wants_csv(table.request):
+            return await _export(table.request, lambda after: read(after, _EXPORT_ROWS), row_of, is_paged=is_paged)
+        place = Place(*Cursor.decode(table.cursor, tuple[str, str])) if table.cursor else Place()
+        found = await read(place, table.limit + 1)
         if not is_paged:
             return Page(items=[row_of(one) for one in found])
-        return page_of(found, limit=limit, key=lambda one: tuple(_place_of(one)), item=row_of)
+        return page_of(found, limit=table.limit, key=lambda one: tuple(_place_of(one)), item=row_of)
 
     @router.get("/stock-value", response_model=Page[StockValueRow])
-    async def report_stock_value(
-        request: Request,
-        *,
-        as_of: AsOf = None,
-        by: By = Grouping.LEVEL,
-        sku: Sku = None,
-        warehouse: WarehouseCode = None,
-        limit: PageLimit = PAGE_LIMIT_DEFAULT,
-        cursor: PageCursor = None,
-        _format: ExportFormat = None,
-    ) -> Any:
+    async def report_stock_value(table: Table, as_of: AsOf = None, by: By = Grouping.LEVEL) -> Any:
         """Report what stock is worth at its weighted average cost, at the end of a day."""
         period = _day(as_of, today())
-        filters = Filters(sku=sku, warehouse=warehouse, has_units=True)
-        return await answer(request, _stock_value, period=period, filters=filters, by=by, limit=limit, cursor=cursor)
+        filters = Filters(sku=table.sku, warehouse=table.warehouse, has_units=True)
+        return await answer(table, _stock_value, period=period, filters=filters, by=by)
 
     @router.get("/turnover", response_model=Page[TurnoverRow])
     async def report_turnover(
-        request: Request,
-        *,
-        since: Since = None,
-        until: Until = None,
-        by: By = Grouping.WAREHOUSE,
-        sku: Sku = None,
-        warehouse: WarehouseCode = None,
-        limit: PageLimit = PAGE_LIMIT_DEFAULT,
-        cursor: PageCursor = None,
-        _format: ExportFormat = None,
+        table: Table, since: Since = None, until: Until = None, by: By = Grouping.WAREHOUSE
     ) -> Any:
         """Report how often stock turned in a period, and what it cost to hold it."""
         return await answer(
-            request,
+            table,
             lambda figures: _turnover(figures, use_cases.holding_cost_yearly_rate),
             period=_period(since, until, today()),
-            filters=Filters(sku=sku, warehouse=warehouse),
+            filters=Filters(sku=table.sku, warehouse=table.warehouse),
             by=by,
-            limit=limit,
-            cursor=cursor,
         )
 
     @router.get("/cover", response_model=Page[CoverRow])
-    async def report_cover(
-        request: Request,
-        *,
-        since: Since = None,
-        until: Until = None,
-        by: By = Grouping.LEVEL,
-        sku: Sku = None,
-        warehouse: WarehouseCode = None,
-        limit: PageLimit = PAGE_LIMIT_DEFAULT,
-        cursor: PageCursor = None,
-        _format: ExportFormat = None,
-    ) -> Any:
+    async def report_cover(table: Table, since: Since = None, until: Until = None, by: By = Grouping.LEVEL) -> Any:
         """Report how long stock lasts at the demand of a period, and the days on which there was none."""
         return await answer(
-            request,
+            table,
             _cover,
             period=_period(since, until, today()),
-            filters=Filters(sku=sku, warehouse=warehouse),
+            filters=Filters(sku=table.sku, warehouse=table.warehouse),
             by=by,
-            limit=limit,
-            cursor=cursor,
         )
 
     @router.get("/dead-stock", response_model=Page[DeadStockRow])
     async def report_dead_stock(
-        request: Request,
-        *,
+        table: Table,
         idle_days: Annotated[int, Query(ge=1, le=PERIOD_DAYS_MAX)] = _IDLE_DAYS_DEFAULT,
         as_of: AsOf = None,
         by: By = Grouping.LEVEL,
-        sku: Sku = None,
-        warehouse: WarehouseCode = None,
-        limit: PageLimit = PAGE_LIMIT_DEFAULT,
-        cursor: PageCursor = None,
-        _format: ExportFormat = None,
     ) -> Any:
         """Report stock of which nothing was sold and nothing came in for so many days."""
         period = _day(as_of, today())
         idle_since = period.until - timedelta(days=idle_days - 1)
         return await answer(
-            request,
+            table,
             lambda figures: _dead_stock(figures, period.until),
             period=period,
-            filters=Filters(sku=sku, warehouse=warehouse, has_units=True, idle_since=idle_since),
+            filters=Filters(sku=table.sku, warehouse=table.warehouse, has_units=True, idle_since=idle_since),
             by=by,
-            limit=limit,
-            cursor=cursor,
         )
 
     @router.get("/classes", response_model=Page[SkuClassRow])
