@@ -58,9 +58,11 @@ WHERE orders.id = ANY($1::uuid[])
 _PARCELS = """
 SELECT order_shipments.order_id, warehouse, carrier, dispatched_at, first_scanned_at, last_scanned_at, delivered_at
 FROM order_shipments LEFT JOIN order_parcels USING (shipment_id)
-WHERE order_shipments.order_id = ANY($1::uuid[]) AND order_shipments.status <> $2
+WHERE order_shipments.order_id = ANY($1::uuid[]) AND order_shipments.status <> ALL($2::text[])
 ORDER BY order_shipments.order_id, shipment_id
 """
+# What never left is no part of a journey.
+_STOPPED: Final = [ShipmentStatus.CANCELLED.value, ShipmentStatus.REPLACED.value]
 _COLUMNS: Final[Mapping[str, str]] = {
     "status": "text",
     "reason": "text",
@@ -150,7 +152,7 @@ async def _read(driver: asyncpg.Connection, locked: Sequence[asyncpg.Record]) ->
     # Read behind the locks: two members that follow one order write one after the other, each what is true then.
     ids = list(promises)
     parcels: dict[UUID, list[Parcel]] = {}
-    for row in await driver.fetch(_PARCELS, ids, ShipmentStatus.CANCELLED.value):
+    for row in await driver.fetch(_PARCELS, ids, _STOPPED):
         parcels.setdefault(row["order_id"], []).append(
             Parcel(
                 warehouse=row["warehouse"] or "",
