@@ -13,8 +13,9 @@ from libs.common.errors import Conflict, Invalid
 from libs.common.events.orders import OrderEdited, OrderEditRefused, OrderEditRequested
 from libs.common.events.shapes import OrderLine as PublishedLine
 from services.orders.domain import messages as on
+from services.orders.domain.charges import Charge
 from services.orders.domain.draft import Draft
-from services.orders.domain.order import DERIVED_CHANNELS, OrderLine, OrderStatus, total_of, units_by_sku
+from services.orders.domain.order import DERIVED_CHANNELS, OrderLine, OrderStatus, total_borne, units_by_sku
 from services.orders.domain.state import Answer, OrderState, StepKind, StepStatus, step_id
 
 _EDITED: Final = "edited"
@@ -93,13 +94,13 @@ class CountryNotEditable(Invalid):
 
 
 class ChargesNotEditable(Conflict):
-    """Lines that bear discounts, shipping or taxes are not edited: who stated these must state them anew."""
+    """What the lines would bear then is not for us to say: who stated the discounts and taxes must state them anew."""
 
     code: ClassVar[str] = "charges-not-editable"
 
     def __init__(self) -> None:
         """Say what to do instead."""
-        super().__init__("The lines bear discounts, shipping or taxes; cancel the order and place it anew.")
+        super().__init__("The lines bear discounts, or taxes by line; cancel the order and place it anew.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +136,8 @@ class Edit:
     is_address_changed: bool
     status: EditStatus = EditStatus.APPLIED
     refusal: str | None = None
+    # What the order costs besides its goods from then on; None if that stays as it is.
+    charges_after: tuple[Charge, ...] | None = None
 
 
 def edited_lines(
@@ -143,12 +146,9 @@ def edited_lines(
     """
     Return the lines of an order after an edit; lines keep their numbers, and those that are added get new ones.
 
-    :raises ChargesNotEditable: if the lines bear discounts, shipping or taxes.
     :raises LineNotInOrder: if a line is named that the order does not have.
     :raises NothingToEdit: if no line would be left, or all as they are.
     """
-    if any(line.charged_minor is not None for line in lines):
-        raise ChargesNotEditable
     known = {line.line: line for line in lines}
     for index, one in enumerate(quantities):
         if one.line not in known:
@@ -245,7 +245,7 @@ def _are_lines_free(state: OrderState, message: on.OrderEdited) -> bool:
 
 def set_total(draft: Draft, lines: Sequence[OrderLine]) -> None:
     """Have the order cost what its lines do."""
-    draft.change(facts=replace(draft.state.facts, total_minor=total_of(lines)))
+    draft.change(facts=replace(draft.state.facts, total_minor=total_borne(lines)))
 
 
 def tell(
@@ -273,4 +273,10 @@ def tell(
 
 
 def _published(line: OrderLine) -> PublishedLine:
-    return PublishedLine(line=line.line, sku=line.sku, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
+    return PublishedLine(
+        line=line.line,
+        sku=line.sku,
+        quantity=line.quantity,
+        unit_price_minor=line.unit_price_minor,
+        charged_minor=line.charged_minor,
+    )

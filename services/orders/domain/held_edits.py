@@ -18,7 +18,7 @@ from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.domain import edits, moves
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
-from services.orders.domain.order import OrderStatus, total_of, units_by_sku
+from services.orders.domain.order import OrderStatus, total_borne, units_by_sku
 from services.orders.domain.state import (
     OrderState,
     PaymentStep,
@@ -40,7 +40,7 @@ def edit(draft: Draft, message: on.OrderEdited) -> None:
         edits.apply_edit(draft, message)
         return
     pending = PendingEdit(
-        id=message.edit_id, reason=message.reason, lines=message.lines, total_minor=total_of(message.lines)
+        id=message.edit_id, reason=message.reason, lines=message.lines, total_minor=total_borne(message.lines)
     )
     draft.change(edit=pending)
     lacking_minor = pending.total_minor - moves.covered_minor(draft.state)

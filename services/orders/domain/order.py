@@ -250,6 +250,15 @@ def total_of(lines: Iterable[OrderLine]) -> int:
     return check_total(sum(line.quantity * line.unit_price_minor for line in lines))
 
 
+def total_borne(lines: Iterable[OrderLine]) -> int:
+    """
+    Return what the lines cost with the discounts, shipping and taxes that they bear, in minor units.
+
+    :raises OrderTooExpensive: if it is beyond what every reader of JSON represents exactly.
+    """
+    return check_total(sum(line.share_minor(0, line.quantity) for line in lines))
+
+
 def check_total(total_minor: int) -> int:
     """
     Return a total.

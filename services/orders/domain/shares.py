@@ -132,6 +132,12 @@ def _expected_tax(goods: Sequence[int], charges: Sequence[Charge], number: int, 
     return sum(tax_of(base, tax) for base in bases)
 
 
+def tax_by_its_rule(lines: Sequence[OrderLine], charges: Sequence[Charge], number: int) -> int | None:
+    """Return what the tax that is charge `number` comes to by its own rate, base and rounding; None if it is no tax."""
+    tax = charges[number].tax
+    return None if tax is None else _expected_tax(_discounted(lines, charges), charges, number, tax)
+
+
 def check_taxes(lines: Sequence[OrderLine], charges: Sequence[Charge], policy: PricePolicy) -> Iterator[OrderFinding]:
     """Yield the taxes that are not what they say of themselves comes to."""
     if policy.on_mismatch is Consequence.IGNORE:

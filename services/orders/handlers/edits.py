@@ -10,6 +10,7 @@ from msgspec import structs
 from libs.common.errors import PreconditionFailed
 from libs.common.events.shapes import Destination
 from libs.common.ids import new_id
+from services.orders.domain.charges import Charge
 from services.orders.domain.edits import (
     AddedLine,
     CountryNotEditable,
@@ -25,7 +26,8 @@ from services.orders.domain.edits import (
     further_step_id,
 )
 from services.orders.domain.messages import OrderEdited, StockChanged, StockChangeRefused
-from services.orders.domain.order import Address, NewOrder, OrderLine, OrderNotFound, OrderStatus, total_of
+from services.orders.domain.order import Address, NewOrder, OrderLine, OrderNotFound, OrderStatus, total_borne
+from services.orders.domain.recharging import recharged
 from services.orders.domain.review import NO_HISTORY, Subject, Verdict, review
 from services.orders.domain.state import Answer, OrderState, PaymentStep
 from services.orders.handlers.fulfilment import Addressed, Policy, Saga, advance_orders
@@ -73,6 +75,7 @@ async def edit_order(
     :raises OrderNotEditable: if it is too late for that.
     :raises PaymentPending: if its price is not authorised yet.
     :raises EditPending: if inventory has not answered another edit yet.
+    :raises ChargesNotEditable: if what its lines would bear is not for us to say.
     :raises EditNeedsReview: if the rules would hold or refuse what it would be.
     :raises DomainError: if the edit itself is wrong, naming the field.
     """
@@ -85,6 +88,7 @@ async def edit_order(
     before = tuple(await unit.orders.lines_of(order_id))
     wants_lines = bool(request.quantities or request.added)
     after = edited_lines(before, request.quantities, request.added) if wants_lines else before
+    after, charges = await _with_charges(state, before, after, unit)
     address_before = await unit.orders.address_of(order_id)
     is_address_changed = request.address is not None and (
         request.address != address_before or request.destination != state.facts.destination
@@ -116,7 +120,9 @@ async def edit_order(
     if message.lines is not None:
         await unit.edits.add_findings(order_id, edited.findings)
         if not is_requested:
-            await unit.edits.set_lines(order_id, after, total_of(after))
+            await unit.edits.set_lines(order_id, after, total_borne(after))
+            if charges is not None:
+                await unit.edits.set_charges(order_id, charges)
     if message.destination is not None:
         await unit.edits.set_address(edited)
     edit = Edit(
@@ -128,12 +134,23 @@ async def edit_order(
         lines_before=before,
         lines_after=after,
         total_before_minor=state.facts.total_minor,
-        total_after_minor=state.facts.total_minor if message.lines is None else total_of(after),
+        total_after_minor=state.facts.total_minor if message.lines is None else total_borne(after),
         is_address_changed=is_address_changed,
         status=EditStatus.REQUESTED if is_requested else EditStatus.APPLIED,
+        charges_after=charges,
     )
     await unit.edits.add(edit)
     return edit
+
+
+async def _with_charges(
+    state: OrderState, before: tuple[OrderLine, ...], after: tuple[OrderLine, ...], unit: Unit
+) -> tuple[tuple[OrderLine, ...], tuple[Charge, ...] | None]:
+    """Return edited lines with what they bear, and what the order costs besides them; None if that is as it was."""
+    if after == before or all(line.charged_minor is None for line in before):
+        return after, None
+    found = await unit.views.find(state.id)
+    return recharged(before, after, () if found is None else found.charges, currency=state.facts.currency)
 
 
 def _apply(saga: Saga, state: OrderState, message: OrderEdited) -> None:
@@ -168,7 +185,10 @@ async def advance_edited(
     for one, answer in zip(heard, answers, strict=True):
         match one.message:
             case StockChanged(edit_id=edit_id, lines=lines) if answer is Answer.ADVANCE:
-                await unit.edits.set_lines(one.order_id, lines, pending[edit_id].total_after_minor)
+                edit = pending[edit_id]
+                await unit.edits.set_lines(one.order_id, lines, edit.total_after_minor)
+                if edit.charges_after is not None:
+                    await unit.edits.set_charges(one.order_id, edit.charges_after)
                 await unit.edits.finish(edit_id, EditStatus.APPLIED)
             case StockChanged(edit_id=edit_id):
                 await unit.edits.finish(edit_id, EditStatus.REFUSED, refusal="order-ended")
@@ -196,7 +216,7 @@ def _with_lines(one: Addressed, pending: Mapping[UUID, Edit]) -> Addressed | Non
 def _as_placed(state: OrderState, lines: tuple[OrderLine, ...], address: Address, message: OrderEdited) -> NewOrder:
     """Return the order as it would have been placed like that."""
     destination = message.destination or state.facts.destination
-    total_minor = state.facts.total_minor if message.lines is None else total_of(lines)
+    total_minor = state.facts.total_minor if message.lines is None else total_borne(lines)
     facts = structs.replace(state.facts, total_minor=total_minor, destination=destination)
     return NewOrder(id=state.id, facts=facts, lines=lines, address=address, payment_token=_NO_TOKEN)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
 from libs.common.events.shapes import Allocation, SkuQuantity
+from services.orders.domain.charges import Charge
 from services.orders.domain.edits import Edit, EditStatus
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.ledger import Transfer
@@ -411,6 +412,10 @@ class Edits(Protocol):
 
     async def set_lines(self, order_id: UUID, lines: Sequence[OrderLine], total_minor: int) -> None:
         """Give a locked order other lines, and its total with them."""
+        ...
+
+    async def set_charges(self, order_id: UUID, charges: Sequence[Charge]) -> None:
+        """Give a locked order other discounts, shipping and taxes."""
         ...
 
     async def ask_for_more(self, order_id: UUID, step_id: UUID, amount_minor: int, token: str | None) -> None:

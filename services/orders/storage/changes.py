@@ -251,6 +251,13 @@ async def insert_orders(transaction: Transaction, placed: Sequence[tuple[NewOrde
     )
 
 
+async def insert_charges(transaction: Transaction, order_id: UUID, charges: Sequence[Charge]) -> None:
+    """Insert what an order costs besides its goods."""
+    await _CHARGES.insert(
+        transaction, [_charge_row(order_id, number, charge) for number, charge in enumerate(charges, start=1)]
+    )
+
+
 async def save_changes(transaction: Transaction, changes: Sequence[Change], *, now: datetime) -> None:
     """Write what differs between the states before and after."""
     _update_orders(transaction, [one.after for one in changes if one.after is not one.before], now=now)

@@ -8,17 +8,20 @@ import asyncpg
 import msgspec
 
 from libs.common.db import Transaction
+from services.orders.domain.charges import Charge
 from services.orders.domain.edits import Edit, EditStatus
 from services.orders.domain.findings import OrderFinding
 from services.orders.domain.order import NewOrder, OrderLine
 from services.orders.domain.review import Subject, subject_of
+from services.orders.storage.changes import insert_charges
 
 _REMOVE_LINES = "DELETE FROM order_lines WHERE order_id = $1 AND line <> ALL($2::int[])"
 _SET_LINES = """
-INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor)
-SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::bigint[])
-ON CONFLICT (order_id, line) DO UPDATE SET quantity = excluded.quantity
+INSERT INTO order_lines (order_id, line, sku, quantity, unit_price_minor, charged_minor)
+SELECT $1, * FROM unnest($2::int[], $3::text[], $4::int[], $5::bigint[], $6::bigint[])
+ON CONFLICT (order_id, line) DO UPDATE SET quantity = excluded.quantity, charged_minor = excluded.charged_minor
 """
+_REMOVE_CHARGES = "DELETE FROM order_charges WHERE order_id = $1"
 _ADD_FINDINGS = """
 INSERT INTO order_findings (order_id, position, kind, consequence, line, sku, expected_minor, offered_minor)
 SELECT $1, (SELECT coalesce(max(position), 0) FROM order_findings WHERE order_id = $1) + number,
@@ -46,12 +49,13 @@ _SET_REVIEW_ADDRESS = "UPDATE review_addresses SET address_hash = $2 WHERE order
 _MEASURE = "SELECT count(*), min(edited_at) FROM order_edits WHERE status = 'requested'"
 _ADD = """
 INSERT INTO order_edits (id, order_id, edited_at, principal, reason, lines_before, lines_after, total_before_minor,
-                         total_after_minor, is_address_changed, status)
-VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9, $10, $11)
+                         total_after_minor, is_address_changed, status, charges_after)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9, $10, $11, $12::jsonb)
 """
 _SELECT = """
 SELECT id, order_id, edited_at, principal, reason, lines_before::text AS lines_before,
-       lines_after::text AS lines_after, total_before_minor, total_after_minor, is_address_changed, status, refusal
+       lines_after::text AS lines_after, total_before_minor, total_after_minor, is_address_changed, status, refusal,
+       charges_after::text AS charges_after
 FROM order_edits
 """
 _OF_ORDER = f"{_SELECT} WHERE order_id = $1 ORDER BY id"
@@ -60,6 +64,7 @@ _PENDING = "SELECT id FROM order_edits WHERE order_id = $1 AND status = 'request
 _FINISH = "UPDATE order_edits SET status = $2, refusal = $3 WHERE id = $1 AND status = 'requested'"
 
 _encode = msgspec.json.encode
+_decode_charges = msgspec.json.Decoder(tuple[Charge, ...]).decode
 _decode_lines = msgspec.json.Decoder(tuple[OrderLine, ...]).decode
 
 
@@ -87,8 +92,15 @@ class PostgresEdits:
             [line.sku for line in lines],
             [line.quantity for line in lines],
             [line.unit_price_minor for line in lines],
+            [line.charged_minor for line in lines],
         )
         await driver.execute(_SET_TOTAL, order_id, total_minor)
+
+    async def set_charges(self, order_id: UUID, charges: Sequence[Charge]) -> None:
+        """Give a locked order other discounts, shipping and taxes."""
+        driver = await self._transaction.driver()
+        await driver.execute(_REMOVE_CHARGES, order_id)
+        await insert_charges(self._transaction, order_id, charges)
 
     async def ask_for_more(self, order_id: UUID, step_id: UUID, amount_minor: int, token: str | None) -> None:
         """Let so much more be held for a locked order, by a step that was just written; with a token of its own."""
@@ -138,6 +150,7 @@ class PostgresEdits:
             edit.total_after_minor,
             edit.is_address_changed,
             edit.status.value,
+            None if edit.charges_after is None else _encode(edit.charges_after).decode(),
         )
 
     async def of_order(self, order_id: UUID) -> Sequence[Edit]:
@@ -164,7 +177,8 @@ class PostgresEdits:
 
 def _edit(row: asyncpg.Record) -> Edit:
     lines = {name: _decode_lines(row[name]) for name in ("lines_before", "lines_after")}
-    return Edit(**{**row, **lines, "status": EditStatus(row["status"])})
+    charges = None if row["charges_after"] is None else _decode_charges(row["charges_after"])
+    return Edit(**{**row, **lines, "status": EditStatus(row["status"]), "charges_after": charges})
 
 
 async def measure_requested_edits(transaction: Transaction, *, now: datetime) -> tuple[int, float]:

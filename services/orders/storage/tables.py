@@ -486,6 +486,8 @@ order_edits = Table(
     Column("is_address_changed", Boolean, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'applied'")),
     Column("refusal", Text),
+    # What it costs besides its goods then, if it costs anything.
+    Column("charges_after", JSONB),
     CheckConstraint(_one_of("status", EditStatus), name="status"),
     CheckConstraint("(status = 'refused') = (refusal IS NOT NULL)", name="refusal"),
     # Serves the list of an order's edits.

@@ -595,3 +595,58 @@ async def recalled(shop: Shop, order_id: UUID, body: dict[str, Any]) -> UUID:
     assert await shop.status(order_id) == "editing"
     [recall] = [one.event for one in await shop.published() if isinstance(one.event, OrderRecallRequested)]
     return recall.edit_id
+
+
+TAX = {"jurisdiction": "GB", "rate_ppm": 200_000, "is_inclusive": False, "amount_minor": 980, "base": "all"}
+CHARGES = {"shipping": [{"method": "standard", "amount_minor": 499}], "taxes": [TAX]}
+
+
+class TestCharged:
+    async def test_confirmed_order_is_taxed_and_charged_as_if_it_had_been_placed_so(self, shop: Shop) -> None:
+        order_id = await confirmed(shop, **CHARGES)
+        placed_so = await shop.place(
+            shipping=CHARGES["shipping"],
+            taxes=[{**TAX, "amount_minor": 780}],
+            lines=[{**ORDER["lines"][0], "quantity": 1}, *ORDER["lines"][1:]],
+        )
+
+        edit_id = await recalled(shop, order_id, ONE_LESS)
+        assert (await shop.order(order_id))["total_minor"] == TOTAL_MINOR + 499 + 980
+        await stop(shop, order_id)
+        await change(shop, order_id, edit_id, *FEWER_HELD)
+
+        edited, expected = await shop.order(order_id), await shop.order(placed_so)
+        for field in ("lines", "charges", "total_minor"):
+            assert edited[field] == expected[field]
+        await ship_anew(shop, order_id)
+        assert await money_of(shop, order_id) == {"captured": expected["total_minor"], "refunded": 0, "held": 0}
+
+    async def test_order_under_review_bears_shipping_and_tax_on_what_is_added(self, holding: Shop) -> None:
+        order_id = await holding.place(**CHARGES)
+
+        response = await edit(holding, order_id, A_LAMP)
+
+        assert response.status_code == 200, response.text
+        edited = response.json()
+        # A fifth of 4,400 + 900 + 499 is 1,159.8.
+        assert ([one["amount_minor"] for one in edited["charges"]], edited["total_minor"]) == ([499, 1_160], 6_959)
+        assert sum(line["charged_minor"] for line in edited["lines"]) == edited["total_minor"]
+
+    @pytest.mark.parametrize(
+        ("charges", "body"),
+        [
+            ({"discounts": [{"code": "TEN", "amount_minor": 440}]}, ONE_LESS),
+            ({"taxes": [{**TAX, "amount_minor": 979}], "shipping": CHARGES["shipping"]}, ONE_LESS),
+            ({"taxes": [{**TAX, "base": "goods", "lines": [1], "amount_minor": 400}]}, A_LAMP),
+        ],
+    )
+    async def test_what_others_have_promised_or_decided_is_not_made_up(
+        self, holding: Shop, charges: dict[str, Any], body: dict[str, Any]
+    ) -> None:
+        order_id = await holding.place(**charges)
+        before = await holding.order(order_id)
+
+        response = await edit(holding, order_id, body)
+
+        assert (response.status_code, response.json()["code"]) == (409, "charges-not-editable")
+        assert await holding.order(order_id) == before
