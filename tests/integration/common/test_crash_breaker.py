@@ -134,13 +134,19 @@ async def test_gives_its_partition_up_without_suspicion(
     database: FreshDatabase, bus: TestBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer_module, "_SESSION_TIMEOUT_MS", 1_200)
+    monkeypatch.setattr(crash_breaker, "_DEADLY_SECONDS", 60.0)
     await bus.publish(a_receipt("GOOD"))
+    await bus.leave_beside_offset(GROUP, INVENTORY_WAREHOUSE, Mark(0, 1, attempts=2).encode())
     handler = Waiting()
+
     async with ended(a_consumer(database, bus, handler)):
         await handler.begun.wait()
-        assert [one.attempts for one in await marks(bus)] == [0]
-        async with running(a_consumer(database, bus, Mortal())):
-            await eventually(lambda: marks(bus), lambda found: not found)
+        assert max(await marks(bus)).attempts == 3
+        # Whoever gets it next hesitates.
+        monkeypatch.setattr(consumer_module, "_SUSPICION_SECONDS", (60.0, 60.0))
+        async with ended(a_consumer(database, bus, Waiting())):
+            await eventually(lambda: marks(bus), lambda found: {one.attempts for one in found} == {2})
+    assert await bus.read_dead_letters(GROUP) == []
 
 
 async def test_sets_nothing_aside_whose_effect_is_there(database: FreshDatabase, bus: TestBus) -> None:
