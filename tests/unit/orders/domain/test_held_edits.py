@@ -69,6 +69,8 @@ class Scenario:
     deadlines: int = 0
     takings: int = 0
     compensations: int = 0
+    # Whether nobody may begin to wait for more.
+    is_limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,13 @@ def inventory_says(world: World, message: Spoken) -> World:
     return replace(world, version=version, from_inventory=(*world.from_inventory, said))
 
 
-def inventory_hears(world: World) -> World:
+def inventory_hears(world: World, scenario: Scenario) -> World:
     event, world = world.to_inventory[0], replace(world, to_inventory=world.to_inventory[1:])
     if not isinstance(event, OrderEditRequested):
         return replace(world, stock="released", units=())
     wanted = tuple(sorted((one.sku, one.quantity) for one in event.lines))
+    if world.stock == "waiting" and scenario.is_limited:
+        return inventory_says(world, on.StockChangeRefused(event.edit_id, "over-limit"))
     if world.stock == "waiting":
         return inventory_says(replace(world, units=wanted), on.StockChanged(event.edit_id, "", ()))
     if world.stock != "held":
@@ -246,7 +250,7 @@ def parcels_move(world: World) -> Iterator[World]:
 
 def next_worlds(world: World, scenario: Scenario) -> Iterator[World]:
     if world.to_inventory:
-        yield inventory_hears(world)
+        yield inventory_hears(world, scenario)
     if world.to_logistics:
         yield logistics_hears(world)
     for queue in ("from_inventory", "from_logistics"):
@@ -327,6 +331,7 @@ def check_end(world: World) -> None:
     assert world.units == units_of(world.lines), "inventory holds other units than are sold"
     if order.status is OrderStatus.BACKORDERED:
         return
+    assert world.stock == "held" or sent, "parcels are planned of what is not there"
     assert sent + planned == Counter(dict(world.units)), "other units leave than are sold"
     assert payment.authorised_minor - payment.voided_minor - payment.refunded_minor >= order.facts.total_minor
     if order.status is OrderStatus.SETTLED:
@@ -383,6 +388,11 @@ BEFORE = units_of(WANTED)
         pytest.param(Scenario(edits=(MORE,), takings=1), {BEFORE, units_of(MORE)}, id="more, goods are lost"),
         pytest.param(
             Scenario(edits=(ONE_PARCEL,), takings=1), {BEFORE, units_of(ONE_PARCEL)}, id="a parcel less, goods are lost"
+        ),
+        pytest.param(
+            Scenario(edits=(ONE_PARCEL,), takings=1, is_limited=True),
+            {BEFORE, units_of(ONE_PARCEL)},
+            id="a parcel less, goods are lost and nobody may wait",
         ),
         pytest.param(Scenario(edits=(MORE,), compensations=1), {BEFORE, units_of(MORE)}, id="more, ended by a person"),
     ],
