@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 # A transaction costs as much as a dozen of its orders: beside one that is under way the next one gathers, and after a
 # few orders it rests for as long as they took.
 _GATHER_SECONDS: Final = 0.01
-_PACE: Final = WorkPace(share_max=0.3, rest_seconds_max=0.06, items_plenty=32)
+_PACE: Final = WorkPace(share_max=0.3, rest_seconds_max=0.06, items_plenty=16)
 
 
 @dataclass(frozen=True, slots=True)
