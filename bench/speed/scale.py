@@ -13,8 +13,8 @@ class Scale:
     stock_skus: int = 5_000
     stock_events: int = 40_000
     reservation_skus: int = 1_000
-    reservations: int = 15_000
-    hot_reservations: int = 15_000
+    reservations: int = 45_000
+    hot_reservations: int = 60_000
     single_reservations: int = 2_000
     reads: int = 20_000
     open_load_seconds: float = 10.0

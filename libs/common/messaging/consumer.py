@@ -42,7 +42,7 @@ _POLL_TIMEOUT_MS = 200
 # a backlog nothing is waited for.
 _BATCH_INTERVAL_SECONDS = 0.02
 _BATCH_SHARE_MAX = 0.15
-_BATCH_REST_SECONDS_MAX = 0.2
+_BATCH_REST_SECONDS_MAX = 0.12
 _BATCH_RECORDS_PLENTY = 100
 _PARTITION_FETCH_BYTES_MAX = 1_048_576
 # How long the partitions of a killed member stay unread. Heartbeats share the loop with the handlers, which never
