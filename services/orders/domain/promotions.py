@@ -14,6 +14,8 @@ from services.orders.domain.order import OrderLine
 from services.orders.domain.prices import PricePolicy
 
 _PPM: Final = 1_000_000
+# What the database can count.
+_SPENT_MINOR_MAX: Final = 2**63 - 1
 
 
 class PromotionKind(StrEnum):
@@ -107,8 +109,9 @@ class Allowance:
         per_customer = promotion.uses_per_customer_max
         if per_customer is not None and self.used_by.get(use.customer_id, 0) >= per_customer:
             return FindingKind.PROMOTION_USED_BY_CUSTOMER, 0
-        if promotion.budget_minor is not None and self.spent_minor + use.amount_minor > promotion.budget_minor:
-            return FindingKind.PROMOTION_BUDGET_SPENT, max(0, promotion.budget_minor - self.spent_minor)
+        budget_minor = _SPENT_MINOR_MAX if promotion.budget_minor is None else promotion.budget_minor
+        if self.spent_minor + use.amount_minor > budget_minor:
+            return FindingKind.PROMOTION_BUDGET_SPENT, max(0, budget_minor - self.spent_minor)
         return None
 
     def use(self, use: PromotionUse) -> None:
