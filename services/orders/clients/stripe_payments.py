@@ -237,16 +237,19 @@ async def _certain(command: PaymentCommand, ask: Ask) -> PaymentResult:
         # The key is in use this moment, or was used with other parameters: either way something has happened.
         return _unknown(command, error)
     except stripe.InvalidRequestError as error:
-        reason = _REFUSALS.get(error.code or "")
+        reason = _TOKEN_USED if _USED_BEFORE in (error.user_message or "") else _REFUSALS.get(error.code or "")
         return _unknown(command, error) if reason is None else PaymentResult(PaymentOutcome.DECLINED, reason=reason)
     except (stripe.StripeError, UnexpectedAnswer, msgspec.ValidationError) as error:
         return _unknown(command, error)
 
 
+_TOKEN_USED: Final = "token-used"  # noqa: S105 - a reason
+# Of a PaymentMethod without a customer; this refusal has no code, only these words.
+_USED_BEFORE: Final = "may not be used again"
 # What Stripe will answer again, however often it is asked; anything else may be a matter of configuration or time.
 _REFUSALS: Final = {
     "resource_missing": "unknown-payment",
-    "token_already_used": "token-used",
+    "token_already_used": _TOKEN_USED,
     "amount_too_small": "amount-too-small",
     "amount_too_large": "amount-too-large",
     "charge_already_refunded": "already-refunded",

@@ -61,6 +61,20 @@ class PaymentPending(Conflict):
         super().__init__(f"Order {order_id} is being paid for; its lines can be changed once it is confirmed.")
 
 
+class PaymentTokenMissing(Invalid):
+    """The order costs more, and its provider takes a payment token once: the order's own has been used."""
+
+    code: ClassVar[str] = "payment-token-missing"
+
+    def __init__(self, amount_minor: int) -> None:
+        """Name the field, and what there is to pay."""
+        super().__init__(
+            f"The order costs {amount_minor} minor units more than is authorised; give a payment token for the"
+            " difference.",
+            field="/payment_token",
+        )
+
+
 class EditPending(Conflict):
     """Inventory has not answered an edit yet; ask again in a moment."""
 

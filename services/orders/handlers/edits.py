@@ -22,11 +22,20 @@ from services.orders.domain.edits import (
     NothingToEdit,
     OrderNotEditable,
     PaymentPending,
+    PaymentTokenMissing,
     edited_lines,
     further_step_id,
 )
 from services.orders.domain.messages import OrderEdited, StockChanged, StockChangeRefused
-from services.orders.domain.order import Address, NewOrder, OrderLine, OrderNotFound, OrderStatus, total_borne
+from services.orders.domain.order import (
+    SANDBOX_PROVIDER,
+    Address,
+    NewOrder,
+    OrderLine,
+    OrderNotFound,
+    OrderStatus,
+    total_borne,
+)
 from services.orders.domain.recharging import recharged
 from services.orders.domain.review import NO_HISTORY, Subject, Verdict, review
 from services.orders.domain.state import Answer, OrderState, PaymentStep
@@ -74,6 +83,7 @@ async def edit_order(
     :raises PreconditionFailed: if it is not any more what was shown.
     :raises OrderNotEditable: if it is too late for that.
     :raises PaymentPending: if its price is not authorised yet.
+    :raises PaymentTokenMissing: if it costs more, and its provider needs a token of its own for that.
     :raises EditPending: if inventory has not answered another edit yet.
     :raises ChargesNotEditable: if what its lines would bear is not for us to say.
     :raises EditNeedsReview: if the rules would hold or refuse what it would be.
@@ -112,9 +122,10 @@ async def edit_order(
     if added := tuple(line for line in after if line.line not in known):
         edited = await _with_findings(edited, added, unit=unit, price_check=price_check, now=now)
     await _review(edited, state, unit=unit, reviewing=reviewing, now=now)
+    further = _further_step(saga, order_id, edit_id)
+    await _check_has_token(further, order_id, request.payment_token, unit)
     await saga.write()
     is_requested = message.lines is not None and state.status in _ASKED_FIRST
-    further = _further_step(saga, order_id, edit_id)
     if further is not None:
         await unit.edits.ask_for_more(order_id, further.id, further.amount_minor, request.payment_token)
     if message.lines is not None:
@@ -164,6 +175,14 @@ def _further_step(saga: Saga, order_id: UUID, edit_id: UUID) -> PaymentStep | No
     """Return what is asked of the provider for what the order costs more, None if nothing is."""
     state = saga.state(order_id)
     return None if state is None else state.step(further_step_id(order_id, edit_id))
+
+
+async def _check_has_token(further: PaymentStep | None, order_id: UUID, token: str | None, unit: Unit) -> None:
+    if further is None or token is not None:
+        return
+    # Neither a code of Alipay's nor a PaymentMethod that Stripe knows no customer of can be used again.
+    if (await unit.orders.payment_terms_of(order_id)).provider != SANDBOX_PROVIDER:
+        raise PaymentTokenMissing(further.amount_minor)
 
 
 async def _check_is_current(order_id: UUID, revision: int, unit: Unit) -> None:

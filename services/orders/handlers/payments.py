@@ -135,7 +135,11 @@ class PaymentExecutor:
                     untried.append(command)
                 else:
                     answered.append(_Answered(command, result))
-        to_try = [command for command in untried if is_payment_wanted(command.kind, command.order_status)]
+        to_try = [
+            command
+            for command in untried
+            if is_payment_wanted(command.kind, command.order_status) and not command.is_given_up
+        ]
         tried = {command.id for command in to_try}
         answered.extend(
             _Answered(command, _UNKNOWN if self._may_yet_appear(command) else None)

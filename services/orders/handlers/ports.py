@@ -152,7 +152,8 @@ class PaymentCommand:
     `id` is the idempotency key. `attempts` counts this one: above 1, an earlier attempt's outcome is unknown.
     `reference` is the provider's name for the authorised amount that the step is about, `held_minor` what is left
     of it. `captured_by` is, for a refund, the first capture of the order. `order_changed_at` is when the order last
-    changed, so that nothing was begun later for an order that is at its end.
+    changed, so that nothing was begun later for an order that is at its end. `is_given_up` is whether it was to pay
+    for an edit that nobody waits for any longer.
     """
 
     id: UUID
@@ -167,6 +168,7 @@ class PaymentCommand:
     held_minor: int
     captured_by: UUID | None
     attempts: int
+    is_given_up: bool = False
 
 
 class PaymentOutcome(StrEnum):

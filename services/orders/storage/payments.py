@@ -17,11 +17,18 @@ WITH due AS MATERIALIZED (
 ), claimed AS (
     UPDATE payment_commands SET attempts = attempts + 1, due_at = $2
     FROM due WHERE payment_commands.id = due.id
-    RETURNING payment_commands.id, order_id, kind, amount_minor, attempts, token, authorisation_id
+    RETURNING payment_commands.id, order_id, kind, amount_minor, attempts, token, authorisation_id,
+              payment_commands.created_at
 )
 SELECT claimed.id, claimed.order_id, orders.status AS order_status, orders.updated_at AS order_changed_at,
        claimed.kind, claimed.amount_minor, payments.currency, coalesce(claimed.token, payments.token) AS token,
        claimed.attempts,
+       -- Only what an edit costs more has a token of its own.
+       claimed.token IS NOT NULL AND NOT EXISTS (
+           SELECT FROM order_edits
+           WHERE order_edits.order_id = claimed.order_id AND order_edits.status = 'requested'
+                 AND order_edits.edited_at <= claimed.created_at
+       ) AS is_given_up,
        CASE WHEN claimed.authorisation_id IS NULL THEN payments.reference
             ELSE (SELECT coalesce(own.reference, payments.reference) FROM payment_commands AS own
                   WHERE own.id = claimed.authorisation_id)
@@ -84,6 +91,7 @@ class PostgresPaymentCommands:
                 held_minor=row["held_minor"],
                 captured_by=row["captured_by"],
                 attempts=row["attempts"],
+                is_given_up=row["is_given_up"],
             )
             for row in await driver.fetch(_CLAIM, now, leased_until, limit, provider)
         ]

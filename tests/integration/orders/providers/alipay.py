@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -19,6 +20,8 @@ from tests.integration.orders.providers.double import Double, running
 
 APP_ID = "2021000000000001"
 WALLET = "285012345678901234"
+# The code that the customer shows next: each is for one payment.
+NEXT_CODE = "285012345678905678"
 POOR = "280000000000000000"
 NODE = "{}_response"
 
@@ -52,8 +55,13 @@ class AlipayDouble(Double):
     unfrozen: dict[str, dict[str, Any]] = field(default_factory=dict)
     trades: dict[str, dict[str, Any]] = field(default_factory=dict)
     refunds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # What is still frozen, by the authorisation's number.
+    rests: dict[str, Decimal] = field(default_factory=dict)
     notify_urls: set[str] = field(default_factory=set)
     signs_as: str = "alipay"
+    # Alipay may ask the customer for a password, and freezes once it is given.
+    is_confirmed_by_customer: bool = True
+    _used: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     @asynccontextmanager
@@ -92,7 +100,7 @@ class AlipayDouble(Double):
         if not verifier.is_signed(text_to_sign(parameters).encode(), parameters["sign"]):
             return {"code": "40002", "msg": "Invalid Arguments", "sub_code": "isv.invalid-signature"}
         assert (parameters["app_id"], parameters["sign_type"], parameters["version"]) == (APP_ID, "RSA2", "1.0")
-        assert parameters["timestamp"].startswith("2026-03-02 17:0"), "Beijing's time"
+        assert parameters["timestamp"].startswith("2026-03-02 17:"), "Beijing's time"
         self.notify_urls.add(parameters.get("notify_url", ""))
         try:
             answer = self._do(parameters["method"], json.loads(parameters["biz_content"]))
@@ -116,6 +124,8 @@ class AlipayDouble(Double):
     def _query(self, method: str, asked: dict[str, Any]) -> dict[str, Any]:
         match method.removeprefix("alipay."):
             case "fund.auth.operation.detail.query":
+                if not self.is_confirmed_by_customer and asked["out_request_no"] == list(self.frozen)[-1]:
+                    return {**self.frozen[asked["out_request_no"]], "status": "INIT"}
                 return _known({**self.frozen, **self.unfrozen}, asked["out_request_no"], "AUTH_OPERATION_NOT_EXIST")
             case "trade.query":
                 return _known(self.trades, asked["out_trade_no"], "ACQ.TRADE_NOT_EXIST")
@@ -128,9 +138,11 @@ class AlipayDouble(Double):
     def _freeze(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["auth_code"] == POOR:
             raise Refused("USER_BALANCE_NOT_ENOUGH")
-        if asked["auth_code"] != WALLET:
-            raise Refused("PAYMENT_AUTH_CODE_INVALID")
         number = asked["out_request_no"]
+        is_used = self._used.get(asked["auth_code"], number) != number
+        if asked["auth_code"] not in {WALLET, NEXT_CODE} or is_used:
+            raise Refused("PAYMENT_AUTH_CODE_INVALID")
+        self._used[asked["auth_code"]] = number
         if number not in self.frozen:
             auth_no = f"20260302{len(self.frozen):04}"
             self.frozen[number] = {
@@ -141,16 +153,29 @@ class AlipayDouble(Double):
                 "status": "SUCCESS",
                 "operation_type": "FREEZE",
             }
+            self.rests[auth_no] = Decimal(asked["amount"])
+        if not self.is_confirmed_by_customer:
+            raise Refused("ORDER_SUCCESS_PAY_INPROCESS", "10003")
         return self.frozen[number]
 
     def _unfreeze(self, asked: dict[str, Any]) -> dict[str, Any]:
-        assert asked["auth_no"] in {one["auth_no"] for one in self.frozen.values()}
+        if asked["out_request_no"] not in self.unfrozen:
+            self._take(asked["auth_no"], asked["amount"], "UNFREEZE_AMOUNT_NOT_ENOUGH")
         answer = {**asked, "status": "SUCCESS", "operation_type": "UNFREEZE"}
         return self.unfrozen.setdefault(asked["out_request_no"], answer)
 
+    def _take(self, auth_no: str, amount: str, otherwise: str) -> None:
+        """Leave less frozen, never less than nothing."""
+        rest = self.rests[auth_no] - Decimal(amount)
+        if rest < 0:
+            raise Refused(otherwise)
+        self.rests[auth_no] = rest
+
     def _pay(self, asked: dict[str, Any]) -> dict[str, Any]:
-        assert asked["auth_no"] in {one["auth_no"] for one in self.frozen.values()}
+        if asked["out_trade_no"] not in self.trades:
+            self._take(asked["auth_no"], asked["total_amount"], "AUTH_AMOUNT_NOT_ENOUGH")
         trade = {
+            "auth_no": asked["auth_no"],
             "out_trade_no": asked["out_trade_no"],
             "trade_no": f"2026030222{len(self.trades):04}",
             "total_amount": asked["total_amount"],
@@ -162,6 +187,10 @@ class AlipayDouble(Double):
     def _refund(self, asked: dict[str, Any]) -> dict[str, Any]:
         trade = _known(self.trades, asked["out_trade_no"], "ACQ.TRADE_NOT_EXIST")
         number = asked["out_request_no"]
+        others = [one for other, one in self.refunds.items() if other != number]
+        refunded = sum(Decimal(one["refund_amount"]) for one in others if one["trade_no"] == trade["trade_no"])
+        if refunded + Decimal(asked["refund_amount"]) > Decimal(trade["total_amount"]):
+            raise Refused("ACQ.REASON_TRADE_REFUND_FEE_ERR")
         fund_change = "N" if number in self.refunds else "Y"
         self.refunds[number] = {
             "out_trade_no": trade["out_trade_no"],

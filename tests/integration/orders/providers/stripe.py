@@ -21,7 +21,13 @@ DECLINES = {
     "pm_card_stolen": "stolen_card",
 }
 CARD = "pm_card_visa"
+OTHER_CARD = "pm_card_mastercard"
 CREATED = 1_772_442_000
+USED = (
+    "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with a"
+    " connected account without Customer attachment, or was detached from a Customer. It may not be used again. To use"
+    " a PaymentMethod multiple times, you must attach it to a Customer first."
+)
 
 
 class Refused(Exception):
@@ -38,6 +44,9 @@ class StripeDouble(Double):
     refunds: dict[str, dict[str, Any]] = field(default_factory=dict)
     captures: list[int] = field(default_factory=list)
     is_searchable: bool = True
+    # By the Idempotency-Key of the request that made it.
+    made_under: dict[str, str] = field(default_factory=dict)
+    _used: set[str] = field(default_factory=set)
     _answers: dict[str, tuple[bytes, int, bytes]] = field(default_factory=dict)
 
     @classmethod
@@ -73,7 +82,10 @@ class StripeDouble(Double):
                 return _error(Refused(400, type="idempotency_error", message="Keys can only be used once."))
             return Response(answer, status, {"Idempotent-Replayed": "true"}, "application/json")
         try:
-            response: Response = JSONResponse(self._do(request.method, path, _parameters(body, request)))
+            done = self._do(request.method, path, _parameters(body, request))
+            if request.method == "POST" and done["id"] not in self.made_under.values():
+                self.made_under[key] = str(done["id"])
+            response: Response = JSONResponse(done)
         except Refused as refused:
             response = _error(refused)
         if request.method == "POST":
@@ -113,8 +125,11 @@ class StripeDouble(Double):
             raise Refused(
                 402, type="card_error", code="card_declined", decline_code=DECLINES[token], message="Declined"
             )
-        if token != CARD:
+        if token not in {CARD, OTHER_CARD}:
             raise Refused(400, type="invalid_request_error", code="resource_missing", message="No such PaymentMethod")
+        if token in self._used:
+            raise Refused(400, type="invalid_request_error", message=USED)
+        self._used.add(token)
         intent = {
             "id": f"pi_{len(self.intents) + 1}",
             "object": "payment_intent",
