@@ -74,6 +74,8 @@ async def poison(arena: Arena) -> str:
     letters = await read_everything(arena.bootstrap_servers, ["inventory.intake.dlq"])
     reasons = {dict(letter.headers)["dlq-reason"].decode() for letter in letters}
     expect(len(letters) >= len(records), f"only {len(letters)} of {len(records)} were set aside")
+    # Before another row ends the process that has counted them.
+    await arena.witness.look("inventory-consumer")
     return f"{len(records)} set aside as {', '.join(sorted(reasons))}; the next was booked"
 
 
@@ -109,6 +111,7 @@ async def deadly(arena: Arena) -> str:
     await arena.until("inventory", booked.format(last.id), timeout_seconds=_DEATHS_SECONDS_MAX)
     seconds = arena.clock.monotonic_seconds() - started_at
     deaths = arena.stack.supervisor.restarts(name) - restarts
+    await arena.witness.look(name)
     await arena.stack.restart(name)
     expect(not await arena.value("inventory", booked.format(poison.id)), "what kills was booked")
     letters = await read_everything(arena.bootstrap_servers, ["inventory.intake.dlq"])
