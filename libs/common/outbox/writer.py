@@ -17,7 +17,6 @@ from libs.common.telemetry.tracing import child_traceparent, current_correlation
 # The brokers' message.max.bytes is 1 MiB; what is larger must be refused while the caller can still hear it.
 RECORD_BYTES_MAX = 900_000
 
-_COLUMNS = ("event_id", "topic", "key", "headers", "value", "created_at")
 # The identity of a row is its place in the order of events, so rows are numbered in the order of the arrays.
 _INSERT = """
 INSERT INTO outbox_events (event_id, topic, key, headers, value, created_at)
@@ -26,8 +25,6 @@ FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[], $6::t
      WITH ORDINALITY AS new (event_id, topic, key, headers, value, created_at, place)
 ORDER BY place
 """
-# More are cheaper by COPY, which takes round trips of its own.
-_DEFERRED_ROWS_MAX = 100
 
 encode_headers = msgspec.msgpack.Encoder().encode
 decode_headers = msgspec.msgpack.Decoder(list[tuple[str, bytes]]).decode
@@ -145,13 +142,8 @@ class OutboxWriter:
     async def _write(self) -> None:
         if not self._records:
             return
-        rows = list(self._bundles() if len(self._records) >= _BUNDLED_RECORDS_MIN else self._rows())
-        if len(rows) <= _DEFERRED_ROWS_MAX:
-            self._transaction.defer(_INSERT, *(list(column) for column in zip(*rows, strict=True)))
-            return
-        driver = await self._transaction.driver()
-        # COPY numbers the rows in the order in which they were added.
-        await driver.copy_records_to_table("outbox_events", columns=_COLUMNS, records=rows)
+        rows = self._bundles() if len(self._records) >= _BUNDLED_RECORDS_MIN else self._rows()
+        self._transaction.defer(_INSERT, *(list(column) for column in zip(*rows, strict=True)))
 
     def _rows(self) -> Iterator[_Row]:
         for event_id, (topic, key, value, headers) in self._records:
