@@ -108,13 +108,13 @@ class CountryNotEditable(Invalid):
 
 
 class ChargesNotEditable(Conflict):
-    """What the lines would bear then is not for us to say: who stated the discounts and taxes must state them anew."""
+    """What the lines would bear then is not for us to say: who stated a tax must state it anew."""
 
     code: ClassVar[str] = "charges-not-editable"
 
-    def __init__(self) -> None:
-        """Say what to do instead."""
-        super().__init__("The lines bear discounts, or taxes by line; cancel the order and place it anew.")
+    def __init__(self, category: str, reason: str) -> None:
+        """Name the tax and why, and say what to do instead."""
+        super().__init__(f"The tax {category} {reason}; cancel the order and place it anew.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Promotions that the shop has agreed to, and the check of an order's discounts against them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -71,6 +71,15 @@ class Promotion:
             return (2 * goods_minor * (self.rate_ppm or 0) + _PPM) // (2 * _PPM)
         return min(self.amount_minor or 0, goods_minor)
 
+    def due_minor(self, lines: Sequence[OrderLine]) -> int:
+        """Return what it takes off an order's lines: nothing if too little is bought of what it is for."""
+        goods_minor = self.goods_minor(lines)
+        return self.off_minor(goods_minor) if goods_minor >= self.minimum_minor else 0
+
+    def goods_minor(self, lines: Iterable[OrderLine]) -> int:
+        """Return what those of the lines cost that it is for."""
+        return sum(line.quantity * line.unit_price_minor for line in lines if not self.skus or line.sku in self.skus)
+
     def is_valid(self, at: datetime, *, grace: timedelta, currency: str) -> bool:
         """Tell whether it held at some time between `at` less `grace` and `at`, in this currency."""
         has_begun = self.valid_from <= at
@@ -101,6 +110,12 @@ class Allowance:
         """Tell whether an order in this currency uses the promotion: one of another is none of it."""
         return self.promotion.is_limited and self.promotion.currency in {None, currency}
 
+    @property
+    def unspent_minor(self) -> int:
+        """What may still be taken off; negative if the budget was lowered since."""
+        budget_minor = self.promotion.budget_minor
+        return (_SPENT_MINOR_MAX if budget_minor is None else budget_minor) - self.spent_minor
+
     def excess_of(self, use: PromotionUse) -> tuple[FindingKind, int] | None:
         """Return which limit a use is beyond, and what may still be taken off; None if it fits."""
         promotion = self.promotion
@@ -109,9 +124,8 @@ class Allowance:
         per_customer = promotion.uses_per_customer_max
         if per_customer is not None and self.used_by.get(use.customer_id, 0) >= per_customer:
             return FindingKind.PROMOTION_USED_BY_CUSTOMER, 0
-        budget_minor = _SPENT_MINOR_MAX if promotion.budget_minor is None else promotion.budget_minor
-        if self.spent_minor + use.amount_minor > budget_minor:
-            return FindingKind.PROMOTION_BUDGET_SPENT, max(0, budget_minor - self.spent_minor)
+        if use.amount_minor > self.unspent_minor:
+            return FindingKind.PROMOTION_BUDGET_SPENT, max(0, self.unspent_minor)
         return None
 
     def use(self, use: PromotionUse) -> None:
@@ -171,9 +185,7 @@ def _compared(
         return FindingKind.PROMOTION_UNKNOWN, None
     if not promotion.is_valid(placed_at, grace=grace, currency=currency):
         return FindingKind.PROMOTION_NOT_VALID, 0
-    goods = sum(
-        line.quantity * line.unit_price_minor for line in lines if not promotion.skus or line.sku in promotion.skus
-    )
+    goods = promotion.goods_minor(lines)
     if goods < promotion.minimum_minor:
         return FindingKind.PROMOTION_MINIMUM_NOT_MET, 0
     expected = promotion.off_minor(goods)

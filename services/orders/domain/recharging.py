@@ -1,53 +1,123 @@
 """
-Shipping and taxes of an order whose lines are edited, by the rules that it was placed with.
+Discounts, shipping and taxes of an order whose lines are edited, by the rules that it was placed with.
 
-Shipping stays as it was stated. A tax is computed anew by its own rate, base and rounding, if that is what it came to
-before. Discounts are promises of whoever made them, and what an added line is taxed at is for whoever states taxes by
-line: orders with these are placed anew.
+Shipping stays as it was stated. A discount that is what its promotion took off when the order was placed is judged
+again by that promotion, as it was then: it may come to more, to less, or to nothing if too little is left. Any other
+discount follows the units of its lines in proportion, one of the whole order only downwards. A tax is computed anew by
+its own rate, base and rounding, if that is what it came to before; what an added line is taxed at is for whoever
+states taxes by line: such orders are placed anew.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
+from math import floor
+from typing import Final
 
 from msgspec import structs
 
 from services.orders.domain.charges import Charge, ChargeKind
 from services.orders.domain.edits import ChargesNotEditable
 from services.orders.domain.order import OrderLine
-from services.orders.domain.shares import price, tax_by_its_rule
+from services.orders.domain.promotions import Promotion
+from services.orders.domain.shares import chosen_lines, discounted, price, tax_by_its_rule
+
+_HALF: Final = Fraction(1, 2)
 
 
 def recharged(
-    before: Sequence[OrderLine], after: Sequence[OrderLine], charges: Sequence[Charge], *, currency: str
+    before: Sequence[OrderLine],
+    after: Sequence[OrderLine],
+    charges: Sequence[Charge],
+    *,
+    currency: str,
+    promotions: Mapping[str, Promotion],
 ) -> tuple[tuple[OrderLine, ...], tuple[Charge, ...]]:
     """
     Return edited lines with what they bear, and the charges of the order as they are then.
 
-    :raises ChargesNotEditable: if what they would be is not for us to say.
+    `promotions` are those of its discounts as they were when it was placed, by their codes.
+
+    :raises ChargesNotEditable: if what a tax would be is not for us to say.
     :raises OrderTooExpensive: if a sum is beyond what every reader of JSON represents exactly.
     """
     known = {line.line for line in before}
     is_added_to = any(line.line not in known for line in after)
-    places_before, places_after = _places(before), _places(after)
-    old = [replace(one, lines=tuple(places_before[line] for line in one.lines)) for one in charges]
+    old = _placed(before, charges)
     kept: list[Charge] = []
     for number, one in enumerate(charges):
-        is_unclear = one.kind is ChargeKind.DISCOUNT or (is_added_to and bool(one.lines))
-        if is_unclear or tax_by_its_rule(before, old, number) not in {None, one.amount_minor}:
-            raise ChargesNotEditable
-        lines = tuple(line for line in one.lines if line in places_after)
-        if lines or not one.lines:
-            kept.append(replace(one, lines=lines))
-    placed = [replace(one, lines=tuple(places_after[line] for line in one.lines)) for one in kept]
-    for number, one in enumerate(placed):
+        if one.tax is not None:
+            _check_is_ours(one, tax_by_its_rule(before, old, number), is_added_to=is_added_to)
+        lines = tuple(line for line in one.lines if any(line == left.line for left in after))
+        if one.lines and not lines:
+            continue
+        anew = replace(one, lines=lines)
+        if one.kind is ChargeKind.DISCOUNT:
+            left_minor = _left_minor(after, [*kept, anew])
+            promotion = promotions.get(one.code)
+            is_its_own = promotion is not None and promotion.currency in {None, currency}
+            wanted_minor = _discount(before, after, old, number, promotion if is_its_own else None)
+            anew = replace(anew, amount_minor=min(wanted_minor, left_minor))
+            if one.amount_minor and not anew.amount_minor:
+                continue
+        kept.append(anew)
+    placed = _placed(after, kept)
+    for number in range(len(kept)):
         tax_minor = tax_by_its_rule(after, placed, number)
         if tax_minor is not None:
-            placed[number] = replace(one, amount_minor=tax_minor)
+            placed[number] = replace(placed[number], amount_minor=tax_minor)
             kept[number] = replace(kept[number], amount_minor=tax_minor)
     bare = tuple(structs.replace(line, charged_minor=None) for line in after)
     return price(bare, tuple(placed), currency=currency).lines, tuple(kept)
 
 
-def _places(lines: Sequence[OrderLine]) -> dict[int, int]:
-    """Return at which place, from 1, each line is: an edited order's numbers have gaps."""
-    return {line.line: place for place, line in enumerate(lines, start=1)}
+def _check_is_ours(tax: Charge, by_rule_minor: int | None, *, is_added_to: bool) -> None:
+    """
+    Refuse to say what a tax would be that others have decided.
+
+    :raises ChargesNotEditable: if so, naming it.
+    """
+    if by_rule_minor != tax.amount_minor:
+        raise ChargesNotEditable(tax.code, f"is {tax.amount_minor}, and its own rule comes to {by_rule_minor}")
+    if is_added_to and tax.lines:
+        raise ChargesNotEditable(tax.code, "names its lines, so that what an added line is taxed at is not known")
+
+
+def _placed(lines: Sequence[OrderLine], charges: Sequence[Charge]) -> list[Charge]:
+    """Return charges that name their lines by place, from 1: an edited order's numbers have gaps."""
+    places = {line.line: place for place, line in enumerate(lines, start=1)}
+    return [replace(one, lines=tuple(places[line] for line in one.lines)) for one in charges]
+
+
+def _left_minor(after: Sequence[OrderLine], charges: Sequence[Charge]) -> int:
+    """Return what the goods of the last of the discounts cost after those before it."""
+    placed = _placed(after, charges)
+    goods = discounted(after, placed[:-1])
+    return sum(goods[index] for index in chosen_lines(placed, len(placed) - 1, len(after)))
+
+
+def _discount(
+    before: Sequence[OrderLine],
+    after: Sequence[OrderLine],
+    old: Sequence[Charge],
+    number: int,
+    promotion: Promotion | None,
+) -> int:
+    """Return what a discount comes to, before it is known how much is left for it to be taken off."""
+    chosen = [before[index] for index in chosen_lines(old, number, len(before))]
+    charge = old[number]
+    if promotion is not None and promotion.due_minor(chosen) == charge.amount_minor:
+        numbers = {line.line for line in chosen}
+        return promotion.due_minor([line for line in after if not charge.lines or line.line in numbers])
+    shares = zip(discounted(before, old[:number]), discounted(before, old[: number + 1]), strict=True)
+    units = {line.line: line.quantity for line in after}
+    in_proportion = sum(
+        (
+            Fraction((left - rest) * units.get(line.line, 0), line.quantity)
+            for line, (left, rest) in zip(before, shares, strict=True)
+        ),
+        start=Fraction(0),
+    )
+    rounded = floor(in_proportion + _HALF)
+    # Nobody has said what a sum for the whole order would be on more of it.
+    return rounded if charge.lines else min(rounded, charge.amount_minor)

@@ -110,7 +110,7 @@ def price(
 
 
 def _borne(lines: Sequence[OrderLine], charges: Sequence[Charge]) -> list[int]:
-    goods = _discounted(lines, charges)
+    goods = discounted(lines, charges)
     borne = list(goods)
     shipping = _shipping(goods, charges)
     _add(borne, shipping)
@@ -135,14 +135,14 @@ def _expected_tax(goods: Sequence[int], charges: Sequence[Charge], number: int, 
 def tax_by_its_rule(lines: Sequence[OrderLine], charges: Sequence[Charge], number: int) -> int | None:
     """Return what the tax that is charge `number` comes to by its own rate, base and rounding; None if it is no tax."""
     tax = charges[number].tax
-    return None if tax is None else _expected_tax(_discounted(lines, charges), charges, number, tax)
+    return None if tax is None else _expected_tax(discounted(lines, charges), charges, number, tax)
 
 
 def check_taxes(lines: Sequence[OrderLine], charges: Sequence[Charge], policy: PricePolicy) -> Iterator[OrderFinding]:
     """Yield the taxes that are not what they say of themselves comes to."""
     if policy.on_mismatch is Consequence.IGNORE:
         return
-    goods = _discounted(lines, charges)
+    goods = discounted(lines, charges)
     for number, charge in enumerate(charges):
         if charge.tax is None:
             continue
@@ -159,7 +159,7 @@ def check_taxes(lines: Sequence[OrderLine], charges: Sequence[Charge], policy: P
             )
 
 
-def _discounted(lines: Sequence[OrderLine], charges: Sequence[Charge]) -> list[int]:
+def discounted(lines: Sequence[OrderLine], charges: Sequence[Charge]) -> list[int]:
     """Return what the lines cost after discounts; each discount meets what those before it have left."""
     goods = [line.quantity * line.unit_price_minor for line in lines]
     for number, charge in enumerate(charges):

@@ -10,7 +10,7 @@ from msgspec import structs
 from libs.common.errors import PreconditionFailed
 from libs.common.events.shapes import Destination
 from libs.common.ids import new_id
-from services.orders.domain.charges import Charge
+from services.orders.domain.charges import Charge, ChargeKind
 from services.orders.domain.edits import (
     AddedLine,
     CountryNotEditable,
@@ -86,6 +86,7 @@ async def edit_order(
     :raises PaymentTokenMissing: if it costs more, and its provider needs a token of its own for that.
     :raises EditPending: if inventory has not answered another edit yet.
     :raises ChargesNotEditable: if what its lines would bear is not for us to say.
+    :raises OrderPriceRefused: if a promotion may not take as much off as it would then.
     :raises EditNeedsReview: if the rules would hold or refuse what it would be.
     :raises DomainError: if the edit itself is wrong, naming the field.
     """
@@ -121,6 +122,8 @@ async def edit_order(
     known = {line.line for line in before}
     if added := tuple(line for line in after if line.line not in known):
         edited = await _with_findings(edited, added, unit=unit, price_check=price_check, now=now)
+    if charges is not None:
+        edited = await _with_discounts(edited, charges, unit=unit, price_check=price_check)
     await _review(edited, state, unit=unit, reviewing=reviewing, now=now)
     further = _further_step(saga, order_id, edit_id)
     await _check_has_token(further, order_id, request.payment_token, unit)
@@ -131,9 +134,7 @@ async def edit_order(
     if message.lines is not None:
         await unit.edits.add_findings(order_id, edited.findings)
         if not is_requested:
-            await unit.edits.set_lines(order_id, after, total_borne(after))
-            if charges is not None:
-                await unit.edits.set_charges(order_id, charges)
+            await _set_lines(order_id, after, charges, unit=unit, now=now)
     if message.destination is not None:
         await unit.edits.set_address(edited)
     edit = Edit(
@@ -154,6 +155,15 @@ async def edit_order(
     return edit
 
 
+async def _set_lines(
+    order_id: UUID, lines: tuple[OrderLine, ...], charges: tuple[Charge, ...] | None, *, unit: Unit, now: datetime
+) -> None:
+    await unit.edits.set_lines(order_id, lines, total_borne(lines))
+    if charges is not None:
+        await unit.edits.set_charges(order_id, charges)
+        await unit.promotions.recount([order_id], now=now)
+
+
 async def _with_charges(
     state: OrderState, before: tuple[OrderLine, ...], after: tuple[OrderLine, ...], unit: Unit
 ) -> tuple[tuple[OrderLine, ...], tuple[Charge, ...] | None]:
@@ -161,7 +171,10 @@ async def _with_charges(
     if after == before or all(line.charged_minor is None for line in before):
         return after, None
     found = await unit.views.find(state.id)
-    return recharged(before, after, () if found is None else found.charges, currency=state.facts.currency)
+    charges = () if found is None else found.charges
+    codes = {one.code for one in charges if one.kind is ChargeKind.DISCOUNT}
+    promotions = await unit.promotions.as_of(codes, state.facts.received_at) if codes else {}
+    return recharged(before, after, charges, currency=state.facts.currency, promotions=promotions)
 
 
 def _apply(saga: Saga, state: OrderState, message: OrderEdited) -> None:
@@ -215,6 +228,8 @@ async def advance_edited(
                 await unit.edits.finish(edit_id, EditStatus.REFUSED, refusal=reason)
             case _:
                 pass
+    if recharged_ids := {edit.order_id for edit in pending.values() if edit.charges_after is not None}:
+        await unit.promotions.recount(recharged_ids, now=now)
     return answers
 
 
@@ -251,6 +266,16 @@ async def _with_findings(
     if not isinstance(checked, NewOrder):
         raise checked
     return structs.replace(order, findings=checked.findings)
+
+
+async def _with_discounts(
+    order: NewOrder, charges: tuple[Charge, ...], *, unit: Unit, price_check: PriceCheck
+) -> NewOrder:
+    """Hold what is taken off more against what its promotions may still cost."""
+    checked = await price_check.take_more_off(structs.replace(order, charges=charges), promotions=unit.promotions)
+    if not isinstance(checked, NewOrder):
+        raise checked
+    return checked
 
 
 async def _review(order: NewOrder, state: OrderState, *, unit: Unit, reviewing: Reviewing, now: datetime) -> None:

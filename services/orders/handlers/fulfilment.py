@@ -140,6 +140,9 @@ class Saga:
             await self._close_returns()
         for order_id, concluded in self._concluded:
             await self._conclude(order_id, concluded)
+        if given_up := {order_id for order_id, concluded in self._concluded if concluded.refusal is not None}:
+            # A promotion may have been asked for more.
+            await self._unit.promotions.recount(given_up, now=self._now)
         if failpoints.armed:
             await self._meet_failpoints()
         self._unit.after_commit(self._count)

@@ -425,7 +425,7 @@ class Edits(Protocol):
         ...
 
     async def add_findings(self, order_id: UUID, findings: Sequence[OrderFinding]) -> None:
-        """Add what was found about added lines to what is known of an order."""
+        """Add what was found about an edit to what is known of an order."""
         ...
 
     async def set_address(self, order: NewOrder) -> None:

@@ -23,7 +23,7 @@ from services.orders.domain.prices import (
 )
 from services.orders.domain.promotions import Promotion, check_discount
 from services.orders.domain.shares import check_taxes, chosen_lines
-from services.orders.handlers.promotion_uses import use_promotions
+from services.orders.handlers.promotion_uses import take_more_off, use_promotions
 from services.orders.handlers.promotions import Promotions
 
 PRODUCT_EVENTS: Final = (ProductListed, ProductChanged, ProductPriceChanged, ProductDelisted)
@@ -151,6 +151,10 @@ class PriceCheck:
             with_findings=_with_findings,
             now=now,
         )
+
+    async def take_more_off(self, order: NewOrder, *, promotions: Promotions) -> NewOrder | OrderPriceRefused:
+        """Count what an edited order takes off beyond what was counted (see `promotion_uses.take_more_off`)."""
+        return await take_more_off(order, promotions=promotions, policy=self._policy_of(order))
 
     def _check_charges(
         self, charged: Mapping[int, NewOrder], known: Mapping[str, Promotion]

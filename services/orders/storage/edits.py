@@ -23,11 +23,11 @@ ON CONFLICT (order_id, line) DO UPDATE SET quantity = excluded.quantity, charged
 """
 _REMOVE_CHARGES = "DELETE FROM order_charges WHERE order_id = $1"
 _ADD_FINDINGS = """
-INSERT INTO order_findings (order_id, position, kind, consequence, line, sku, expected_minor, offered_minor)
+INSERT INTO order_findings (order_id, position, kind, consequence, line, sku, expected_minor, offered_minor, code)
 SELECT $1, (SELECT coalesce(max(position), 0) FROM order_findings WHERE order_id = $1) + number,
-       kind, consequence, line, sku, expected_minor, offered_minor
-FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::bigint[]) WITH ORDINALITY
-     AS found (kind, consequence, line, sku, expected_minor, offered_minor, number)
+       kind, consequence, line, sku, expected_minor, offered_minor, code
+FROM unnest($2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::bigint[], $8::text[]) WITH ORDINALITY
+     AS found (kind, consequence, line, sku, expected_minor, offered_minor, code, number)
 """
 # What was asked of the customer's money stays the bound of what may be held.
 _SET_TOTAL = """
@@ -110,7 +110,7 @@ class PostgresEdits:
             await driver.execute(_SET_TOKEN, step_id, token)
 
     async def add_findings(self, order_id: UUID, findings: Sequence[OrderFinding]) -> None:
-        """Add what was found about added lines to what is known of an order."""
+        """Add what was found about an edit to what is known of an order."""
         if findings:
             driver = await self._transaction.driver()
             await driver.execute(
@@ -122,6 +122,7 @@ class PostgresEdits:
                 [one.sku for one in findings],
                 [one.expected_minor for one in findings],
                 [one.offered_minor for one in findings],
+                [one.code for one in findings],
             )
 
     async def set_address(self, order: NewOrder) -> None:

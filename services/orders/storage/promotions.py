@@ -72,6 +72,42 @@ WHERE promotions.code = gone.code
 _GIVE_BACK = """
 UPDATE promotion_uses SET given_back_at = $2 WHERE order_id = ANY($1::uuid[]) AND given_back_at IS NULL
 """
+_AS_OF = f"""
+SELECT DISTINCT ON (code) code, {_CONTENT} FROM promotion_changes
+WHERE code = ANY($1::text[]) AND changed_at <= $2 ORDER BY code, version DESC
+"""  # noqa: S608 - no input
+_COUNTED = "SELECT code, amount_minor FROM promotion_uses WHERE order_id = $1 AND given_back_at IS NULL"
+_TAKE_MORE = """
+WITH used AS (UPDATE promotion_uses SET amount_minor = amount_minor + $3 WHERE order_id = $1 AND code = $2)
+UPDATE promotions SET spent_minor = spent_minor + $3 WHERE code = $2
+"""
+# What an order takes off is in its charges by now; nothing makes a use larger than it was counted.
+_RECOUNT = """
+WITH used AS (
+    SELECT use.order_id, use.code, use.amount_minor, coalesce(charge.amount_minor, 0) AS left_minor,
+           charge.order_id IS NULL AS is_gone
+    FROM promotion_uses AS use
+    LEFT JOIN (
+        SELECT order_id, code, sum(amount_minor)::bigint AS amount_minor FROM order_charges
+        WHERE order_id = ANY($1::uuid[]) AND kind = 'discount' GROUP BY order_id, code
+    ) AS charge USING (order_id, code)
+    WHERE use.order_id = ANY($1::uuid[]) AND use.given_back_at IS NULL
+      AND (charge.order_id IS NULL OR charge.amount_minor < use.amount_minor)
+), locked AS (
+    SELECT code FROM promotions WHERE code IN (SELECT code FROM used) ORDER BY code FOR NO KEY UPDATE
+), recounted AS (
+    UPDATE promotion_uses AS use
+    SET amount_minor = CASE WHEN is_gone THEN use.amount_minor ELSE left_minor END,
+        given_back_at = CASE WHEN is_gone THEN $2::timestamptz END
+    FROM used WHERE (use.order_id, use.code) = (used.order_id, used.code)
+)
+UPDATE promotions SET used = promotions.used - freed.uses, spent_minor = promotions.spent_minor - freed.minor
+FROM (
+    SELECT code, count(*) FILTER (WHERE is_gone) AS uses, sum(used.amount_minor - left_minor)::bigint AS minor
+    FROM used JOIN locked USING (code) GROUP BY code
+) AS freed
+WHERE promotions.code = freed.code
+"""
 _PAGE = f"""
 SELECT code, {_CONTENT} FROM promotions WHERE $1::text IS NULL OR code > $1 ORDER BY code LIMIT $2
 """  # noqa: S608 - no input
@@ -136,6 +172,31 @@ class PostgresPromotions:
         order_ids, customers = [use.order_id for use in uses], [use.customer_id for use in uses]
         self._transaction.defer(_USE, order_ids, codes, customers, amounts, now)
         self._transaction.defer(_COUNT, codes, amounts)
+
+    async def as_of(self, codes: Collection[str], moment: datetime) -> Mapping[str, Promotion]:
+        """Return promotions as they were at a moment (see `Promotions.as_of`)."""
+        driver = await self._transaction.driver()
+        return {row["code"]: _promotion(row) for row in await driver.fetch(_AS_OF, list(codes), moment)}
+
+    async def counted_of(self, order_id: UUID) -> Mapping[str, int]:
+        """Return what an order's counted uses take off (see `Promotions.counted_of`)."""
+        driver = await self._transaction.driver()
+        return {row["code"]: row["amount_minor"] for row in await driver.fetch(_COUNTED, order_id)}
+
+    async def lock_allowance(self, code: str) -> Allowance | None:
+        """Lock a promotion and return what it still allows."""
+        driver = await self._transaction.driver()
+        return next((_allowance(row) for row in await driver.fetch(_LOCK, [code])), None)
+
+    async def take_more_off(self, order_id: UUID, code: str, more_minor: int) -> None:
+        """Count that a use of a locked promotion takes more off."""
+        driver = await self._transaction.driver()
+        await driver.execute(_TAKE_MORE, order_id, code, more_minor)
+
+    async def recount(self, order_ids: Collection[UUID], *, now: datetime) -> None:
+        """Let promotions have back what locked orders no longer use (see `Promotions.recount`)."""
+        driver = await self._transaction.driver()
+        await driver.execute(_RECOUNT, list(order_ids), now)
 
     async def allowance_of(self, code: str) -> Allowance | None:
         """Return what a promotion still allows (see `Promotions.allowance_of`)."""

@@ -635,7 +635,6 @@ class TestCharged:
     @pytest.mark.parametrize(
         ("charges", "body"),
         [
-            ({"discounts": [{"code": "TEN", "amount_minor": 440}]}, ONE_LESS),
             ({"taxes": [{**TAX, "amount_minor": 979}], "shipping": CHARGES["shipping"]}, ONE_LESS),
             ({"taxes": [{**TAX, "base": "goods", "lines": [1], "amount_minor": 400}]}, A_LAMP),
         ],
