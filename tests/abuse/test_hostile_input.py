@@ -34,11 +34,21 @@ SECURITY_HEADERS: Final = {
 class Attack:
     """One request of a corpus, and how it was answered."""
 
-    def __init__(self, name: str, service: str, request: dict[str, Any], allowed: frozenset[int] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        service: str,
+        request: dict[str, Any],
+        allowed: frozenset[int] | None = None,
+        *,
+        named: str | None = None,
+    ) -> None:
+        """Expect one of the statuses `allowed`, and a refusal that names the field `named`."""
         self.name = name
         self.service = service
         self.request = request
         self.allowed = allowed
+        self.named = named
 
     def faults(self, answer: httpx.Response) -> Iterator[str]:
         """Say what is wrong with an answer, whatever was asked."""
@@ -63,6 +73,8 @@ class Attack:
             yield f"a problem that says otherwise: {problem}"
         if answer.status_code == 422 and not (problem.get("errors") or problem.get("detail")):
             yield f"names neither a field nor a reason: {problem}"
+        if self.named is not None and self.named not in {error.get("field") for error in problem.get("errors", ())}:
+            yield f"does not name {self.named}: {problem}"
         if any(inside in answer.text for inside in INSIDES):
             yield f"shows what is inside: {answer.text[:300]}"
 
@@ -234,6 +246,27 @@ class TestAddresses:
 
         assert len(attacks) > 1_000
         assert_harmless(await carry_out(site, part_of(attacks, effort)))
+
+    async def test_with_parameters_that_a_route_does_not_have_are_refused_everywhere(self, site: Site) -> None:
+        attacks = [
+            Attack(
+                f"{route.name}?{query}",
+                route.service,
+                {
+                    "method": route.method,
+                    "url": f"{address(route.path)}?{query}",
+                    "headers": {"Idempotency-Key": "parameters"},
+                },
+                frozenset({422}),
+                named="from",
+            )
+            for route in every_route()
+            for query in ("from=2026-01-01", "fr%6fm", "limit=1&from=")
+            if route.scopes is not None
+        ]
+
+        assert len(attacks) > 300
+        assert_harmless(await carry_out(site, attacks))
 
 
 class TestInjection:

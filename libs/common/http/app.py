@@ -23,6 +23,7 @@ from libs.common.http.auth import Authenticator, declared_scopes
 from libs.common.http.error_handlers import install_problem_handlers
 from libs.common.http.health import Health
 from libs.common.http.keys import KeyStore
+from libs.common.http.known_queries import QueryGuard
 from libs.common.http.limits import RateLimiter
 from libs.common.http.middleware import BodyAllowance, BodyGuard, LoadShedding, MeetsFailpoints, RequestContext
 from libs.common.http.problems import PROBLEM_MEDIA_TYPE, Problem, ProblemError, problem_response
@@ -131,17 +132,19 @@ def create_ops_app(service: str, health: Health) -> Starlette:
 def _middleware(
     app: FastAPI, service: str, settings: ServiceSettings, templates: "_RouteTemplates"
 ) -> list[Middleware]:
+    check_caller = Admission(app).check
     # The first is the outermost: what sheds load is measured, what reads a body has been let in.
     return [
         Middleware(RequestContext, service=service, template_of=templates.template_of),
         Middleware(LoadShedding, service=service, in_flight_max=settings.requests_in_flight_max),
         Middleware(
             BodyGuard,
-            check_caller=Admission(app).check,
+            check_caller=check_caller,
             bytes_max=settings.request_body_bytes_max,
             receive_timeout_seconds=settings.request_receive_timeout_seconds,
             allowances=_allowances(app),
         ),
+        Middleware(QueryGuard, routes=app, check_caller=check_caller),
         *([Middleware(MeetsFailpoints, service=service)] if failpoints.armed else []),
     ]
 

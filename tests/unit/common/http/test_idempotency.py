@@ -17,8 +17,12 @@ def client(make_app: AppFactory, connect: ClientFactory) -> httpx.AsyncClient:
 
     @router.post("/v1/orders", dependencies=[requires("orders:write")])
     @router.post("/v1/orders/{order_id}/cancellation", dependencies=[requires("orders:write")])
-    async def write_something(write: IdempotentWrite, body: dict[str, Any]) -> dict[str, str]:
-        del body
+    async def write_something(
+        write: IdempotentWrite,
+        body: dict[str, Any],
+        dry_run: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+    ) -> dict[str, str]:
+        del body, dry_run
         return {
             "principal": write.principal,
             "key": write.key,
