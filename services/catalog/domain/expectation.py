@@ -1,5 +1,6 @@
 """What a caller believes about the thing it is about to change."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +11,7 @@ from libs.common.errors import PreconditionFailed
 class Expectation:
     """The version, or the absence, that a change is based on; without either, any state will do."""
 
-    versions: frozenset[int] | None = None
+    versions: Container[int] | None = None
     exists: bool | None = None
 
     def check(self, version: int | None) -> None:
@@ -23,7 +24,7 @@ class Expectation:
             raise PreconditionFailed(f"It exists already, at version {version}.", field="If-None-Match")
         if self.exists is True and version is None:
             raise PreconditionFailed("It does not exist.", field="If-Match")
-        if self.versions is not None and version not in self.versions:
+        if self.versions is not None and (version is None or version not in self.versions):
             raise PreconditionFailed(f"The current version is {version}.", field="If-Match")
 
 

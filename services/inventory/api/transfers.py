@@ -1,19 +1,19 @@
 """Transfers over HTTP."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from libs.common.db import Transaction
-from libs.common.errors import Invalid
 from libs.common.events.shapes import SkuQuantity
 from libs.common.http.auth import requires
+from libs.common.http.entity_tags import IfMatch, entity_tag, versions_of
 from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.inventory import metrics
@@ -31,8 +31,6 @@ from services.inventory.handlers.desk import Desk
 from services.inventory.handlers.ports import Tools
 from services.inventory.handlers.stock_events import StockEventsApplied
 from services.inventory.handlers.transfer_views import TransferFilter, TransferPlace, TransferView
-
-_VERSION_MAX = 2**63 - 1
 
 Code = Annotated[str, StringConstraints(pattern=WAREHOUSE_CODE, max_length=CODE_CHARACTERS_MAX)]
 Sku = Annotated[str, StringConstraints(min_length=1, max_length=SKU_CHARACTERS_MAX)]
@@ -133,17 +131,12 @@ class TransferResponse(BaseModel):
     lines: list[TransferLineResponse]
 
 
-def version_of(if_match: Annotated[str | None, Header(description="Only if this is its ETag.")] = None) -> int | None:
-    """Return the version that the caller knows, None for any."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    text = if_match.strip().removeprefix('"').removesuffix('"')
-    if not (text.isascii() and text.isdecimal()) or int(text[:20]) > _VERSION_MAX:
-        raise Invalid("The ETag is not one of a transfer.", field="If-Match")
-    return int(text)
+async def versions_known(if_match: IfMatch = None) -> Container[int] | None:
+    """Return the versions that the caller knows, None for any."""
+    return None if if_match is None else versions_of(if_match)
 
 
-KnownVersion = Annotated[int | None, Depends(version_of)]
+KnownVersions = Annotated[Container[int] | None, Depends(versions_known)]
 
 
 def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a route each
@@ -216,31 +209,31 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a route each
         found = await database.run(work)
         if found is None:
             raise TransferNotFound("There is no transfer of this id.")
-        response.headers["ETag"] = f'"{found.transfer.version}"'
+        response.headers["ETag"] = entity_tag(found.transfer.version)
         return _response(found)
 
     @router.post("/{transfer_id}/approve", response_model=TransferResponse, dependencies=[writes])
-    async def approve_transfer(transfer_id: UUID, write: IdempotentWrite, version: KnownVersion) -> Response:
+    async def approve_transfer(transfer_id: UUID, write: IdempotentWrite, versions: KnownVersions) -> Response:
         """Approve a transfer: its units are held at the source until they leave."""
-        request = use.Request(transfer_id=transfer_id, by=write.principal, version=version)
+        request = use.Request(transfer_id=transfer_id, by=write.principal, versions=versions)
         return await carry_out(write, transfer_id, lambda tools: use.approve_transfer(request, tools=tools))
 
     @router.post("/{transfer_id}/cancel", response_model=TransferResponse, dependencies=[writes])
     async def cancel_transfer(
-        transfer_id: UUID, body: CancelTransferRequest, write: IdempotentWrite, version: KnownVersion
+        transfer_id: UUID, body: CancelTransferRequest, write: IdempotentWrite, versions: KnownVersions
     ) -> Response:
         """Cancel a transfer of which nothing has left."""
-        request = use.Request(transfer_id=transfer_id, by=write.principal, version=version)
+        request = use.Request(transfer_id=transfer_id, by=write.principal, versions=versions)
         return await carry_out(
             write, transfer_id, lambda tools: use.cancel_transfer(request, reason=body.reason, tools=tools)
         )
 
     @router.post("/{transfer_id}/dispatch", response_model=TransferResponse, dependencies=[moves])
     async def dispatch_transfer(
-        transfer_id: UUID, write: IdempotentWrite, version: KnownVersion, body: MoveRequest | None = None
+        transfer_id: UUID, write: IdempotentWrite, versions: KnownVersions, body: MoveRequest | None = None
     ) -> Response:
         """Let units leave the source, with the effect of its report `transfer.dispatched`."""
-        request = use.Request(transfer_id=transfer_id, by=write.principal, version=version)
+        request = use.Request(transfer_id=transfer_id, by=write.principal, versions=versions)
         return await carry_out(
             write,
             transfer_id,
@@ -251,10 +244,10 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a route each
 
     @router.post("/{transfer_id}/receive", response_model=TransferResponse, dependencies=[moves])
     async def receive_transfer(
-        transfer_id: UUID, write: IdempotentWrite, version: KnownVersion, body: MoveRequest | None = None
+        transfer_id: UUID, write: IdempotentWrite, versions: KnownVersions, body: MoveRequest | None = None
     ) -> Response:
         """Let units arrive at the destination, with the effect of its report `transfer.received`."""
-        request = use.Request(transfer_id=transfer_id, by=write.principal, version=version)
+        request = use.Request(transfer_id=transfer_id, by=write.principal, versions=versions)
         return await carry_out(
             write,
             transfer_id,
@@ -265,10 +258,10 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a route each
 
     @router.post("/{transfer_id}/close", response_model=TransferResponse, dependencies=[writes])
     async def close_transfer(
-        transfer_id: UUID, body: CloseTransferRequest, write: IdempotentWrite, version: KnownVersion
+        transfer_id: UUID, body: CloseTransferRequest, write: IdempotentWrite, versions: KnownVersions
     ) -> Response:
         """Settle what differs between what left and what arrived, and end the transfer."""
-        request = use.Request(transfer_id=transfer_id, by=write.principal, version=version)
+        request = use.Request(transfer_id=transfer_id, by=write.principal, versions=versions)
         return await carry_out(
             write,
             transfer_id,

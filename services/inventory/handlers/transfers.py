@@ -1,6 +1,6 @@
 """Planning transfers, and carrying them out by the same reports that warehouses send."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -61,11 +61,11 @@ class PlannedTransfer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """Who asks something of which transfer, and of which version of it; None is any."""
+    """Who asks something of which transfer, and of which versions of it; None is any."""
 
     transfer_id: UUID
     by: str
-    version: int | None = None
+    versions: Container[int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +345,7 @@ async def _locked(transfer_id: UUID, locked_skus: Mapping[str, object], tools: T
 
 
 def _check_version(transfer: Transfer, request: Request) -> None:
-    if request.version is not None and request.version != transfer.version:
+    if request.versions is not None and transfer.version not in request.versions:
         raise PreconditionFailed(f"The current version is {transfer.version}.", field="If-Match")
 
 

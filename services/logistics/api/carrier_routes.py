@@ -3,12 +3,12 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from libs.common.db import Transaction
-from libs.common.errors import Invalid
 from libs.common.http.auth import requires
+from libs.common.http.entity_tags import IfMatch, entity_tag, versions_of
 from libs.common.http.pagination import (
     Page,
 )
@@ -43,30 +43,21 @@ async def put_one_carrier(
     body: PutCarrierRequest,
     backend: OurBackend,
     response: Response,
-    if_match: Annotated[str | None, Header(description="The carrier's ETag, to change that version only.")] = None,
+    if_match: IfMatch = None,
 ) -> CarrierResponse:
     """Create a carrier or replace all that it offers; shipments planned from now on go by it."""
-    expected_version = _version_of(if_match)
+    expected_versions = None if if_match is None else versions_of(if_match)
 
     async def write(transaction: Transaction) -> tuple[Carrier, bool]:
         return await put_carrier(
             body.carrier(carrier),
             rates=backend.open_desk(transaction).rates,
             shop_currency=backend.currency,
-            expected_version=expected_version,
+            expected_versions=expected_versions,
             now=backend.clock.now(),
         )
 
     stored, is_new = await backend.database.run(write)
     response.status_code = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-    response.headers["ETag"] = f'"{stored.version}"'
+    response.headers["ETag"] = entity_tag(stored.version)
     return CarrierResponse.of(stored)
-
-
-def _version_of(if_match: str | None) -> int | None:
-    if if_match is None or if_match.strip() == "*":
-        return None
-    text = if_match.strip().removeprefix('"').removesuffix('"')
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):  # noqa: PLR2004 - fits a bigint
-        raise Invalid("The ETag is not one of a carrier.", field="If-Match")
-    return int(text)

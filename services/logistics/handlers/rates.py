@@ -1,5 +1,6 @@
 """Changing what carriers charge."""
 
+from collections.abc import Container
 from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
@@ -26,7 +27,7 @@ async def put_carrier(
     *,
     rates: Rates,
     shop_currency: str,
-    expected_version: int | None = None,
+    expected_versions: Container[int] | None = None,
     now: datetime,
 ) -> tuple[Carrier, bool]:
     """
@@ -36,7 +37,7 @@ async def put_carrier(
     carrier and their price.
 
     :raises CurrencyNotTheShops: if it charges in another currency than the shop.
-    :raises CarrierChanged: if its version is not the expected one (0 for a carrier that must be new).
+    :raises CarrierChanged: if its version is none of the expected ones (0 stands for a carrier that is new).
     """
     if carrier.currency != shop_currency:
         raise CurrencyNotTheShops(f"The carrier must charge in {shop_currency}.", field="currency")
@@ -44,7 +45,7 @@ async def put_carrier(
     table = await rates.current()
     before = next((one for one in table.carriers if one.carrier == carrier.carrier), None)
     before_version = before.version if before else 0
-    if expected_version not in (None, before_version):
+    if expected_versions is not None and before_version not in expected_versions:
         raise CarrierChanged(f"The carrier has version {before_version}.", field="If-Match")
     if before is not None and replace(carrier, version=before_version).in_order() == before.in_order():
         return before, False

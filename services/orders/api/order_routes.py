@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from libs.common.events.shapes import Destination
 from libs.common.http.auth import requires
+from libs.common.http.entity_tags import IfNoneMatch, entity_tag, is_current
 from libs.common.http.idempotency import IdempotentWrite, StoredResponse
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from libs.common.ids import new_id
@@ -112,12 +113,12 @@ async def place_order(
 async def get_order(
     order_id: UUID,
     backend: BackendOfApp,
-    if_none_match: Annotated[str | None, Header(max_length=200)] = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Show an order."""
     view = await backend.run(lambda unit: found_order(order_id, unit))
-    etag = f'"{view.revision}"'
-    if if_none_match == etag:
+    etag = entity_tag(view.revision)
+    if is_current(if_none_match, view.revision):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
     return Response(OrderResponse.of(view).render(), media_type="application/json", headers={"ETag": etag})
 

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Response
 
 from libs.common.http.auth import requires
+from libs.common.http.entity_tags import IfNoneMatch, entity_tag, is_current
 from libs.common.http.idempotency import IdempotentWrite, StoredResponse
 from libs.common.http.pagination import (
     PAGE_LIMIT_DEFAULT,
@@ -18,9 +19,6 @@ from libs.common.http.pagination import (
 from services.catalog.api.dependencies import (
     Catalog,
     Expected,
-    IfNoneMatch,
-    entity_tag,
-    is_current,
 )
 from services.catalog.api.schemas import (
     CategoryResponse,

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query, Response
 
 from libs.common.http.auth import requires
+from libs.common.http.entity_tags import IfNoneMatch, entity_tag, is_current
 from libs.common.http.idempotency import IdempotentWrite, StoredResponse
 from libs.common.http.pagination import (
     PAGE_LIMIT_DEFAULT,
@@ -21,9 +22,6 @@ from libs.common.money import MINOR_MAX
 from services.catalog.api.dependencies import (
     Catalog,
     Expected,
-    IfNoneMatch,
-    entity_tag,
-    is_current,
 )
 from services.catalog.api.schemas import (
     CategoryFilter,
