@@ -47,7 +47,9 @@ _MESSAGES: Final[Mapping[type[Event], Callable[[Any, int], on.Message]]] = {
     inventory.StockChanged: lambda event, version: on.StockChanged(
         event.edit_id, "", (), version, tuple(event.allocations)
     ),
-    inventory.StockChangeRefused: lambda event, version: on.StockChangeRefused(event.edit_id, event.reason, version),
+    inventory.StockChangeRefused: lambda event, version: on.StockChangeRefused(
+        event.edit_id, event.reason, version, tuple(event.shortages)
+    ),
     inventory.StockRejected: lambda event, _: on.StockRejected(event.reason, tuple(event.shortages)),
     logistics.ShipmentPlanned: lambda event, _: on.ShipmentPlanned(event.shipment_id, event.warehouse),
     logistics.ShipmentDispatched: lambda event, _: on.ShipmentDispatched(

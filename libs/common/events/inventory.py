@@ -192,13 +192,15 @@ class StockChangeRefused(_ReservationEvent, frozen=True, kw_only=True):
     """
     An edit changed nothing: the reservation is `held` or `released` by now, or `over-limit` for what waits.
 
-    Of an order whose goods are held, `insufficient-stock` says that what it wants more is not free.
+    Of an order whose goods are held, `insufficient-stock` says that what it wants more is not free. `shortages` are
+    of what it wants more.
     """
 
     type: ClassVar[str] = "stock.change-refused"
 
     edit_id: UUID
     reason: str
+    shortages: list[Shortage] = msgspec.field(default_factory=list)
 
 
 class StockPartlyReserved(_ReservationEvent, frozen=True, kw_only=True):

@@ -139,12 +139,13 @@ class OrderEditRequested(_OrderEvent, frozen=True, kw_only=True):
 
 
 class OrderEditRefused(_OrderEvent, frozen=True, kw_only=True):
-    """An edit came too late: the order stays as it was."""
+    """An edit was refused and the order stays as it was; `shortages` are of what it wanted more, if that is why."""
 
     type: ClassVar[str] = "order.edit-refused"
 
     edit_id: UUID
     reason: str
+    shortages: list[Shortage] = msgspec.field(default_factory=list)
 
 
 class OrderBackordered(_OrderEvent, frozen=True, kw_only=True):

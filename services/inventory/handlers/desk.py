@@ -52,8 +52,8 @@ _PAUSE_EVERY: Final = 50
 _DECISIONS_AT_A_TIME: Final = 500
 
 
-class EditOfHeld(NamedTuple):
-    """What an order that holds its goods wants to hold instead, all of it by SKU."""
+class RequestedEdit(NamedTuple):
+    """What an order wants to hold, or to wait for, instead of what it does, all of it by SKU."""
 
     reservation: Reservation
     edit_id: UUID
@@ -87,7 +87,9 @@ class Desk:
     _refused_holds: dict[UUID, Sequence[Shortage]] = field(default_factory=dict)
     _partial_holds: dict[UUID, Sequence[Shortage]] = field(default_factory=dict)
     _given_back: set[str] = field(default_factory=set)
-    _edits_of_held: list[EditOfHeld] = field(default_factory=list)
+    _edits_of_held: list[RequestedEdit] = field(default_factory=list)
+    # They want more of what only so many units may be waited for.
+    _edits_of_limited: list[RequestedEdit] = field(default_factory=list)
     _order_causes: dict[UUID, Envelope] = field(default_factory=dict)
     _sku_causes: dict[str, Envelope] = field(default_factory=dict)
     _revisits: list[Revisit] = field(default_factory=list)
@@ -194,36 +196,31 @@ class Desk:
         hold.bundles = bundles
         self.ask(hold)
 
-    def edit(
-        self,
-        reservation: Reservation,
-        edit_id: UUID,
-        wanted: Mapping[str, int],
-        bundles: Compositions,
-        *,
-        asked_at: datetime,
-    ) -> None:
+    def edit(self, edit: RequestedEdit) -> None:
         """Let an order that holds nothing wait for other units: at its place, or a new one if it wants more of any."""
-        before = dict(reservation.wanted)
-        grows = {sku for sku, units in wanted.items() if units > before.get(sku, 0)}
-        limited = any(self.stock.items[sku].policy.backorder_units_max is not None for sku in grows)
-        if reservation.status is not ReservationStatus.WAITING or reservation.is_hold or limited:
-            is_over_limit = limited and reservation.status is ReservationStatus.WAITING
-            self._refuse_edit(reservation, edit_id, "over-limit" if is_over_limit else reservation.status.value)
-            return
-        terms = terms_of(reservation)
-        reservation.wanted, reservation.bundles, reservation.has_new_terms = dict(wanted), bundles, True
-        if grows:
-            reservation.terms = msgspec.structs.replace(terms, approved_at=asked_at)
+        reservation = edit.reservation
+        if reservation.status is not ReservationStatus.WAITING or reservation.is_hold:
+            self._refuse_edit(reservation, edit.edit_id, reservation.status.value)
+        elif any(self.stock.items[sku].policy.backorder_units_max is not None for sku in _grown(edit)):
+            self._edits_of_limited.append(edit)
+        else:
+            self._wait_for(edit)
+
+    def _wait_for(self, edit: RequestedEdit) -> None:
+        reservation, before = edit.reservation, dict(edit.reservation.wanted)
+        terms, grown = terms_of(reservation), _grown(edit)
+        reservation.wanted, reservation.bundles, reservation.has_new_terms = dict(edit.wanted), edit.bundles, True
+        if grown:
+            reservation.terms = msgspec.structs.replace(terms, approved_at=edit.asked_at)
         self._changed[reservation.order_id] = reservation
-        self._announce(reservation, StockChanged(order_id=reservation.order_id, edit_id=edit_id))
+        self._announce(reservation, StockChanged(order_id=reservation.order_id, edit_id=edit.edit_id))
         if reservation not in self._asking:
             self._asking.append(reservation)
         # Whoever stands behind it may be served now.
         self._given_back.update(before)
         self.outcomes["edited"] += 1
 
-    def edit_held(self, edit: EditOfHeld) -> None:
+    def edit_held(self, edit: RequestedEdit) -> None:
         """
         Let an order that holds its goods hold others, all of them or none; it is decided when the desk settles.
 
@@ -231,8 +228,12 @@ class Desk:
         """
         self._edits_of_held.append(edit)
 
-    def _refuse_edit(self, reservation: Reservation, edit_id: UUID, reason: str) -> None:
-        refused = StockChangeRefused(order_id=reservation.order_id, edit_id=edit_id, reason=reason)
+    def _refuse_edit(
+        self, reservation: Reservation, edit_id: UUID, reason: str, shortages: Sequence[Shortage] = ()
+    ) -> None:
+        refused = StockChangeRefused(
+            order_id=reservation.order_id, edit_id=edit_id, reason=reason, shortages=list(shortages)
+        )
         self._announce(reservation, refused)
         self._changed[reservation.order_id] = reservation
         self.outcomes["edit-refused"] += 1
@@ -279,6 +280,8 @@ class Desk:
         if skus := self.stock.skus_of_lots():
             await regroup_lots(skus, stock=self.stock, lots=self.tools.lots, today=self.now.date())
         await self._unreserve_overdrawn()
+        for edit in self._edits_of_limited:
+            await self._decide_limited(edit)
         freed = sorted(self.stock.freed())
         if freed:
             await self._call_waiting(freed)
@@ -317,7 +320,7 @@ class Desk:
         self._asking.clear()
         self._newcomers.clear()
 
-    async def _decide_edit(self, edit: EditOfHeld) -> None:
+    async def _decide_edit(self, edit: RequestedEdit) -> None:
         reservation = edit.reservation
         if reservation.status is not ReservationStatus.HELD or reservation.has_shipped:
             # Called off, not there any more, or on its way, since it was asked.
@@ -326,9 +329,12 @@ class Desk:
             return
         held = reservation.held_by_sku()
         more = {sku: units - held.get(sku, 0) for sku, units in edit.wanted.items() if units > held.get(sku, 0)}
-        if more and not await self._hold_more(reservation, more, edit.asked_at):
-            self._refuse_edit(reservation, edit.edit_id, "insufficient-stock")
-            return
+        if more:
+            verdict = await self._hold_more(reservation, more, edit.asked_at)
+            if verdict.choice.allocations is None:
+                shortages = await self._instead_of(verdict.shortages, reservation)
+                self._refuse_edit(reservation, edit.edit_id, "insufficient-stock", shortages)
+                return
         freed = reservation.hold_no_more_than(edit.wanted)
         self._let_go(freed)
         self._given_back.update(one.sku for one in freed)
@@ -338,7 +344,32 @@ class Desk:
         self._announce(reservation, changed)
         self.outcomes["edited"] += 1
 
-    async def _hold_more(self, reservation: Reservation, more: Mapping[str, int], asked_at: datetime) -> bool:
+    async def _decide_limited(self, edit: RequestedEdit) -> None:
+        reservation, grown, items = edit.reservation, _grown(edit), self.stock.items
+        if reservation.status is not ReservationStatus.WAITING:
+            self._refuse_edit(reservation, edit.edit_id, reservation.status.value)
+            return
+        # Those who ask now may have to wait, too.
+        waited_for = Counter(await self._waiting_units(dict.fromkeys(grown, FRONT)))
+        for one in self._asking:
+            waited_for.update(one.wanted)
+        over = [
+            Shortage(sku=sku, requested=more, available=0)
+            for sku, more in grown.items()
+            if (limit := items[sku].policy.backorder_units_max) is not None and waited_for[sku] + more > limit
+        ]
+        if over:
+            self._refuse_edit(reservation, edit.edit_id, "over-limit", await self._instead_of(over, reservation))
+        else:
+            self._wait_for(edit)
+
+    async def _instead_of(self, short: Sequence[Shortage], reservation: Reservation) -> Sequence[Shortage]:
+        """Return what is missing of what an order wants more, with what it could have instead."""
+        finder = AlternativesFinder(self.tools.assortment, self.stock, self.warehouses)
+        await finder.load({one.sku for one in short}, self.tools)
+        return finder.name(short, reservation) if finder.finds_any else short
+
+    async def _hold_more(self, reservation: Reservation, more: Mapping[str, int], asked_at: datetime) -> Verdict:
         """Hold more units for an order, all or none: at best where it holds others, so that no parcel is added."""
         terms, policy = terms_of(reservation), self.tools.allocation
         reservation.wanted = dict(more)
@@ -356,7 +387,7 @@ class Desk:
         self.tools.decisions.add(explanations.decision_of(verdict, more, self.now))
         reservation.terms = terms
         reservation.forget_rest()
-        return verdict.choice.allocations is not None
+        return verdict
 
     async def _with_promises(self, verdicts: Sequence[Verdict]) -> Sequence[Verdict]:
         """Say of those who begin to wait, or are refused, when goods on their way should have filled it for them."""
@@ -627,3 +658,9 @@ async def work_on_stock(tools: Tools, skus: Iterable[str], work: Callable[[Desk]
 def quantities(units: Mapping[str, int]) -> list[SkuQuantity]:
     """Return units by SKU as events have them."""
     return [SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in units.items()]
+
+
+def _grown(edit: RequestedEdit) -> dict[str, int]:
+    """Return how many units more an edited order would wait for."""
+    before = edit.reservation.wanted
+    return {sku: units - before.get(sku, 0) for sku, units in edit.wanted.items() if units > before.get(sku, 0)}

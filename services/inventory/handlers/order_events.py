@@ -23,7 +23,7 @@ from services.inventory.domain.bundles import unpack
 from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX, UNITS_MAX
 from services.inventory.domain.reservations import OnShortage, Reservation, ReservationStatus, Terms
 from services.inventory.domain.stock import Cause, MovementKind
-from services.inventory.handlers.desk import Desk, EditOfHeld, quantities, work_on_stock
+from services.inventory.handlers.desk import Desk, RequestedEdit, quantities, work_on_stock
 from services.inventory.handlers.ports import Tools
 
 _ON_SHORTAGE: Final[Mapping[str, OnShortage]] = {"refuse": "refuse", "partial": "partial"}
@@ -183,11 +183,11 @@ def _edit(desk: Desk, envelope: Envelope, event: OrderEditRequested, edited: set
     known = reservation.bundles if event.is_held else {}
     wanted, bundles = desk.unpack(_wanted(event.lines), known)
     desk.caused_by(envelope, order_id=event.order_id, skus=[*reservation.skus, *wanted])
-    edit = EditOfHeld(reservation, event.edit_id, wanted, bundles, envelope.time)
+    edit = RequestedEdit(reservation, event.edit_id, wanted, bundles, envelope.time)
     if event.is_held and reservation.status is ReservationStatus.HELD:
         desk.edit_held(edit)
     else:
-        desk.edit(reservation, event.edit_id, wanted, bundles, asked_at=envelope.time)
+        desk.edit(edit)
 
 
 def _release(desk: Desk, envelope: Envelope, order_id: UUID, *, reason: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 from fastapi import APIRouter, Header
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from starlette.responses import Response
 
 from libs.common.events.shapes import Destination
@@ -14,7 +14,16 @@ from libs.common.http.auth import requires
 from libs.common.http.idempotency import IdempotentWrite, StoredResponse
 from services.orders.api.backend import BackendOfApp
 from services.orders.api.order_routes import coarse, found_order
-from services.orders.api.schemas import LineRequest, OrderResponse, PaymentToken, Reason, ShipToRequest
+from services.orders.api.schemas import (
+    ChargeResponse,
+    LineRequest,
+    OrderResponse,
+    PaymentToken,
+    Reason,
+    ShipToRequest,
+    ShortageResponse,
+)
+from services.orders.domain.charges import Charge
 from services.orders.domain.edits import AddedLine, Edit, EditStatus, LineQuantity
 from services.orders.domain.order import Address
 from services.orders.handlers.edits import EditRequest, edit_order
@@ -84,6 +93,10 @@ class EditedLineResponse(BaseModel):
     unit_price_minor: int
 
 
+def _charges(charges: tuple[Charge, ...] | None) -> list[ChargeResponse] | None:
+    return None if charges is None else [ChargeResponse.of(one) for one in charges]
+
+
 class EditResponse(BaseModel):
     """An edit and who made it; of an address only that it changed."""
 
@@ -100,6 +113,12 @@ class EditResponse(BaseModel):
     is_address_changed: bool
     status: EditStatus
     refusal: str | None = None
+    shortages: list[ShortageResponse] | None = Field(
+        default=None, description="What was missing of what was wanted more, and what could be had instead."
+    )
+    charges_after: Annotated[list[ChargeResponse] | None, BeforeValidator(_charges)] = Field(
+        default=None, description="Discounts, shipping and taxes of the edited order, if it has any."
+    )
 
     @classmethod
     def of(cls, edit: Edit) -> Self:

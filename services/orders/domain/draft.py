@@ -186,10 +186,12 @@ class Draft:
         steps = tuple(replace(step, reference=reference) if step.id == one else step for step in self.state.steps)
         self.change(steps=steps)
 
-    def conclude_edit(self, edit: PendingEdit, refusal: str | None = None) -> None:
+    def conclude_edit(
+        self, edit: PendingEdit, refusal: str | None = None, shortages: tuple[Shortage, ...] = ()
+    ) -> None:
         """Be no longer edited; keep what became of it."""
         self.change(edit=None)
-        self._commands.append(ConcludeEdit(edit, refusal))
+        self._commands.append(ConcludeEdit(edit, refusal, shortages))
 
     def close_return(self, return_id: UUID, refunded_minor: int) -> None:
         """Finish a return whose money is back with the customer."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from libs.common.errors import Conflict, Invalid
 from libs.common.events.orders import OrderEdited, OrderEditRefused, OrderEditRequested
 from libs.common.events.shapes import OrderLine as PublishedLine
+from libs.common.events.shapes import Shortage
 from services.orders.domain import messages as on
 from services.orders.domain.charges import Charge
 from services.orders.domain.draft import Draft
@@ -150,6 +151,8 @@ class Edit:
     is_address_changed: bool
     status: EditStatus = EditStatus.APPLIED
     refusal: str | None = None
+    # What was missing of what it wanted more.
+    shortages: tuple[Shortage, ...] = ()
     # What the order costs besides its goods from then on; None if that stays as it is.
     charges_after: tuple[Charge, ...] | None = None
 
@@ -204,19 +207,22 @@ def follow_change(draft: Draft, message: on.StockChanged) -> None:
 def follow_refusal(draft: Draft, message: on.StockChangeRefused) -> None:
     """Tell that the order stays as it was."""
     draft.change(stock_version=max(message.version, draft.state.stock_version))
-    draft.publish(OrderEditRefused(order_id=draft.state.id, edit_id=message.edit_id, reason=message.reason))
-    draft.note(detail=f"{_REFUSED}: {message.reason}")
+    _tell_refused(draft, message.edit_id, message.reason, message.shortages)
 
 
-def refuse(draft: Draft, *, reason: str) -> None:
+def _tell_refused(draft: Draft, edit_id: UUID, reason: str, shortages: tuple[Shortage, ...]) -> None:
+    draft.publish(OrderEditRefused(order_id=draft.state.id, edit_id=edit_id, reason=reason, shortages=list(shortages)))
+    draft.note(detail=f"{_REFUSED}: {reason}")
+
+
+def refuse(draft: Draft, *, reason: str, shortages: tuple[Shortage, ...] = ()) -> None:
     """Go on as it was with an order that is being edited, if it is; what was held for the edit alone is let go of."""
     edit = draft.state.edit
     if edit is None:
         return
     further = draft.state.step(further_step_id(draft.state.id, edit.id))
-    draft.conclude_edit(edit, reason)
-    draft.publish(OrderEditRefused(order_id=draft.state.id, edit_id=edit.id, reason=reason))
-    draft.note(detail=f"{_REFUSED}: {reason}")
+    draft.conclude_edit(edit, reason, shortages)
+    _tell_refused(draft, edit.id, reason, shortages)
     if further is not None and further.status is StepStatus.SUCCEEDED:
         draft.pay(StepKind.VOID, further.amount_minor, authorisation_id=further.id)
 

@@ -165,7 +165,7 @@ def follow_refusal(draft: Draft, message: on.StockChangeRefused) -> None:
         edits.follow_refusal(draft, message)
         return
     draft.change(stock_version=max(message.version, draft.state.stock_version))
-    edits.refuse(draft, reason=message.reason)
+    edits.refuse(draft, reason=message.reason, shortages=message.shortages)
     _leave_again(draft)
 
 

@@ -346,6 +346,7 @@ class StockChangeRefused:
     edit_id: UUID
     reason: str
     version: int = 0
+    shortages: tuple[Shortage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

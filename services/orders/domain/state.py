@@ -339,6 +339,7 @@ class ConcludeEdit(msgspec.Struct, frozen=True):
 
     edit: PendingEdit
     refusal: str | None = None
+    shortages: tuple[Shortage, ...] = ()
 
 
 Command: TypeAlias = Publish | Pay | Book | CloseReturn | Divide | Tell | ConcludeEdit

@@ -224,8 +224,8 @@ async def advance_edited(
                 await unit.edits.finish(edit_id, EditStatus.APPLIED)
             case StockChanged(edit_id=edit_id):
                 await unit.edits.finish(edit_id, EditStatus.REFUSED, refusal="order-ended")
-            case StockChangeRefused(edit_id=edit_id, reason=reason):
-                await unit.edits.finish(edit_id, EditStatus.REFUSED, refusal=reason)
+            case StockChangeRefused(edit_id=edit_id, reason=reason, shortages=shortages):
+                await unit.edits.finish(edit_id, EditStatus.REFUSED, refusal=reason, shortages=shortages)
             case _:
                 pass
     if recharged_ids := {edit.order_id for edit in pending.values() if edit.charges_after is not None}:

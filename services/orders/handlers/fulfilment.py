@@ -214,7 +214,10 @@ class Saga:
         if refusal is None:
             await self._unit.edits.set_lines(order_id, edit.lines, edit.total_minor)
         await self._unit.edits.finish(
-            edit.id, EditStatus.APPLIED if refusal is None else EditStatus.REFUSED, refusal=refusal
+            edit.id,
+            EditStatus.APPLIED if refusal is None else EditStatus.REFUSED,
+            refusal=refusal,
+            shortages=concluded.shortages,
         )
 
     async def _close_returns(self) -> None:

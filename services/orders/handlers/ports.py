@@ -9,7 +9,7 @@ from uuid import UUID
 
 from libs.common.decisions import DecisionLog
 from libs.common.events.base import Envelope, Event
-from libs.common.events.shapes import Allocation, SkuQuantity
+from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from services.orders.domain.charges import Charge
 from services.orders.domain.edits import Edit, EditStatus
 from services.orders.domain.findings import OrderFinding
@@ -448,7 +448,9 @@ class Edits(Protocol):
         """Return those of the edits that exist."""
         ...
 
-    async def finish(self, edit_id: UUID, status: EditStatus, *, refusal: str | None = None) -> None:
+    async def finish(
+        self, edit_id: UUID, status: EditStatus, *, refusal: str | None = None, shortages: Sequence[Shortage] = ()
+    ) -> None:
         """Keep what became of an edit that was requested."""
         ...
 

@@ -8,6 +8,7 @@ import asyncpg
 import msgspec
 
 from libs.common.db import Transaction
+from libs.common.events.shapes import Shortage
 from services.orders.domain.charges import Charge
 from services.orders.domain.edits import Edit, EditStatus
 from services.orders.domain.findings import OrderFinding
@@ -55,16 +56,19 @@ VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb, $8, $9, $10, $11, $12::jsonb)
 _SELECT = """
 SELECT id, order_id, edited_at, principal, reason, lines_before::text AS lines_before,
        lines_after::text AS lines_after, total_before_minor, total_after_minor, is_address_changed, status, refusal,
-       charges_after::text AS charges_after
+       charges_after::text AS charges_after, shortages::text AS shortages
 FROM order_edits
 """
 _OF_ORDER = f"{_SELECT} WHERE order_id = $1 ORDER BY id"
 _GET = f"{_SELECT} WHERE id = ANY($1::uuid[]) ORDER BY id"
 _PENDING = "SELECT id FROM order_edits WHERE order_id = $1 AND status = 'requested'"
-_FINISH = "UPDATE order_edits SET status = $2, refusal = $3 WHERE id = $1 AND status = 'requested'"
+_FINISH = """
+UPDATE order_edits SET status = $2, refusal = $3, shortages = $4::jsonb WHERE id = $1 AND status = 'requested'
+"""
 
 _encode = msgspec.json.encode
 _decode_charges = msgspec.json.Decoder(tuple[Charge, ...]).decode
+_decode_shortages = msgspec.json.Decoder(tuple[Shortage, ...]).decode
 _decode_lines = msgspec.json.Decoder(tuple[OrderLine, ...]).decode
 
 
@@ -170,16 +174,21 @@ class PostgresEdits:
         driver = await self._transaction.driver()
         return [_edit(row) for row in await driver.fetch(_GET, list(edit_ids))]
 
-    async def finish(self, edit_id: UUID, status: EditStatus, *, refusal: str | None = None) -> None:
+    async def finish(
+        self, edit_id: UUID, status: EditStatus, *, refusal: str | None = None, shortages: Sequence[Shortage] = ()
+    ) -> None:
         """Keep what became of an edit that was requested."""
         driver = await self._transaction.driver()
-        await driver.execute(_FINISH, edit_id, status.value, refusal)
+        missing = _encode(shortages).decode() if shortages else None
+        await driver.execute(_FINISH, edit_id, status.value, refusal, missing)
 
 
 def _edit(row: asyncpg.Record) -> Edit:
     lines = {name: _decode_lines(row[name]) for name in ("lines_before", "lines_after")}
     charges = None if row["charges_after"] is None else _decode_charges(row["charges_after"])
-    return Edit(**{**row, **lines, "status": EditStatus(row["status"]), "charges_after": charges})
+    shortages = () if row["shortages"] is None else _decode_shortages(row["shortages"])
+    rest = {"status": EditStatus(row["status"]), "charges_after": charges, "shortages": shortages}
+    return Edit(**{**row, **lines, **rest})
 
 
 async def measure_requested_edits(transaction: Transaction, *, now: datetime) -> tuple[int, float]:

@@ -488,6 +488,7 @@ order_edits = Table(
     Column("refusal", Text),
     # What it costs besides its goods then, if it costs anything.
     Column("charges_after", JSONB),
+    Column("shortages", JSONB),
     CheckConstraint(_one_of("status", EditStatus), name="status"),
     CheckConstraint("(status = 'refused') = (refusal IS NOT NULL)", name="refusal"),
     # Serves the list of an order's edits.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -11,9 +12,12 @@ import pytest
 from libs.common.events.base import Event
 from libs.common.events.inventory import (
     StockBackordered,
+    StockChangeRefused,
     StockPartlyReserved,
     StockRejected,
 )
+from libs.common.events.orders import OrderEditRequested
+from libs.common.events.shapes import SkuQuantity
 from libs.common.events.topics import CATALOG_PRODUCT
 from services.inventory.bootstrap import build_assortment_follower
 from services.inventory.domain.stock_policy import StockPolicy
@@ -82,6 +86,16 @@ class TestOrderThatIsShort:
         ]
         assert "5 % dearer" in short.alternatives[0].reason
         assert short.alternatives[0].score > short.alternatives[1].score
+
+    async def test_is_told_what_it_could_have_of_what_an_edit_wants_more(self, furnished: Shop) -> None:
+        order = approved((ARMCHAIR, 1))
+        await furnished.reports(received(1), received(9, BENCH))
+        await furnished.orders(order)
+
+        units = [SkuQuantity(sku=ARMCHAIR, quantity=3)]
+        await furnished.orders(OrderEditRequested(order_id=order.order_id, edit_id=uuid4(), lines=units, is_held=True))
+
+        assert await offered(furnished, StockChangeRefused) == [BENCH]
 
     async def test_of_what_nobody_ever_stocked_is_offered_alternatives_too(self, furnished: Shop) -> None:
         await furnished.reports(received(1, BENCH))

@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 from libs.common.events.inventory import StockBackordered, StockChanged, StockChangeRefused, StockReserved
 from libs.common.events.orders import OrderEditRequested
-from libs.common.events.shapes import SkuQuantity
+from libs.common.events.shapes import Shortage, SkuQuantity
 from tests.integration.inventory.shop import Shop
 from tests.unit.inventory.builders import (
     ARMCHAIR,
@@ -158,7 +158,11 @@ class TestHeld:
 
         await shop.orders(edit_held(order.order_id, (ARMCHAIR, 4)))
 
-        assert [one.reason for one in await shop.announced(StockChangeRefused)] == ["insufficient-stock"]
+        [refused] = await shop.announced(StockChangeRefused)
+        assert (refused.reason, refused.shortages) == (
+            "insufficient-stock",
+            [Shortage(sku=ARMCHAIR, requested=2, available=1)],
+        )
         assert await shop.level(ARMCHAIR) == (3, 2)
         assert await shop.level(LAMP) == (1, 1)
         assert await waits_for(shop, order.order_id) == {}

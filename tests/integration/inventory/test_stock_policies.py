@@ -1,7 +1,11 @@
+from uuid import uuid4
+
 import httpx
 import pytest
 
-from libs.common.events.inventory import StockLevelChanged, StockRejected
+from libs.common.events.inventory import StockChanged, StockChangeRefused, StockLevelChanged, StockRejected
+from libs.common.events.orders import OrderEditRequested
+from libs.common.events.shapes import Shortage, SkuQuantity
 from services.inventory.domain.stock_policy import StockPolicy, UnknownWarehouse
 from services.inventory.handlers.stock_policies import put_stock_policy
 from tests.integration.inventory.shop import Shop
@@ -87,6 +91,24 @@ class TestBackorderLimit:
 
         assert [await shop.status(one.order_id) for one in (first, second, third)] == ["waiting", "rejected", "waiting"]
         assert [one.reason for one in await shop.announced(StockRejected)] == ["backorder-limit"] * 2
+
+    async def test_holds_for_what_waiting_orders_want_more(self, shop: Shop) -> None:
+        await _put(shop, StockPolicy(backorder_units_max=5))
+        first, second = approved((ARMCHAIR, 2)), approved((ARMCHAIR, 1))
+        await shop.orders(first, second)
+        edits = [
+            OrderEditRequested(
+                order_id=one.order_id, edit_id=uuid4(), lines=[SkuQuantity(sku=ARMCHAIR, quantity=quantity)]
+            )
+            for one, quantity in ((first, 4), (second, 2))
+        ]
+
+        await shop.orders(*edits)
+
+        assert [one.order_id for one in await shop.announced(StockChanged)] == [first.order_id]
+        [refused] = await shop.announced(StockChangeRefused)
+        assert (refused.order_id, refused.reason) == (second.order_id, "over-limit")
+        assert refused.shortages == [Shortage(sku=ARMCHAIR, requested=1, available=0)]
 
     async def test_of_nothing_lets_nobody_wait(self, shop: Shop) -> None:
         await _put(shop, StockPolicy(backorder_units_max=0))

@@ -12,8 +12,14 @@ import pytest
 from libs.common.events.base import Envelope, Event
 from libs.common.events.inventory import StockBackordered, StockChanged, StockChangeRefused, StockReserved
 from libs.common.events.logistics import ShipmentCancelled, ShipmentDelivered, ShipmentDispatched
-from libs.common.events.orders import OrderEdited, OrderEditRequested, OrderRecallRequested, OrderReconfirmed
-from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
+from libs.common.events.orders import (
+    OrderEdited,
+    OrderEditRefused,
+    OrderEditRequested,
+    OrderRecallRequested,
+    OrderReconfirmed,
+)
+from libs.common.events.shapes import Allocation, AlternativeSku, Shortage, SkuQuantity
 from services.orders.storage.edits import measure_requested_edits
 from tests.integration.orders.shop import EACH_LINE, NOW, ORDER, TOTAL_MINOR, Shop, key, shipment_id
 from tests.support.kafka import envelope_of
@@ -503,13 +509,21 @@ class TestConfirmed:
 
         edit_id = await recalled(shop, order_id, A_LAMP)
         await stop(shop, order_id)
-        refused = StockChangeRefused(order_id=order_id, edit_id=edit_id, reason="insufficient-stock")
+        bench = AlternativeSku(
+            sku="BENCH", price_minor=950, currency="GBP", available=3, score=0.9, reason="same category"
+        )
+        short = Shortage(sku="LAMP", requested=1, available=0, alternatives=[bench])
+        refused = StockChangeRefused(order_id=order_id, edit_id=edit_id, reason="insufficient-stock", shortages=[short])
         await shop.deliver([stock(refused, 2)])
         await shop.pay()
 
         order = await shop.order(order_id)
         assert (order["status"], order["total_minor"], len(order["lines"])) == ("confirmed", TOTAL_MINOR, 3)
         assert await edits_of(shop, order_id) == [("refused", "insufficient-stock")]
+        [item] = (await shop.get(f"/orders/{order_id}/edits")).json()["items"]
+        assert [one["alternatives"][0]["sku"] for one in item["shortages"]] == ["BENCH"]
+        [told] = [one.event for one in await shop.published() if isinstance(one.event, OrderEditRefused)]
+        assert told.shortages == [short]
         assert (await money_of(shop, order_id))["held"] == TOTAL_MINOR
         await ship_anew(shop, order_id)
         assert await money_of(shop, order_id) == {"captured": TOTAL_MINOR, "refunded": 0, "held": 0}
