@@ -318,7 +318,8 @@ class Consumer:
                 for record in fetched[place]:
                     if not await self._handle_alone(consumer, place, record, stop):
                         return False
-            for place, rows in fetched.items():
+            # What was given up meanwhile is for others to judge.
+            for place, rows in ((one, fetched[one]) for one in consumer.assignment() & fetched.keys()):
                 end = consumer.highwater(place) or 0
                 self._breaker.passed(
                     place,
@@ -498,12 +499,14 @@ class Consumer:
 
     async def _set_aside(self, deliveries: Sequence[_Delivery], refusals: Refusals, stop: asyncio.Event) -> bool:
         """Send what the handler refused to the dead letters; False if `stop` came first."""
+        if not refusals:
+            return True
         refused = [delivery for delivery in deliveries if delivery.envelope.id in refusals]
         letters = [
             self._letter(delivery.record, "refused", refusals[delivery.envelope.id], attempts=1) for delivery in refused
         ]
         # A judgement of the handler, not a fault of ours: these do not blow the fuse.
-        return not letters or await self._publish_letters(letters, "refused", stop)
+        return await self._publish_letters(letters, "refused", stop)
 
     async def _dead_letter(
         self,

@@ -120,7 +120,10 @@ def _why_rejected(verdict: Verdict) -> str:
 
 
 def _chosen(verdict: Verdict) -> str:
-    if verdict.choice.allocations is not None:
+    chosen = verdict.choice.allocations
+    if chosen is not None:
+        if verdict.is_first and len(chosen) == 1:
+            return chosen[0].warehouse
         return "+".join(dict.fromkeys([one.warehouse for one in _held(verdict)]))
     if verdict.reservation.is_hold or verdict.reservation.status is ReservationStatus.REJECTED:
         return "refuse"

@@ -53,6 +53,20 @@ class Waiting(EffectsHandler):
         await asyncio.Event().wait()
 
 
+class Held(EffectsHandler):
+    """Goes on with its batches when it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def __call__(self, batch: Sequence[Envelope], transaction: Transaction) -> None:
+        self.begun.set()
+        await self.released.wait()
+        await super().__call__(batch, transaction)
+
+
 @asynccontextmanager
 async def ended(consumer: Consumer) -> AsyncIterator[None]:
     """Run a process that is told to end amid its work, in good order."""
@@ -147,6 +161,25 @@ async def test_gives_its_partition_up_without_suspicion(
         async with ended(a_consumer(database, bus, Waiting())):
             await eventually(lambda: marks(bus), lambda found: {one.attempts for one in found} == {2})
     assert await bus.read_dead_letters(GROUP) == []
+
+
+async def test_lives_on_when_it_loses_a_partition_amid_its_first_batch(
+    database: FreshDatabase, bus: TestBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_module, "_SESSION_TIMEOUT_MS", 1_200)
+    skus = [f"GOOD-{number:02}" for number in range(12)]
+    for sku in skus:
+        await bus.publish(a_receipt(sku))
+    first, second = Held(), Held()
+    second.released.set()
+
+    async with running(a_consumer(database, bus, first)):
+        await first.begun.wait()
+        async with running(a_consumer(database, bus, second)):
+            # What has been taken from the first one comes again, to the second.
+            await second.begun.wait()
+            first.released.set()
+            await eventually(lambda: effects(database), lambda found: found == skus)
 
 
 async def test_sets_nothing_aside_whose_effect_is_there(database: FreshDatabase, bus: TestBus) -> None:
