@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from libs.common.errors import DomainError, Unavailable
 from libs.common.failpoints import Failpoint, failpoints
 from libs.common.http.error_handlers import RejectedBody, internal_problem
-from libs.common.http.problems import PayloadTooLarge, RequestTimeout, domain_problem
+from libs.common.http.problems import PayloadTooLarge, RequestTimeout, UnsupportedMediaType, domain_problem
 from libs.common.http.unsafe_text import UnstorableText, check_json_text
 from libs.common.ids import new_id
 from libs.common.telemetry import metrics
@@ -218,13 +218,15 @@ class BodyGuard:
         if not headers:
             await self._app(scope, receive, send)
             return
+        # Read as it came, a compressed upload would be a million rows of nonsense.
+        if headers.get(b"content-encoding", b"") not in {b"", b"identity"}:
+            refusal = self._refusal(scope) or UnsupportedMediaType("Send the body without a Content-Encoding.")
+            await _refuse(refusal, scope, receive, send, closes=True)
+            return
         content_length = headers.get(b"content-length", b"")
         bytes_max = self._bytes_max_of(scope)
         if content_length.isdigit() and int(content_length) > bytes_max:
-            response = domain_problem(self._refusal(scope) or _too_large(bytes_max), instance=scope["path"])
-            # The rest of the body is not read, so the connection cannot serve another request.
-            response.headers["connection"] = "close"
-            await response(scope, receive, send)
+            await _refuse(self._refusal(scope) or _too_large(bytes_max), scope, receive, send, closes=True)
             return
         body = _GuardedBody(
             receive,
@@ -316,8 +318,11 @@ def _too_large(bytes_max: int) -> PayloadTooLarge:
     return PayloadTooLarge(f"This route accepts bodies of up to {bytes_max} bytes.")
 
 
-async def _refuse(error: DomainError, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(error: DomainError, scope: Scope, receive: Receive, send: Send, *, closes: bool = False) -> None:
     response: Response = domain_problem(error, instance=scope["path"])
+    if closes:
+        # The rest of the body is not read, so the connection cannot serve another request.
+        response.headers["connection"] = "close"
     await response(scope, receive, send)
 
 
@@ -341,7 +346,7 @@ def _body_headers(scope: Scope) -> Mapping[bytes, bytes]:
         if name in {b"content-length", b"transfer-encoding"}:
             has_body = has_body or value != b"0"
             found[name] = value
-        elif name == b"content-type":
+        elif name in {b"content-type", b"content-encoding"}:
             found[name] = value.lower()
     return found if has_body else {}
 

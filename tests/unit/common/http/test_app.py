@@ -176,6 +176,18 @@ class TestBodyLimits:
         assert response.status_code == 413
         assert response.headers["connection"] == "close"
 
+    async def test_refuse_a_body_that_is_compressed(self, make_app: AppFactory, connect: ClientFactory) -> None:
+        client = connect(make_app(orders_router()))
+
+        zipped, plain = [
+            await client.put("/v1/orders/1/note", content=b"x", headers={"Content-Encoding": encoding})
+            for encoding in ("GZip", "identity")
+        ]
+
+        assert (zipped.status_code, zipped.json()["code"]) == (415, "unsupported-media-type")
+        assert zipped.headers["connection"] == "close"
+        assert plain.json()["bytes"] == 1
+
     async def test_refuse_a_chunked_body_that_does_not_end(self, make_app: AppFactory, connect: ClientFactory) -> None:
         client = connect(make_app(orders_router(), request_body_bytes_max=1024))
 
