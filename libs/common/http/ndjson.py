@@ -1,6 +1,7 @@
 """Bulk uploads, NDJSON or CSV: read row by row in constant memory, answered row by row."""
 
 import csv
+import heapq
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -14,7 +15,7 @@ from libs.common.http.unsafe_text import UnstorableText, check_json_text, is_sus
 
 LINES_MAX: Final = 100_000
 LINE_BYTES_MAX: Final = 64 * 1024
-BULK_ERRORS_MAX: Final = 100
+BULK_ERRORS_MAX: Final = 1_000
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
@@ -54,11 +55,16 @@ class BulkResult(BaseModel):
 
 @dataclass
 class BulkTally:
-    """Counts rows while an upload is read, and keeps the first errors."""
+    """
+    Counts rows while an upload is read, and keeps the errors of the first rows.
+
+    A row that can be read is refused later than the next ones that cannot, so that errors come in any order.
+    """
 
     accepted: int = 0
     rejected: int = 0
-    errors: list[RowError] = field(default_factory=list)
+    # By the row, the last one on top.
+    _errors: list[tuple[int, int, RowError]] = field(default_factory=list)
 
     def accept(self, rows: int = 1) -> None:
         """Count accepted rows."""
@@ -67,14 +73,17 @@ class BulkTally:
     def reject(self, error: RowError) -> None:
         """Count a rejected row."""
         self.rejected += 1
-        if len(self.errors) < BULK_ERRORS_MAX:
-            self.errors.append(error)
+        kept = (-error.row, -self.rejected, error)
+        if len(self._errors) < BULK_ERRORS_MAX:
+            heapq.heappush(self._errors, kept)
+        else:
+            heapq.heappushpop(self._errors, kept)
 
     def result(self) -> BulkResult:
         """Return the answer."""
         errors = [
             BulkError(row=error.row, code=error.code, field=error.field, reason=error.reason)
-            for error in sorted(self.errors, key=lambda error: error.row)
+            for _, _, error in sorted(self._errors, reverse=True)
         ]
         return BulkResult(accepted=self.accepted, rejected=self.rejected, errors=errors)
 

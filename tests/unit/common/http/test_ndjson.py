@@ -157,3 +157,12 @@ class TestBulkTally:
         assert result.accepted == 5
         assert result.rejected == BULK_ERRORS_MAX + 49
         assert [error.row for error in result.errors] == list(range(1, BULK_ERRORS_MAX + 1))
+
+    def test_keeps_the_first_rows_in_whatever_order_they_are_refused(self) -> None:
+        tally = BulkTally()
+        for row in [*range(5_000, 5_000 + BULK_ERRORS_MAX), *range(30, 0, -1)]:
+            tally.reject(RowError(row, "unknown-sku", "There is no such SKU."))
+
+        rows = [error.row for error in tally.result().errors]
+
+        assert rows == [*range(1, 31), *range(5_000, 5_000 + BULK_ERRORS_MAX - 30)]
