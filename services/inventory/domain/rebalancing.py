@@ -49,8 +49,8 @@ class Position(NamedTuple):
     """
     A SKU in one warehouse: units that can be promised, those that come, and those that leave.
 
-    `outgoing` units are planned to leave and not yet held; `backlog` is what orders wait for that could only be served
-    from here.
+    `outgoing` units are planned to leave and not yet held: they cannot be given to anybody else, and nobody is short of
+    them before somebody approves that. `backlog` is what orders wait for that could only be served from here.
     """
 
     warehouse: str
@@ -63,7 +63,7 @@ class Position(NamedTuple):
     @property
     def cover_days(self) -> float | None:
         """Days until what is here and incoming is gone; None if nothing leaves."""
-        return (self.available + self.incoming - self.outgoing) / self.per_day if self.per_day else None
+        return _position(self) / self.per_day if self.per_day else None
 
 
 class SourceOption(NamedTuple):
@@ -149,7 +149,7 @@ def is_outdated(proposed_units: int, wanted: int) -> bool:
 
 
 def _position(place: Position) -> int:
-    return place.available + place.incoming - place.outgoing
+    return place.available + place.incoming
 
 
 def _option(  # noqa: PLR0917 - one source of one move, with all that scores it

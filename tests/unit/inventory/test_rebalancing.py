@@ -47,6 +47,9 @@ class TestPlan:
         [move] = plan(Position("LON", 26, per_day=2, outgoing=2), Position("MAN", 0, per_day=2))
         assert move.chosen.units == 4
 
+    def test_brings_nothing_back_that_somebody_only_proposes_to_take_away(self) -> None:
+        assert plan(Position("LON", 8, outgoing=400), Position("MAN", 26)) == []
+
     def test_does_nothing_that_costs_more_than_it_avoids(self) -> None:
         assert plan(Position("LON", 100), Position("MAN", 7, per_day=2)) == []
         dear = RebalancingPolicy(lead_days=3, review_days=1, cover_days=10, transfer_minor=0, unit_km_minor=2)
