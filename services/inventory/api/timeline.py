@@ -82,7 +82,17 @@ class CountCause(BaseModel):
 
     type: Literal["count"] = "count"
     counted: int
-    expected: int = Field(description="What the ledger had for that time when the count came in.")
+    expected: int = Field(description="What the ledger had for that time when the count was booked.")
+    count_id: UUID | None = Field(description="That of the count if it had to be approved: `/v1/counts/{id}`.")
+    reason: str | None
+    reference: str | None
+
+
+class HeldCountCause(BaseModel):
+    """Somebody counted, and it had to wait for approval; what is booked of it is a movement of its own."""
+
+    type: Literal["held-count"] = "held-count"
+    count_id: UUID = Field(description="See `/v1/counts/{id}`.")
     reason: str | None
     reference: str | None
 
@@ -126,6 +136,7 @@ MovementCause = (
     | ReturnCause
     | TransferCause
     | CountCause
+    | HeldCountCause
     | AlreadyCountedCause
     | AdjustmentCause
     | WriteOffCause
@@ -166,9 +177,9 @@ class OnHandResponse(BaseModel):
 
 
 class HolderResponse(BaseModel):
-    """Units that are held: for an order, or for a transfer that was approved and has not left."""
+    """Units that are held: for an order, by a hold without one, or for a transfer that has been approved."""
 
-    type: Literal["order", "transfer"]
+    type: Literal["order", "hold", "transfer"]
     id: UUID
     warehouse: str
     units: int
@@ -288,16 +299,20 @@ def _transfer(line: LedgerLine) -> TransferCause:
     )
 
 
-def _count(line: LedgerLine) -> CountCause | AlreadyCountedCause:
-    # The first leg of a count is its own; any other movement of this kind undoes what a count had seen.
-    if line.counted is None or line.leg:
-        return AlreadyCountedCause(reference=line.reference)
-    return CountCause(
-        counted=line.counted,
-        expected=line.counted - line.delta_on_hand,
-        reason=line.reason,
-        reference=line.reference,
-    )
+def _count(line: LedgerLine) -> CountCause | HeldCountCause | AlreadyCountedCause:
+    if line.counted is not None:
+        return CountCause(
+            counted=line.counted,
+            expected=line.counted - line.delta_on_hand,
+            # What was booked at once is the first leg of its event.
+            count_id=line.event_id if line.leg else None,
+            reason=line.reason,
+            reference=line.reference,
+        )
+    if line.leg == 0:
+        return HeldCountCause(count_id=line.event_id, reason=line.reason, reference=line.reference)
+    # Any other movement of this kind belongs to a report of something else, and undoes what a count had seen of it.
+    return AlreadyCountedCause(reference=line.reference)
 
 
 def _receipt(line: LedgerLine) -> ReceiptCause:

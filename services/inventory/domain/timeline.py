@@ -12,7 +12,7 @@ class LedgerLine:
     """
     One movement with all that is known of its cause.
 
-    `counted` is there only where somebody counted: `delta_on_hand` is then what the count found in excess of what was
+    `counted` is there only where a count was booked: `delta_on_hand` is then what the count found in excess of what was
     expected. `picked` units lie packed for their order. `other_warehouse` is the other end of a transfer.
     """
 
@@ -55,7 +55,7 @@ class KindTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """Units that are held: for an order, or for a transfer that has been approved and not left."""
+    """Units that are held: for an order, by a hold without one, or for a transfer that has been approved."""
 
     holder: str
     id: UUID

@@ -46,7 +46,8 @@ GROUP BY warehouse, kind ORDER BY warehouse, kind
 _HOLDS: Final = """
 SELECT holder, id, warehouse, units, since, count(*) OVER () AS holders, sum(units) OVER ()::bigint AS all_units
 FROM (
-    SELECT 'order' AS holder, order_id AS id, warehouse, quantity - committed_quantity AS units, approved_at AS since
+    SELECT CASE WHEN expires_at IS NULL THEN 'order' ELSE 'hold' END AS holder, order_id AS id, warehouse,
+           quantity - committed_quantity AS units, approved_at AS since
     FROM reservation_lines JOIN reservations USING (order_id)
     WHERE sku = $1 AND quantity > committed_quantity
     UNION ALL

@@ -113,6 +113,37 @@ class TestApproval:
         assert (booked["kind"], booked["delta_on_hand"], booked["reason"]) == ("count", -6, "recounted by two")
         assert booked["occurred_at"] == minutes(10)
 
+    async def test_explains_itself_in_the_timeline(self, shop: Shop, client: httpx.AsyncClient) -> None:
+        await shop.reports(received(10))
+        count = await hold(shop)
+        await shop.reports(picked(1, when=minutes(5)))
+        path = f"/v1/stock/{ARMCHAIR}/timeline"
+        held = (await client.get(path)).json()["items"][-1]
+
+        await decide(client, count)
+
+        assert held["cause"] == {
+            "type": "held-count",
+            "count_id": str(count.id),
+            "reason": None,
+            "reference": None,
+        }
+        items = (await client.get(path)).json()["items"]
+        assert [(one["cause"]["type"], one["units"], one["on_hand"]) for one in items] == [
+            ("receipt", 10, 10),
+            ("pick", -1, 9),
+            ("held-count", 0, 9),
+            ("count", -6, 3),
+        ]
+        assert items[-1]["cause"] == {
+            "type": "count",
+            "counted": 3,
+            "expected": 9,
+            "count_id": str(count.id),
+            "reason": "recounted by two",
+            "reference": None,
+        }
+
     async def test_takes_back_what_is_held_and_not_there(self, shop: Shop, client: httpx.AsyncClient) -> None:
         order_id = uuid4()
         await shop.reports(received(10))

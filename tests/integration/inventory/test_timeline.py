@@ -92,7 +92,14 @@ class TestTimeline:
         }
         assert causes[1][0]["order_id"] == str(order.order_id)
         assert causes[5][0]["other_warehouse"] == "GLA"
-        assert causes[7][0] == {"type": "count", "counted": 47, "expected": 49, "reason": None, "reference": None}
+        assert causes[7][0] == {
+            "type": "count",
+            "counted": 47,
+            "expected": 49,
+            "count_id": None,
+            "reason": None,
+            "reference": None,
+        }
         assert found["on_hand"] == sum(one["units"] for one in found["summary"]) == 50
         assert found["levels"] == [{"warehouse": "GLA", "on_hand": 3}, {"warehouse": "LON", "on_hand": 47}]
         assert found["reserved"]["units"] == 2
