@@ -13,6 +13,7 @@ from libs.common.outbox import OutboxWriter
 from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation, ReservationStatus, ReservedLine, Terms
 from services.inventory.domain.stock import Changes, Level, Movement, StockItem
+from services.inventory.domain.stock_events import Booked
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers.ports import MoreSkusNeeded, ReservationRaced, Revisit, Tools
 from services.inventory.storage.stock import StockEventRaced
@@ -80,6 +81,16 @@ class MemoryStock:
         """Return those of the events that are in the ledger."""
         await self._session.statement()
         return {one for one in event_ids if self._session.get("stock_movements", (one, 0)) is not None}
+
+    async def booked(self, event_ids: Collection[UUID]) -> dict[UUID, Booked]:
+        """Return what was booked first under the ids of events."""
+        await self._session.statement()
+        found: dict[UUID, Booked] = {}
+        for event_id in event_ids:
+            if movement := self._session.get("stock_movements", (event_id, 0)):
+                units = movement.delta_on_hand if movement.kind == "adjust" else abs(movement.delta_on_hand)
+                found[event_id] = Booked(movement.kind, movement.sku, movement.warehouse, units)
+        return found
 
     async def save(self, changes: Changes, *, recorded_at: datetime) -> None:  # noqa: ARG002 - times are not kept
         """Write levels, versions and movements."""

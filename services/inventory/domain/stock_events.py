@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import ClassVar, Final, NamedTuple
 from uuid import UUID
 
 from libs.common.events.base import Envelope
@@ -19,6 +19,7 @@ from libs.common.events.inventory import (
 )
 from services.inventory.domain.arrivals import BEFORE_ALL_REPORTS, ArrivalKey, ArrivalKind, arrival_of_transfer
 from services.inventory.domain.counts import CountFinding, CountLimits, UnitCost
+from services.inventory.domain.plausibility import InvalidStockEvent
 from services.inventory.domain.stock import Cause, MovementKind, Stock
 from services.inventory.domain.transfers import LineKey, Transfer
 
@@ -49,6 +50,69 @@ class Facts:
     count_limits: CountLimits = field(default_factory=CountLimits)
     unit_costs: Mapping[str, UnitCost] = field(default_factory=dict)
     findings: list[CountFinding] = field(default_factory=list)
+
+
+_KINDS: Final[Mapping[str, str]] = {
+    GoodsExpected.type: "announcement",
+    GoodsReceived.type: MovementKind.RECEIPT,
+    GoodsPicked.type: MovementKind.PICK,
+    GoodsAdjusted.type: MovementKind.ADJUST,
+    GoodsCounted.type: MovementKind.COUNT,
+    GoodsWrittenOff.type: MovementKind.WRITE_OFF,
+    TransferDispatched.type: MovementKind.TRANSFER_OUT,
+    TransferReceived.type: MovementKind.TRANSFER_IN,
+}
+
+
+class EventIdReused(InvalidStockEvent):
+    """Something else was reported under the id of this event; one of the two would be lost without a word."""
+
+    code: ClassVar[str] = "event-id-reused"
+
+
+class Booked(NamedTuple):
+    """What came first under the id of an event; its units as reported, None for a count that was held back."""
+
+    kind: str
+    sku: str
+    warehouse: str
+    units: int | None
+
+
+def check_repeated(report: WarehouseReport, booked: Booked) -> None:
+    """
+    Check that a report of an id that was seen before says what was said then.
+
+    Not when it happened: what is dispatched or received over HTTP may be reported by the warehouse too, with its time.
+
+    :raises EventIdReused: if it says something else.
+    """
+    said = booked_of(report)
+    if said[:3] != booked[:3] or booked.units not in {None, said.units}:
+        units = "a number of units" if booked.units is None else f"{booked.units} units"
+        raise EventIdReused(
+            f"Under this id came a {booked.kind} of {units} of {booked.sku} in {booked.warehouse}.", field="id"
+        )
+
+
+def booked_of(report: WarehouseReport) -> Booked:
+    """Return what is booked under the id of a report."""
+    match report:
+        case GoodsAdjusted(delta=units) | GoodsCounted(counted=units):
+            pass
+        case (
+            GoodsExpected(quantity=units)
+            | GoodsReceived(quantity=units)
+            | GoodsPicked(quantity=units)
+            | GoodsWrittenOff(quantity=units)
+            | TransferDispatched(quantity=units)
+            | TransferReceived(quantity=units)
+        ):
+            pass
+        case _:
+            msg = f"{report.type} books nothing"
+            raise TypeError(msg)
+    return Booked(_KINDS[report.type], report.sku, report.warehouse, units)
 
 
 def report_of(envelope: Envelope) -> WarehouseReport:

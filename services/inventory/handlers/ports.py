@@ -20,6 +20,7 @@ from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation
 from services.inventory.domain.sequences import SequenceState
 from services.inventory.domain.stock import Changes, StockItem
+from services.inventory.domain.stock_events import Booked
 from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.domain.strategies import AllocationPolicy, DailyDemand
 from services.inventory.domain.transfers import Transfer
@@ -85,8 +86,16 @@ class StockStore(Protocol):
         """Return those of the events that are in the ledger."""
         ...
 
+    async def booked(self, event_ids: Collection[UUID]) -> Mapping[UUID, Booked]:
+        """Return what was booked first under the ids of events, as far as they are in the ledger."""
+        ...
+
     async def arrivals(self, keys: Collection[tuple[str, ArrivalKey]]) -> Sequence[tuple[str, ArrivalKey, Arrival]]:
         """Return what is known of expected arrivals of locked SKUs; of one never announced, what was received."""
+        ...
+
+    async def number_announcements(self, announcements: Collection[Envelope], *, recorded_at: datetime) -> None:
+        """Keep the numbers of announcements that have one; what was announced before under one stays."""
         ...
 
     async def units_since(self, counts: Sequence[CountTaken]) -> Mapping[UUID, int]:

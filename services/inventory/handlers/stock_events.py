@@ -13,8 +13,11 @@ from services.inventory.domain.lots import LotMissing, check_lot
 from services.inventory.domain.plausibility import InvalidStockEvent, Plausibility, check_report
 from services.inventory.domain.stock import StockItem
 from services.inventory.domain.stock_events import (
+    EventIdReused,
     Facts,
     apply_report,
+    booked_of,
+    check_repeated,
     purchase_key,
     report_of,
     transfer_arrival_key,
@@ -58,15 +61,17 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
     """
     # By place and not by id: of two events of one id, one may be true.
     implausible = await _implausible(batch, tools, age_years_max)
-    plausible = [envelope for place, envelope in enumerate(batch) if place not in implausible]
+    plausible = {place: envelope for place, envelope in enumerate(batch) if place not in implausible}
     if not plausible:
         return StockEventsApplied(results=list(implausible.values()))
+    reused: dict[int, InvalidStockEvent] = {}
     refusals: dict[UUID, InvalidStockEvent] = {}
     fresh: dict[UUID, Envelope] = {}
 
     async def work(desk: Desk) -> None:
         fresh.clear()
-        fresh.update(await _not_recorded(plausible, tools))
+        reused.clear()
+        fresh.update(await _not_booked(plausible, reused, tools))
         if desk.stock.lot_skus:
             _set_aside_without_lot(desk.stock.lot_skus, fresh, refusals)
         facts = await _facts(list(fresh.values()), tools)
@@ -82,9 +87,9 @@ async def apply_stock_events(batch: Sequence[Envelope], *, tools: Tools, age_yea
         if facts.findings:
             await record_findings(facts.findings, tools=tools, now=desk.now)
 
-    desk = await work_on_stock(tools, {report_of(envelope).sku for envelope in plausible}, work)
+    desk = await work_on_stock(tools, {report_of(envelope).sku for envelope in plausible.values()}, work)
     return StockEventsApplied(
-        results=_results(batch, implausible, refusals, set(fresh)),
+        results=_results(batch, implausible | reused, refusals, set(fresh)),
         outcomes=desk.outcomes,
         sold_out=desk.sold_out,
     )
@@ -119,18 +124,36 @@ async def _implausible(batch: Sequence[Envelope], tools: Tools, age_years_max: i
     return implausible
 
 
-async def _not_recorded(batch: Sequence[Envelope], tools: Tools) -> dict[UUID, Envelope]:
-    """Return the events that are new, asked under the locks: the same event by both ways meets itself here."""
-    recorded = await tools.stock.recorded({envelope.id for envelope in batch})
+async def _not_booked(
+    batch: Mapping[int, Envelope], reused: dict[int, InvalidStockEvent], tools: Tools
+) -> dict[UUID, Envelope]:
+    """
+    Return the events that are new, and put into `reused` those under whose id something else came before.
+
+    Asked under the locks: the same event by both ways meets itself here.
+    """
+    booked = await tools.stock.booked({envelope.id for envelope in batch.values()})
     fresh: dict[UUID, Envelope] = {}
-    for envelope in batch:
-        if envelope.id not in recorded:
-            fresh.setdefault(envelope.id, envelope)
+    for place, envelope in batch.items():
+        known = booked.get(envelope.id)
+        if known is None:
+            first = fresh.setdefault(envelope.id, envelope)
+            if first is envelope:
+                continue
+            known = booked_of(report_of(first))
+        try:
+            check_repeated(report_of(envelope), known)
+        except EventIdReused as refusal:
+            reused[place] = refusal
     return fresh
 
 
 async def _find_arrivals(desk: Desk, fresh: dict[UUID, Envelope], facts: Facts, tools: Tools) -> None:
-    """Load what reports change of expected arrivals; announcements that hold already are not fresh."""
+    """
+    Load what reports change of expected arrivals; announcements that hold already are not fresh.
+
+    The numbers of those that are fresh are written: they have no movement to bear them.
+    """
     items = desk.stock.items
     keys: set[tuple[str, ArrivalKey]] = set()
     announcements: dict[UUID, tuple[str, ArrivalKey]] = {}
@@ -153,6 +176,9 @@ async def _find_arrivals(desk: Desk, fresh: dict[UUID, Envelope], facts: Facts, 
     for event_id, (sku, key) in announcements.items():
         if items[sku].arrivals[key].announced_by == event_id:
             del fresh[event_id]
+    numbered = [fresh[event_id] for event_id in announcements if event_id in fresh]
+    if numbered := [envelope for envelope in numbered if report_of(envelope).sequence is not None]:
+        await tools.stock.number_announcements(numbered, recorded_at=desk.now)
 
 
 def _may_have_arrival(report: TransferDispatched | TransferReceived, item: StockItem, transfer: Transfer) -> bool:
@@ -194,14 +220,14 @@ async def _transfers(transfer_ids: Collection[UUID], tools: Tools) -> Mapping[UU
 
 def _results(
     batch: Sequence[Envelope],
-    implausible: Mapping[int, InvalidStockEvent],
+    untrue: Mapping[int, InvalidStockEvent],
     refusals: Mapping[UUID, InvalidStockEvent],
     fresh: set[UUID],
 ) -> list[Outcome | InvalidStockEvent]:
     results: list[Outcome | InvalidStockEvent] = []
     for place, envelope in enumerate(batch):
-        if place in implausible:
-            results.append(implausible[place])
+        if place in untrue:
+            results.append(untrue[place])
         elif envelope.id in refusals:
             results.append(refusals[envelope.id])
         elif envelope.id in fresh:

@@ -1,10 +1,13 @@
 """Expected arrivals in PostgreSQL; their SKU's lock guards them."""
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Final
 
 from libs.common.db import Transaction
+from libs.common.events.base import Envelope
 from services.inventory.domain.arrivals import Arrival, ArrivalKey, ArrivalKind
+from services.inventory.domain.stock_events import report_of
 
 _OPEN: Final = """
 SELECT sku, warehouse, kind, reference, units, received, expected_at, announced_at, announced_by
@@ -37,6 +40,14 @@ ON CONFLICT (sku, warehouse, kind, reference) DO UPDATE SET
     announced_by = excluded.announced_by
 """
 _MARK: Final = "UPDATE stock_items SET has_arrivals = true WHERE sku = ANY($1::text[]) AND NOT has_arrivals"
+
+_SAVE_NUMBERS: Final = """
+INSERT INTO numbered_announcements (warehouse, sequence, event_id, recorded_at)
+SELECT warehouse, sequence, event_id, $4
+FROM unnest($1::text[], $2::bigint[], $3::uuid[]) AS announced (warehouse, sequence, event_id)
+ORDER BY warehouse, sequence, event_id
+ON CONFLICT DO NOTHING
+"""
 
 SkuArrivals = list[tuple[str, ArrivalKey, Arrival]]
 
@@ -78,3 +89,16 @@ async def save_arrivals(transaction: Transaction, arrivals: Iterable[tuple[str, 
     driver = await transaction.driver()
     await driver.execute(_SAVE, *(list(column) for column in zip(*rows, strict=True)))
     await driver.execute(_MARK, sorted({row[0] for row in rows}))
+
+
+async def save_numbers(transaction: Transaction, announcements: Collection[Envelope], *, recorded_at: datetime) -> None:
+    """Write the numbers of announcements, each once."""
+    driver = await transaction.driver()
+    reports = [report_of(envelope) for envelope in announcements]
+    await driver.execute(
+        _SAVE_NUMBERS,
+        [one.warehouse for one in reports],
+        [one.sequence for one in reports],
+        [envelope.id for envelope in announcements],
+        recorded_at,
+    )

@@ -27,9 +27,14 @@ _CONFLICTING_EVENTS_SHOWN_MAX: Final = 20
 # Below the highest number, whatever was not received is missing; a number that was there before, or twice among these,
 # may be a conflict. Sets of numbers are compared as sets: looked up one by one, each would unpack all of a warehouse's.
 _RECEIVE: Final = """
-WITH events AS MATERIALIZED (
+WITH counted AS (
+    UPDATE numbered_announcements SET is_counted = true WHERE NOT is_counted AND $3 RETURNING warehouse, sequence
+),
+events AS MATERIALIZED (
     SELECT warehouse, sequence FROM stock_movements
     WHERE id > $1 AND id <= $2 AND leg = 0 AND sequence IS NOT NULL
+    UNION ALL
+    SELECT warehouse, sequence FROM counted
 ),
 reported AS (
     SELECT warehouse, range_agg(int8range(sequence, sequence, '[]')) AS numbers FROM events GROUP BY warehouse
@@ -49,6 +54,7 @@ repeated AS (
 SELECT warehouse, array_remove(array_agg(sequence), NULL) AS repeated
 FROM saved LEFT JOIN repeated USING (warehouse) GROUP BY warehouse
 """
+_ANNOUNCED: Final = "SELECT EXISTS (SELECT FROM numbered_announcements WHERE NOT is_counted)"
 # The numbers below those of the newest gaps count as received.
 _GIVE_UP: Final = """
 WITH gaps AS (
@@ -88,6 +94,9 @@ SELECT warehouse, first, last, coalesce((
 ), (
     SELECT min(recorded_at) FROM stock_movements AS behind
     WHERE behind.warehouse = missing.warehouse AND behind.sequence = missing.last + 1
+), (
+    SELECT min(recorded_at) FROM numbered_announcements AS behind
+    WHERE behind.warehouse = missing.warehouse AND behind.sequence = missing.last + 1
 ), $3)
 FROM missing
 ON CONFLICT (warehouse, first) DO UPDATE SET last = excluded.last WHERE known.last <> excluded.last
@@ -99,6 +108,9 @@ FROM unnest($1::text[], $2::bigint[]) AS repeated (warehouse, sequence)
 WHERE (
     SELECT count(DISTINCT event_id) FROM stock_movements AS booked
     WHERE booked.warehouse = repeated.warehouse AND booked.sequence = repeated.sequence
+) + (
+    SELECT count(*) FROM numbered_announcements AS announced
+    WHERE announced.warehouse = repeated.warehouse AND announced.sequence = repeated.sequence
 ) > 1
 ORDER BY warehouse, sequence
 ON CONFLICT (warehouse, sequence) DO UPDATE SET latest_at = excluded.latest_at
@@ -116,8 +128,12 @@ SELECT first, last, since FROM sequence_gaps WHERE warehouse = $1 AND first > $2
 """
 _CONFLICTS: Final = """
 SELECT sequence, latest_at, ARRAY(
-    SELECT DISTINCT event_id FROM stock_movements AS booked
-    WHERE booked.warehouse = $1 AND booked.sequence = sequence_conflicts.sequence ORDER BY event_id LIMIT $3
+    SELECT event_id FROM stock_movements AS booked
+    WHERE booked.warehouse = $1 AND booked.sequence = sequence_conflicts.sequence
+    UNION
+    SELECT event_id FROM numbered_announcements AS announced
+    WHERE announced.warehouse = $1 AND announced.sequence = sequence_conflicts.sequence
+    ORDER BY event_id LIMIT $3
 ) AS event_ids
 FROM sequence_conflicts WHERE warehouse = $1 ORDER BY latest_at DESC, sequence DESC LIMIT $2
 """
@@ -171,15 +187,15 @@ class PostgresSequences:
         driver = await self._transaction.driver()
         position = await locked_position(driver, FOLLOWER)
         settled_id = await self._ledger.advance(driver)
-        until_id = min(position + _MOVEMENTS_MAX, settled_id)
-        if until_id > position:
+        until_id = max(position, min(position + _MOVEMENTS_MAX, settled_id))
+        if until_id > position or await driver.fetchval(_ANNOUNCED):
             rows = await driver.fetch(_RECEIVE, position, until_id, True)  # noqa: FBT003 - a column of the statement
             if repeated := [(row["warehouse"], number) for row in rows for number in row["repeated"]]:
                 await driver.execute(_SAVE_CONFLICTS, [code for code, _ in repeated], [one for _, one in repeated], now)
             await _save_gaps(driver, [row["warehouse"] for row in rows], now)
             await move_position(driver, FOLLOWER, until_id)
-        if is_fresh and self._ledger.last_id > max(position, until_id):
-            rows = await driver.fetch(_RECEIVE, max(position, until_id), self._ledger.last_id, False)  # noqa: FBT003
+        if is_fresh and self._ledger.last_id > until_id:
+            rows = await driver.fetch(_RECEIVE, until_id, self._ledger.last_id, False)  # noqa: FBT003
             await _save_gaps(driver, [row["warehouse"] for row in rows], now)
         return until_id < settled_id
 

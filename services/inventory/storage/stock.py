@@ -11,12 +11,14 @@ import msgspec
 
 from libs.common.db import Transaction
 from libs.common.errors import Unavailable
+from libs.common.events.base import Envelope
 from services.inventory.domain.arrivals import Arrival, ArrivalKey
 from services.inventory.domain.stock import Changes, Level, Movement, StockItem
+from services.inventory.domain.stock_events import Booked
 from services.inventory.domain.stock_policy import NO_POLICY, StockPolicy
 from services.inventory.domain.strategies import DailyDemand
 from services.inventory.handlers.ports import CountTaken, MoreSkusNeeded
-from services.inventory.storage.arrivals import find_arrivals, open_arrivals, save_arrivals
+from services.inventory.storage.arrivals import find_arrivals, open_arrivals, save_arrivals, save_numbers
 from services.inventory.storage.demand import demand_of
 
 # Held in shared mode by whoever works on stock and exclusively by whoever changes a warehouse, so that no order is
@@ -63,6 +65,12 @@ WHERE (warehouse IS NOT NULL OR items.components IS NOT NULL)
 # Of those columns, how many make an item.
 _ITEM_COLUMNS: Final = 9
 _RECORDED: Final = "SELECT event_id FROM stock_movements WHERE event_id = ANY($1::uuid[]) AND leg = 0"
+_BOOKED: Final = """
+SELECT event_id, kind, sku, warehouse,
+       CASE kind WHEN 'adjust' THEN delta_on_hand WHEN 'count' THEN counted
+                 ELSE coalesce(picked, abs(delta_on_hand)) END AS units
+FROM stock_movements WHERE event_id = ANY($1::uuid[]) AND leg = 0
+"""
 _UNITS_SINCE: Final = """
 SELECT counts.event_id, sum(movements.delta_on_hand)::bigint AS units
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
@@ -193,9 +201,18 @@ class PostgresStock:
         driver = await self._transaction.driver()
         return {row["event_id"] for row in await driver.fetch(_RECORDED, list(event_ids))}
 
+    async def booked(self, event_ids: Collection[UUID]) -> Mapping[UUID, Booked]:
+        """Return what was booked first under the ids of events (see `StockStore.booked`)."""
+        driver = await self._transaction.driver()
+        return {event_id: Booked(*said) for event_id, *said in await driver.fetch(_BOOKED, list(event_ids))}
+
     async def arrivals(self, keys: Collection[tuple[str, ArrivalKey]]) -> Sequence[tuple[str, ArrivalKey, Arrival]]:
         """Return what is known of expected arrivals."""
         return await find_arrivals(self._transaction, keys)
+
+    async def number_announcements(self, announcements: Collection[Envelope], *, recorded_at: datetime) -> None:
+        """Keep the numbers of announcements (see `StockStore.number_announcements`)."""
+        await save_numbers(self._transaction, announcements, recorded_at=recorded_at)
 
     async def units_since(self, counts: Sequence[CountTaken]) -> Mapping[UUID, int]:
         """Return the units that moved after each count; those after which nothing moved are left out."""

@@ -181,6 +181,19 @@ sequence_gaps = Table(
     CheckConstraint("0 < first AND first <= last", name="range"),
 )
 
+# The numbers of reports that move nothing: `is_counted` says that they are among the received ones.
+numbered_announcements = Table(
+    "numbered_announcements",
+    metadata,
+    Column("warehouse", _CODE, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("recorded_at", _TIME, nullable=False),
+    Column("is_counted", Boolean, nullable=False, server_default=text("false")),
+    PrimaryKeyConstraint("warehouse", "sequence", "event_id"),
+    Index("numbered_announcements_uncounted_idx", "warehouse", postgresql_where=text("NOT is_counted")),
+)
+
 # Numbers under which several different events came; the ledger has the events.
 sequence_conflicts = Table(
     "sequence_conflicts",

@@ -157,7 +157,8 @@ class TestStockEvents:
 
         body = (await upload(client, *rows)).json()
 
-        assert (body["accepted"], body["duplicates"], body["rejected"]) == (16, 16, 0)
+        assert (body["accepted"], body["duplicates"], body["rejected"]) == (16, 0, 16)
+        assert {error["code"] for error in body["errors"]} == {"event-id-reused"}
         assert sum(level[0] for level in (await shop.levels()).values()) == 160
 
     async def test_of_an_upload_that_breaks_off_can_be_sent_again(

@@ -7,11 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from libs.common.events.inventory import GoodsReceived
+from libs.common.http.ndjson import BULK_ERRORS_MAX
 from tests.integration.inventory.shop import Shop, client_of
-from tests.unit.inventory.builders import ARMCHAIR, NOON, adjusted, counted, picked, received
+from tests.unit.inventory.builders import ARMCHAIR, MIRROR, NOON, adjusted, counted, envelope, minutes, picked, received
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -129,6 +131,50 @@ class TestRows:
         assert (result["accepted"], [error["row"] for error in result["errors"]]) == (1, [1, 3])
         assert await shop.level(ARMCHAIR) == (1, 0)
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"quantity": 2},
+            {"sku": MIRROR},
+            {"warehouse": "MAN"},
+            {"type": "goods.written-off", "reason": "broken"},
+            {"type": "goods.adjusted", "quantity": None, "delta": 1, "reason": "found"},
+            {"type": "goods.expected", "reference": "PO-1", "expected_at": NOON.isoformat()},
+        ],
+        ids=str,
+    )
+    async def test_under_the_id_of_something_else_are_not_taken_for_it(
+        self, client: httpx.AsyncClient, shop: Shop, changes: dict[str, Any]
+    ) -> None:
+        first = an_event()
+        other = {name: value for name, value in (first | changes).items() if value is not None}
+
+        together, after = [
+            (await client.post("/v1/stock-events", content="\n".join(map(json.dumps, rows)), headers=NDJSON)).json()
+            for rows in ([first, other, first], [other, first])
+        ]
+
+        assert (together["accepted"], together["duplicates"], after["duplicates"]) == (1, 1, 1)
+        [error], [error_after] = together["errors"], after["errors"]
+        assert (error["row"], error["code"], error["field"]) == (2, "event-id-reused", "id")
+        assert error_after == error | {"row": 1}
+        assert error["reason"] == "Under this id came a receipt of 1 units of CRUNCHY-ARMCHAIR in LON."
+        assert await shop.level(ARMCHAIR) == (1, 0)
+
+    async def test_under_their_own_id_are_the_same_however_they_are_told(self, shop: Shop) -> None:
+        reports = [
+            envelope(one)
+            for one in (received(9), picked(2), adjusted(-1), counted(5, when=minutes(5)), counted(5, when=minutes(3)))
+        ]
+        await shop.reports(*reports)
+
+        # Late, and at another time, as a warehouse tells what somebody has entered by hand.
+        told = [msgspec.structs.replace(one.event, occurred_at=NOON) for one in reports]
+        await shop.reports(*(envelope(event, event_id=one.id) for event, one in zip(told, reports, strict=True)))
+
+        assert not shop.refusals
+        assert await shop.level(ARMCHAIR) == (5, 0)
+
     async def test_with_a_key_twice_mean_the_last_one(self, client: httpx.AsyncClient, shop: Shop) -> None:
         row = raw()[:-1] + b',"quantity":3}'
 
@@ -167,8 +213,9 @@ class TestUploads:
             tracemalloc.stop()
 
         result = answer.json()
-        assert (result["accepted"], result["rejected"], len(result["errors"])) == (2, rows, 100)
-        assert len(answer.content) < 50_000
+        assert (result["accepted"], result["rejected"], len(result["errors"])) == (2, rows, BULK_ERRORS_MAX)
+        assert [error["row"] for error in result["errors"]] == list(range(2, BULK_ERRORS_MAX + 2))
+        assert len(answer.content) < 200_000
         assert peak_bytes < 20_000_000
         assert await shop.level(ARMCHAIR) == (2, 0)
 

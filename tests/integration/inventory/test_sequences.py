@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from libs.common.events.base import Envelope
+from libs.common.events.inventory import GoodsExpected
 from services.inventory.bootstrap import watch_sequence_gaps
 from services.inventory.domain.sequences import SequenceState
 from services.inventory.storage import sequences
@@ -17,11 +18,16 @@ from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.sequences import FOLLOWER, PostgresSequences
 from tests.integration.inventory.shop import Shop
 from tests.support.eventually import eventually
-from tests.unit.inventory.builders import MIRROR, NOON, envelope, minutes, received
+from tests.unit.inventory.builders import MIRROR, NOON, envelope, expected, minutes, received
 
 
 def numbered(sequence: int, *, at: str = "LON", sku: str = MIRROR) -> Envelope:
     return envelope(msgspec.structs.replace(received(1, sku, at=at), sequence=sequence))
+
+
+def announcement(sequence: int) -> GoodsExpected:
+    report = expected(5, MIRROR, arrives=minutes(60), reference=f"PO-{sequence}")
+    return msgspec.structs.replace(report, sequence=sequence)
 
 
 async def state(shop: Shop, warehouse: str = "LON") -> SequenceState:
@@ -110,6 +116,31 @@ class TestGaps:
 
             assert [(gap.first, gap.last) for gap in found.gaps] == [(2, 2)]
         assert (await state(shop)).conflicts == []
+
+
+class TestAnnouncements:
+    """They move nothing, so that no line of the ledger has their number."""
+
+    async def test_leave_no_gap(self, shop: Shop) -> None:
+        announced = [envelope(announcement(number)) for number in (2, 3)]
+        await shop.reports(numbered(1), *announced, numbered(4))
+        await shop.reports(*announced)
+
+        assert await missing(shop) == []
+        assert (await state(shop)).conflicts == []
+
+        await shop.reports(envelope(announcement(6)))
+
+        found = await state(shop)
+        assert (found.highest, [(gap.first, gap.last) for gap in found.gaps]) == (6, [(5, 5)])
+
+    async def test_conflict_with_what_came_under_their_number(self, shop: Shop) -> None:
+        announced, booked = envelope(announcement(1)), numbered(1)
+        await shop.reports(announced, booked)
+
+        [conflict] = (await state(shop)).conflicts
+
+        assert (conflict.sequence, set(conflict.event_ids)) == (1, {announced.id, booked.id})
 
 
 class TestConflicts:
