@@ -58,6 +58,7 @@ class Site:
             bootstrap_servers=self.kafka_bootstrap_servers, topics=ALL_TOPICS, topic_prefix=self.topic_prefix
         )
         await together(*(self._migrate(_SERVICES[service]) for service in self.services))
+        await self._write_out()
         return self
 
     async def __aexit__(
@@ -143,6 +144,14 @@ class Site:
         """Return the ids of the site's processes, without those of the servers."""
         servers = set(self._rig.servers)
         return {name: pid for name, pid in self.processes().items() if name not in servers}
+
+    async def _write_out(self) -> None:
+        """Have the server write out now what the figures before this one left in its memory."""
+        connection = await asyncpg.connect(self._rig.admin_url)
+        try:
+            await connection.execute("CHECKPOINT")
+        finally:
+            await connection.close()
 
     async def _delete_topics(self) -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka_bootstrap_servers, client_id="bench-site")
