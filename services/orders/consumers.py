@@ -8,6 +8,7 @@ from libs.common.db import Transaction
 from libs.common.decisions import DecisionLog
 from libs.common.events import inventory, logistics, orders
 from libs.common.events.base import Envelope, Event
+from libs.common.events.outbox import Outbox
 from libs.common.events.registry import EVENTS
 from libs.common.events.topics import (
     CATALOG_PRODUCT,
@@ -22,7 +23,7 @@ from services.orders.domain import messages as on
 from services.orders.handlers.edits import advance_edited
 from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
 from services.orders.handlers.insights import Following, Journeys
-from services.orders.handlers.ports import Outbox, Unit
+from services.orders.handlers.ports import Unit
 from services.orders.handlers.prices import PRODUCT_EVENTS, Prices, follow_catalog
 from services.orders.handlers.webhooks import Webhooks, enqueue_events
 

@@ -1,6 +1,6 @@
 """Events leave a service in the same transaction as the change that they report."""
 
 from libs.common.outbox.relay import Relay
-from libs.common.outbox.writer import Outbox, OutboxWriter
+from libs.common.outbox.writer import OutboxWriter
 
-__all__ = ["Outbox", "OutboxWriter", "Relay"]
+__all__ = ["OutboxWriter", "Relay"]

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
-from uuid import UUID
 
-from libs.common.events.base import Envelope, Event
+from libs.common.events.outbox import Outbox
 from services.catalog.domain.category import Category
 from services.catalog.domain.product import Product
 
@@ -43,19 +42,11 @@ class CategoryRepository(Protocol):
         ...
 
 
-class EventOutbox(Protocol):
-    """Where events go that leave with the transaction."""
-
-    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
-        """Publish `event` if and only if the transaction commits."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitOfWork:
     """What one use case may change, all of it together or not at all; `now` is the time at which it happens."""
 
     products: ProductRepository
     categories: CategoryRepository
-    outbox: EventOutbox
+    outbox: Outbox
     now: datetime

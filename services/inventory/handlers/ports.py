@@ -9,7 +9,8 @@ from uuid import UUID
 
 from libs.common.clock import Clock
 from libs.common.decisions import DecisionLog
-from libs.common.events.base import Envelope, Event
+from libs.common.events.base import Envelope
+from libs.common.events.outbox import Outbox
 from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.arrivals import Arrival, ArrivalKey
 from services.inventory.domain.classes import AbcClass
@@ -39,14 +40,6 @@ class MoreSkusNeeded(Exception):
 
 class ReservationRaced(Exception):
     """Another transaction created the same order's reservation first; the work starts again and finds it."""
-
-
-class Outbox(Protocol):
-    """Publishes with the transaction."""
-
-    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
-        """Publish `event` if and only if the transaction commits."""
-        ...
 
 
 class CountTaken(NamedTuple):

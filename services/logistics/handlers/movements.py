@@ -15,6 +15,7 @@ from libs.common.events.logistics import (
     ShipmentFailed,
     ShipmentScanned,
 )
+from libs.common.events.outbox import Outbox
 from libs.common.events.shapes import SkuQuantity
 from services.logistics.domain.eta import estimate_at_dispatch, estimate_at_scan, has_moved
 from services.logistics.domain.geography import Coordinates
@@ -24,7 +25,7 @@ from services.logistics.domain.shipment import (
     Shipment,
     Step,
 )
-from services.logistics.handlers.ports import Outbox, Shipments
+from services.logistics.handlers.ports import Shipments
 from services.logistics.handlers.working_set import WorkingSet
 
 # Clocks of warehouses and carriers differ from ours, and by a day at most.

@@ -7,18 +7,10 @@ from typing import Protocol
 from uuid import UUID
 
 from libs.common.decisions import DecisionLog
-from libs.common.events.base import Envelope, Event
+from libs.common.events.outbox import Outbox
 from services.logistics.domain.carriers import Carrier, RateTable
 from services.logistics.domain.geography import Facility, Site
 from services.logistics.domain.shipment import Scan, Shipment, Status
-
-
-class Outbox(Protocol):
-    """Events that leave with the surrounding transaction."""
-
-    def add(self, event: Event, *, aggregate_version: int | None = None, cause: Envelope | None = None) -> UUID:
-        """Publish `event` if and only if the transaction commits."""
-        ...
 
 
 class Shipments(Protocol):

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from libs.common.errors import DomainError
+from libs.common.events.outbox import Outbox
 from services.logistics.domain.simulation import (
     JourneyStep,
     Odds,
@@ -15,7 +16,7 @@ from services.logistics.domain.simulation import (
     real_seconds_until,
 )
 from services.logistics.handlers.movements import Moved, Movement, record_movements
-from services.logistics.handlers.ports import Outbox, Shipments
+from services.logistics.handlers.ports import Shipments
 
 # Simulated time runs ahead of the clock: an order of this minute is delivered next week within seconds.
 _SIMULATED_FUTURE_MAX: Final = timedelta(days=365)

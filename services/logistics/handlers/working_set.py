@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from libs.common.events.base import Envelope, Event
+from libs.common.events.outbox import Outbox
 from services.logistics.domain.shipment import Shipment
-from services.logistics.handlers.ports import Outbox, Shipments
+from services.logistics.handlers.ports import Shipments
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from libs.common.decisions import Alternative, Decision, DecisionLog
 from libs.common.events.base import Envelope, Event
 from libs.common.events.logistics import ShipmentPlanned, ShipmentScanned
 from libs.common.events.orders import OrderLateRiskChanged
+from libs.common.events.outbox import Outbox
 from libs.common.telemetry.tracing import correlated
 from services.orders import metrics
 from services.orders.domain.delays import (
@@ -25,7 +26,6 @@ from services.orders.domain.delays import (
     probability_late,
 )
 from services.orders.domain.order import TERMINAL, OrderStatus
-from services.orders.handlers.ports import Outbox
 
 PROMISE_RULE: Final = "promise-quantile/1"
 _RESCORE_SECONDS_MIN: Final = 900.0

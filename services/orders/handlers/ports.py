@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from libs.common.decisions import DecisionLog
-from libs.common.events.base import Envelope, Event
+from libs.common.events.outbox import Outbox
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from services.orders.domain.charges import Charge
 from services.orders.domain.edits import Edit, EditStatus
@@ -25,22 +25,6 @@ from services.orders.handlers.promotions import Promotions
 from services.orders.handlers.queries import OrderViews
 
 Result = TypeVar("Result")
-
-
-class Outbox(Protocol):
-    """Events that leave with the surrounding transaction."""
-
-    def add(
-        self,
-        event: Event,
-        *,
-        aggregate_version: int | None = None,
-        cause: Envelope | None = None,
-        correlation_id: str | None = None,
-        traceparent: str | None = None,
-    ) -> UUID:
-        """Publish `event` if and only if the transaction commits; the last two count where no cause tells more."""
-        ...
 
 
 @dataclass(slots=True)
