@@ -70,6 +70,9 @@ class History:
 
 NO_HISTORY: Final = History()
 
+# Orders that a customer places at once are reviewed one after the other, but not always in the order of their times.
+AT_ONCE: Final = timedelta(minutes=1)
+
 # What `str.isalnum` says no to: `\w` is that and the underscore.
 _NEITHER_LETTER_NOR_DIGIT: Final = re.compile(r"[\W_]+")
 
@@ -447,4 +450,4 @@ def _with_batch(
 def is_counted(window: Window, *, of: datetime, before: datetime, verdict: Verdict) -> bool:
     """Tell whether an order counts for another: every attempt does, but units only if the customer gets them."""
     is_had = window.counted is not Counted.UNITS or verdict is not Verdict.REFUSE
-    return is_had and before - window.duration < of <= before
+    return is_had and before - window.duration < of <= before + AT_ONCE

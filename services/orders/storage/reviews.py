@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
 from uuid import UUID
 
 from libs.common.db import Transaction
 from services.orders.domain.order import NewOrder, units_by_sku
-from services.orders.domain.review import Counted, History, Needs, Subject, Window, subject_of
+from services.orders.domain.review import AT_ONCE, Counted, History, Needs, Subject, Window, subject_of
 from services.orders.handlers.ports import HeldReview, QueueFilter, WaitingReview
 
 # Of a customer with more orders than that, the newest are added up: a bound for what a review may read.
@@ -61,7 +61,7 @@ _BY_ADDRESS = """
         SELECT order_id FROM review_addresses WHERE address_hash = address ORDER BY order_id DESC LIMIT {limit}
     ) AS there JOIN orders ON orders.id = there.order_id
 """
-_WITHIN = "earlier.placed_at > asked.placed_at - {interval} AND earlier.placed_at <= asked.placed_at"
+_WITHIN = "earlier.placed_at > asked.placed_at - {interval} AND earlier.placed_at <= asked.placed_at + {at_once}"
 _SUM = """
 SELECT number, {part}, {key}, {value}
 FROM asked CROSS JOIN LATERAL ({earlier}) AS earlier
@@ -247,7 +247,7 @@ def _query(blocked: frozenset[Subject], is_known: bool, windows: tuple[Window, .
 
 def _sum(number: int, window: Window) -> str:
     earlier = (_BY_ADDRESS if window.subject is Subject.ADDRESS else _BY_CUSTOMER).format(limit=_ORDERS_MAX)
-    within = _WITHIN.format(interval=f"make_interval(secs => {window.duration.total_seconds()})")
+    within = _WITHIN.format(interval=_interval(window.duration), at_once=_interval(AT_ONCE))
     match window.counted:
         case Counted.UNITS:
             return _SUM_UNITS.format(part=number, earlier=earlier, within=within)
@@ -256,3 +256,7 @@ def _sum(number: int, window: Window) -> str:
         case Counted.AMOUNT:
             value = "least(sum(earlier.total_minor), 9223372036854775807)::bigint"
             return _SUM.format(part=number, key="earlier.currency", value=value, earlier=earlier, within=within)
+
+
+def _interval(duration: timedelta) -> str:
+    return f"make_interval(secs => {duration.total_seconds()})"

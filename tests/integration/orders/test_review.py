@@ -155,6 +155,14 @@ class TestRules:
 
             assert sorted(task.result() for task in tasks) == ["approved"] * 3 + ["held"] * 5
 
+    async def test_let_no_more_than_the_limit_pass_in_whatever_order_of_their_times(
+        self, database: FreshDatabase, tmp_path: Path
+    ) -> None:
+        async with Shop.open(database, review_rules_file=rules_file(tmp_path, OFTEN)) as shop:
+            times = [f"2011-06-01T10:00:{second:02}Z" for second in range(5, 0, -1)]
+
+            assert await statuses(shop, [an_order(placed_at=at) for at in times]) == ["approved"] * 3 + ["held"] * 2
+
     async def test_count_the_orders_of_one_batch_for_each_other(self, database: FreshDatabase, tmp_path: Path) -> None:
         async with Shop.open(database, review_rules_file=rules_file(tmp_path, OFTEN)) as shop:
             answers = await asyncio.gather(*(shop.post("/orders", an_order()) for _ in range(20)))

@@ -202,6 +202,13 @@ class TestBatch:
 
         assert [one.findings[0].measured for one in review_batch(orders, rules(often), {})] == [1, 1, 2]
 
+    def test_counts_what_was_placed_a_moment_later_and_reviewed_before(self) -> None:
+        often = Rule(name="often", test=Velocity(BY_CUSTOMER), limit=1, verdict=Verdict.HOLD)
+        minute = timedelta(minutes=1)
+        orders = [an_order_of(1, after=2 * minute), an_order_of(2, after=minute), an_order_of(3)]
+
+        assert [one.findings[0].measured for one in review_batch(orders, rules(often), {})] == [1, 2, 2]
+
     def test_counts_units_only_if_the_customer_gets_them_but_every_attempt(self) -> None:
         hoarded = Rule(name="hoarded", test=Hoarding(UNITS), limit=4, verdict=Verdict.REFUSE)
         often = Rule(name="often", test=Velocity(BY_CUSTOMER), limit=99, score=1)
