@@ -276,22 +276,30 @@ class ReceivedUnits:
     restock_quantity: int
 
 
-def lines_to_return(lines: Iterable[OrderLine], wanted: Sequence[SkuQuantity]) -> tuple[ReturnLine, ...]:
+def lines_to_return(
+    lines: Iterable[OrderLine], wanted: Sequence[SkuQuantity], absent: Iterable[SkuQuantity] = ()
+) -> tuple[ReturnLine, ...]:
     """
     Say which order lines the `wanted` units belong to: the latest lines of a SKU first.
+
+    Units that are `absent` have not left: they are those of the latest lines, and cannot come back.
 
     :raises SkuNotInOrder: if the order has no such SKU.
     :raises ReturnExceedsOrder: if fewer units are left to return.
     """
     latest_first = sorted(lines, key=lambda line: -line.line)
+    not_left = {one.sku: one.quantity for one in absent}
     found: list[ReturnLine] = []
     for index, units in enumerate(wanted):
         of_sku = [line for line in latest_first if line.sku == units.sku]
         if not of_sku:
             raise SkuNotInOrder(f"The order has no line of {units.sku}.", field=f"/lines/{index}/sku")
         missing = units.quantity
+        passed_over = not_left.get(units.sku, 0)
         for line in of_sku:
-            taken = min(missing, line.returnable_quantity)
+            kept_back = min(passed_over, line.returnable_quantity)
+            passed_over -= kept_back
+            taken = min(missing, line.returnable_quantity - kept_back)
             if taken:
                 is_charged = line.charged_minor is not None
                 found.append(

@@ -32,7 +32,7 @@ from services.orders.domain.returns import (
     receive_return,
     with_shares,
 )
-from services.orders.domain.state import OrderState
+from services.orders.domain.state import OrderState, RemainderStatus
 from services.orders.handlers.fulfilment import Policy, Saga, derived_order
 from services.orders.handlers.ports import Unit
 
@@ -65,7 +65,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     :raises OrderNotFound: if there is no such order.
     :raises OrderNotShipped: if it has not left yet.
     :raises SkuNotInOrder: if it has no line of one of the SKUs.
-    :raises ReturnExceedsOrder: if fewer units are left to return.
+    :raises ReturnExceedsOrder: if fewer units have left, or are left to return.
     :raises ReturnWindowClosed: if they arrived too long ago.
     :raises ExchangeCostsMore: if what is wanted instead costs more, and nothing to pay that with is given.
     """
@@ -77,7 +77,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     if state.status not in SHIPPED_OR_LATER:
         raise OrderNotShipped(order_id, state.status)
     _check_window(state, policy.return_window, now)
-    lines = lines_to_return(await unit.orders.lines_of(order_id), wish.units)
+    lines = lines_to_return(await unit.orders.lines_of(order_id), wish.units, await _absent(state, unit))
     announced = agree_on_exchange(
         Return(
             id=new_id(),
@@ -146,6 +146,15 @@ def _check_window(state: OrderState, window: timedelta | None, now: datetime) ->
     times = [parcel.delivered_at for parcel in state.shipments if parcel.delivered_at is not None]
     if window is not None and times and (closed_at := max(times) + window) < state.facts.business_time(now):
         raise ReturnWindowClosed(state.id, closed_at)
+
+
+async def _absent(state: OrderState, unit: Unit) -> Sequence[SkuQuantity]:
+    """Return the units that became an order of their own and have not left with that."""
+    remainder = state.payment.remainder
+    if remainder is None or remainder.status is RemainderStatus.SHIPPED:
+        return ()
+    _, missing = await unit.orders.allocations_of(state.id)
+    return missing
 
 
 async def label_return(return_id: UUID, *, carrier: str, reference: str, unit: Unit, now: datetime) -> Return:

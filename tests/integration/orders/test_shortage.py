@@ -252,6 +252,19 @@ class TestSplit:
         assert response.status_code == 200
         assert await shop.status(order_id) == "settled"
 
+    async def test_takes_back_no_goods_that_have_not_left(self, shop: Shop) -> None:
+        order_id, remainder = await divided(shop)
+        await send(shop, order_id)
+        body = {"reason": "too-heavy", "lines": [{"sku": "OMINOUS-MIRROR", "quantity": 3}]}
+
+        early = await shop.post(f"/orders/{order_id}/returns", body)
+        await restock(shop, remainder)
+        await send(shop, remainder)
+        late = await shop.post(f"/orders/{order_id}/returns", body)
+
+        assert (early.status_code, early.json()["code"]) == (409, "return-exceeds-order")
+        assert late.status_code == 201
+
     async def test_is_called_off_as_a_whole(self, shop: Shop) -> None:
         order_id, remainder = await divided(shop)
 
