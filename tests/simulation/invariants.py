@@ -1,17 +1,25 @@
 """What must hold: some of it after every commit, all of it once the world has come to rest."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from libs.common.events.base import EventReader
 from libs.common.events.registry import EVENTS
 from libs.common.outbox.writer import decode_headers
-from services.inventory.domain.reservations import ReservationStatus
-from services.orders.domain.ledger import balances
+from services.inventory.domain.reservations import LIVE, ReservationStatus
+from services.inventory.domain.stock import MovementKind
+from services.inventory.domain.transfers import Transfer
+from services.logistics.domain.shipment import Status
+from services.orders.domain.edits import EditStatus
+from services.orders.domain.ledger import Account, balances
 from services.orders.domain.order import TERMINAL, OrderStatus
-from services.orders.domain.state import OPEN_STEP, StepKind, StepStatus
+from services.orders.domain.returns import ReturnStatus
+from services.orders.domain.state import OPEN_STEP, StageEntered, StepKind, StepStatus
+from services.orders.handlers.actions import Action
+from tests.simulation.books import booked_goods, due_of_orders, moved_goods
+from tests.simulation.people import ORDERS_BY_RULE_MAX
 from tests.simulation.store import inbox_ids
 from tests.simulation.world import Violated
 
@@ -19,6 +27,9 @@ if TYPE_CHECKING:
     from tests.simulation.shop import Shop
 
 Writes = Mapping[tuple[str, Any], Any]
+
+# A parcel may have arrived of an order that a person has ended since.
+_WITH_PARCELS = frozenset({OrderStatus.SETTLED, OrderStatus.CANCELLED})
 
 
 class Invariants:
@@ -42,14 +53,15 @@ class Invariants:
         """I1 no oversell, I2 conservation: of whatever level this commit touched."""
         store = self._shop.inventory
         touched = {key for table, key in writes if table == "stock_levels"}
-        if not touched and not any(table == "reservations" for table, _ in writes):
+        if not touched and not any(table in {"reservations", "transfers"} for table, _ in writes):
             return
         rows = list(store.table("reservations").values())
+        transfers = store.table("transfers").values()
         for (sku, warehouse), level in store.table("stock_levels").items():
             name = f"{sku} in {warehouse}"
             self._note(0 <= level.reserved <= level.on_hand, "I1 oversold", f"{name}: {level}")
-            held = sum(row.held(sku, warehouse) for row in rows)
-            self._note(level.reserved == held, "I2 reserved", f"{name}: {level.reserved}, reservations hold {held}")
+            held = sum(row.held(sku, warehouse) for row in rows) + _held_for_transfers(transfers, sku, warehouse)
+            self._note(level.reserved == held, "I2 reserved", f"{name}: {level.reserved}, {held} are held")
             if (sku, warehouse) in touched:
                 moved = sum(
                     one.delta_on_hand
@@ -95,42 +107,101 @@ class Invariants:
     def _check_orders(self) -> None:
         shop = self._shop
         rows = shop.orders.table("orders")
-        for order_id in shop.accepted:
-            self._claim(order_id in rows, "I3 accepted", f"{order_id} is not there")
-            state = rows[order_id].state
-            self._claim(state.status in TERMINAL, "I3 ended", f"{order_id} is {state.status}, {state.status_reason}")
-            timers = [kind for owner, kind in shop.orders.table("timers") if owner == order_id]
-            self._claim(not timers, "I3 timers", f"{order_id} is {state.status} and has {timers}")
+        missing = shop.accepted - rows.keys()
+        self._claim(not missing, "I3 accepted", f"{missing} are not there")
+        timers = dict(shop.orders.table("timers").keys())
+        for order_id, row in rows.items():
+            state = row.state
+            told = f"{order_id} is {state.status}, {state.status_reason}"
+            self._claim(state.status in TERMINAL, "I3 ended", told)
+            self._claim(order_id not in timers, "I3 timers", f"{told}, and has {timers.get(order_id)}")
         for order_id, row in shop.inventory.table("reservations").items():
-            status = rows[order_id].state.status
-            if status in {OrderStatus.CANCELLED, OrderStatus.REFUSED}:
-                is_free = row.status in {ReservationStatus.RELEASED, ReservationStatus.REJECTED}
-            else:
-                is_free = row.status is ReservationStatus.COMMITTED
             holds = sum(quantity - committed for quantity, committed in row.lines.values())
-            self._claim(is_free and not holds, "I8 reservation", f"{order_id} is {status}, {row}")
+            told = f"{order_id} is {rows[order_id].state.status if order_id in rows else 'a hold'}, {row}"
+            self._claim(row.status not in LIVE and not holds and not row.wanted, "I8 reservation", told)
+            if order_id in rows and rows[order_id].state.status is OrderStatus.SETTLED:
+                self._claim(row.status is ReservationStatus.COMMITTED, "I8 committed", told)
+        for edit in shop.orders.table("edits").values():
+            self._claim(edit.status is not EditStatus.REQUESTED, "I3 edits", f"{edit} has no answer")
+        self._check_edits()
+        self._check_returns()
+        self._check_reviews()
+
+    def _check_edits(self) -> None:
+        """I5: the lines of an order are those of its last edit that was applied."""
+        shop = self._shop
+        applied = [one for one in shop.orders.table("edits").values() if one.status is EditStatus.APPLIED]
+        latest = {one.order_id: one for one in sorted(applied, key=lambda one: one.id)}
+        for order_id, edit in latest.items():
+            row = shop.orders.table("orders")[order_id]
+            lines = {line.line: (line.sku, line.quantity) for line in row.order.lines}
+            wanted = {line.line: (line.sku, line.quantity) for line in edit.lines_after}
+            self._claim(lines == wanted, "I5 edit", f"{order_id} has {lines}, its edit says {wanted}")
+
+    def _check_returns(self) -> None:
+        """Whoever sent goods back has their price back, once."""
+        shop = self._shop
+        for one in shop.orders.table("returns").values():
+            if one.order_id in self._given_up():
+                continue
+            self._claim(one.status is ReturnStatus.CLOSED, "I4 return", f"{one}")
+            steps = [row.step for row in shop.orders.table("payment_commands").values() if row.step.return_id == one.id]
+            paid = sum(step.amount_minor for step in steps if step.status is StepStatus.SUCCEEDED)
+            self._claim(paid == one.refund_minor, "I4 return", f"{one}: {paid} went back")
+            if one.refund_minor:
+                shop.world.meet("return refunded")
+
+    def _check_reviews(self) -> None:
+        """No customer gets more orders past the rules than they let pass, however many are placed at once."""
+        shop = self._shop
+        if not shop.people.habits.reviews:
+            return
+        reviewed = shop.orders.table("reviews")
+        passed = Counter(
+            row.order.facts.customer_id
+            for order_id, row in shop.orders.table("orders").items()
+            if order_id not in reviewed and row.order.facts.origin is None
+        )
+        most = max(passed.values(), default=0)
+        self._claim(most <= ORDERS_BY_RULE_MAX, "I3 review", f"{passed} passed without a person")
+        for order_id in reviewed:
+            seen = [entry.stage for entry, _ in self._timeline(order_id)]
+            self._claim(OrderStatus.HELD in seen, "I3 review", f"{order_id} waits for nobody: {seen}")
+
+    def _timeline(self, order_id: UUID) -> list[tuple[StageEntered, UUID | None]]:
+        rows = self._shop.orders.table("timeline")
+        return [entry for (owner, _), entry in sorted(rows.items()) if owner == order_id]
+
+    def _given_up(self) -> set[UUID]:
+        """Return the orders that a person has ended, or paid for a parcel of."""
+        return {
+            action.order_id
+            for action in self._shop.orders.table("actions").values()
+            if action.action in {Action.FORCE_COMPENSATE, Action.REFUND_PARCEL}
+        }
 
     def _check_money(self) -> None:
         shop = self._shop
-        charges: Counter[UUID] = Counter(charge.order_id for charge in shop.provider.charges.values())
+        due = due_of_orders(shop)
         for order_id, row in shop.orders.table("orders").items():
             state, payment = row.state, row.state.payment
-            total = state.facts.total_minor
             ours = [one for one in shop.provider.charges.values() if one.order_id == order_id]
-            self._claim(charges[order_id] <= 1, "I4 authorised once", f"{order_id}: {ours}")
             theirs = tuple(
                 sum(getattr(one, name) for one in ours) for name in ("authorised", "captured", "refunded", "voided")
             )
             known = (payment.authorised_minor, payment.captured_minor, payment.refunded_minor, payment.voided_minor)
             self._claim(theirs == known, "I4 books", f"{order_id}: the provider says {theirs}, we say {known}")
+            steps = [one.step for one in shop.orders.table("payment_commands").values() if one.order_id == order_id]
+            asked = sum(one.kind is StepKind.AUTHORISE and one.status is StepStatus.SUCCEEDED for one in steps)
+            self._claim(len(ours) == asked, "I4 authorised once", f"{order_id}: {ours}, {steps}")
             kept = payment.captured_minor - payment.refunded_minor
-            due = total if state.status is OrderStatus.SETTLED else 0
-            self._claim(kept == due, "I4 captured once", f"{order_id} is {state.status}: kept {kept} of {total}")
+            told = f"{order_id} is {state.status}: kept {kept}, not {due[order_id]}, {steps}"
+            self._claim(kept == due[order_id], "I4 captured once", told)
             self._claim(payment.held_minor == 0, "I4 let go", f"{order_id}: {payment}")
             transfers = [one for owner, one in shop.orders.table("ledger").values() if owner == order_id]
             sums = balances(transfers)
             self._claim(sum(sums.values()) == 0, "I4 double entry", f"{order_id}: {sums}")
-            steps = [one.step for one in shop.orders.table("payment_commands").values() if one.order_id == order_id]
+            self._claim(sums.get(Account.CLEARING, 0) == kept, "I4 ledger", f"{order_id}: {sums}, kept {kept}")
             self._claim(not any(one.status in OPEN_STEP for one in steps), "I4 steps", f"{order_id}: {steps}")
             captured = sum(
                 one.amount_minor for one in steps if one.kind is StepKind.CAPTURE and one.status is StepStatus.SUCCEEDED
@@ -138,21 +209,36 @@ class Invariants:
             self._claim(captured == payment.captured_minor, "I4 captures", f"{order_id}: {steps}")
 
     def _check_stock(self) -> None:
-        """I5: what left the shelves is what is in the parcels that left, whatever was delivered twice."""
+        """I5: the ledger has what happened to goods, once each, whatever was delivered twice."""
         shop = self._shop
-        shipped: Counter[tuple[str, str]] = Counter()
-        for parcel in shop.logistics.table("parcels").values():
-            if parcel.status in {"dispatched", "delivered"}:
-                for sku, quantity in parcel.lines:
-                    shipped[sku, parcel.warehouse] += quantity
+        for parcel in shop.logistics.table("shipments").values():
             status = shop.orders.table("orders")[parcel.order_id].state.status
-            is_consistent = (parcel.status == "delivered") == (status is OrderStatus.SETTLED)
+            is_final = parcel.status not in {Status.PLANNED, Status.DISPATCHED}
+            is_consistent = is_final and (parcel.status is not Status.DELIVERED or status in _WITH_PARCELS)
             self._claim(is_consistent, "I5 parcel", f"{parcel.order_id} is {status}, {parcel}")
-        for (sku, warehouse), level in shop.inventory.table("stock_levels").items():
-            expected = shop.initial_units[sku, warehouse] + shop.received[sku, warehouse] - shipped[sku, warehouse]
-            self._claim(
-                level.on_hand == expected, "I5 shelves", f"{sku} in {warehouse}: {level.on_hand}, not {expected}"
-            )
+        expected, booked = moved_goods(shop), booked_goods(shop)
+        for key in expected.keys() | booked.keys():
+            self._claim(booked[key] == expected[key], "I5 ledger", f"{key}: {booked[key]}, not {expected[key]}")
+        self._check_transfers()
+
+    def _check_transfers(self) -> None:
+        """I5: what left one warehouse for another has arrived there, is on its way, or was settled."""
+        shop = self._shop
+        transfers = shop.inventory.table("transfers").values()
+        told: Counter[tuple[str, str]] = Counter()
+        balance: Counter[str] = Counter()
+        for transfer in transfers:
+            for key, line in transfer.lines.items():
+                told["out", key.sku] += line.dispatched
+                told["in", key.sku] += line.received
+                balance[key.sku] += line.outstanding
+                self._claim(not line.held or not transfer.is_closed, "I8 transfer", f"{transfer}")
+        for way in told.keys() | shop.moved.keys():
+            self._claim(told[way] == shop.moved[way], "I5 transfers", f"{way}: {told[way]}, not {shop.moved[way]}")
+        for one in shop.inventory.table("stock_movements").values():
+            if one.kind in {MovementKind.TRANSFER_IN, MovementKind.TRANSFER_OUT}:
+                balance[one.sku] += one.delta_on_hand
+        self._claim(not any(balance.values()), "I2 transfers", f"{balance}")
 
     def _check_letters(self) -> None:
         """First of all: what is set aside explains whatever is missing."""
@@ -213,6 +299,15 @@ class Invariants:
             self._claim(found == set(written), "I7 published", f"{store.service}: {len(found)} of {len(written)}")
             for _, _, _, headers_bytes, _, _ in written.values():
                 assert decode_headers(headers_bytes)
+
+
+def _held_for_transfers(transfers: Iterable[Transfer], sku: str, warehouse: str) -> int:
+    return sum(
+        line.held
+        for transfer in transfers
+        for key, line in transfer.lines.items()
+        if key.sku == sku and line.source == warehouse
+    )
 
 
 def captured_kinds(rows: Mapping[Any, Any]) -> Counter[StepKind]:

@@ -14,6 +14,7 @@ from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation, ReservationStatus, ReservedLine, Terms
 from services.inventory.domain.stock import Changes, Level, Movement, StockItem
 from services.inventory.domain.stock_events import Booked
+from services.inventory.domain.transfers import LineKey, Transfer, TransferLine
 from services.inventory.domain.warehouses import Warehouse
 from services.inventory.handlers.ports import MoreSkusNeeded, ReservationRaced, Revisit, Tools
 from services.inventory.storage.stock import StockEventRaced
@@ -59,23 +60,19 @@ class MemoryStock:
     async def locked(self, skus: Collection[str]) -> AsyncIterator[list[StockItem]]:
         """Lock and load SKUs; give the locks back if there must be more of them."""
         await self._session.statement()
-        held_before = set(self._session.held)
-        for sku in sorted(skus):
-            await self._session.lock(("stock_items", sku))
-        await self._session.statement()
-        items = {sku: StockItem(sku, self._session.get("stock_items", sku) or 0) for sku in sorted(skus)}
-        for (sku, warehouse), level in self._session.rows("stock_levels"):
-            if sku in items:
-                items[sku].levels[warehouse] = replace(level)
-        for sku, item in items.items():
-            revisit: Revisit | None = self._session.get("backorder_revisits", sku)
-            if revisit is not None:
-                item.unserved_after = revisit.after
-        try:
+        with self._session.savepoint(MoreSkusNeeded):
+            for sku in sorted(skus):
+                await self._session.lock(("stock_items", sku))
+            await self._session.statement()
+            items = {sku: StockItem(sku, self._session.get("stock_items", sku) or 0) for sku in sorted(skus)}
+            for (sku, warehouse), level in self._session.rows("stock_levels"):
+                if sku in items:
+                    items[sku].levels[warehouse] = replace(level)
+            for sku, item in items.items():
+                revisit: Revisit | None = self._session.get("backorder_revisits", sku)
+                if revisit is not None:
+                    item.unserved_after = revisit.after
             yield list(items.values())
-        except MoreSkusNeeded:
-            self._session.store.release(self._session, [one for one in self._session.held if one not in held_before])
-            raise
 
     async def recorded(self, event_ids: Collection[UUID]) -> set[UUID]:
         """Return those of the events that are in the ledger."""
@@ -199,6 +196,34 @@ class MemoryReservations:
             elif not await self._session.insert("reservations", one.order_id, row):
                 raise ReservationRaced
 
+    async def known(self, order_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the orders that have a reservation of whatever status."""
+        await self._session.statement()
+        return {order_id for order_id in order_ids if self._session.get("reservations", order_id) is not None}
+
+    async def edited_by(self, edit_ids: Collection[UUID]) -> set[UUID]:
+        """Return those of the edits that were answered before."""
+        await self._session.statement()
+        return {edit_id for edit_id in edit_ids if self._session.get("reservation_edits", edit_id) is not None}
+
+    async def note_edits(self, edit_ids: Collection[UUID]) -> None:
+        """Remember that edits were answered; that they were before changes nothing."""
+        await self._session.statement()
+        for edit_id in sorted(edit_ids):
+            await self._session.insert("reservation_edits", edit_id, True)
+
+    async def due_holds(self, *, now: datetime, limit: int) -> list[UUID]:
+        """Return the holds that expired first; none if another transaction is at it."""
+        await self._session.statement()
+        if not self._session.store.try_acquire(self._session, "expiry"):
+            return []
+        due = sorted(
+            (row.terms.expires_at, order_id)
+            for order_id, row in self._session.rows("reservations")
+            if row.status is ReservationStatus.HELD and row.terms is not None and row.terms.expires_at is not None
+        )
+        return [order_id for expires_at, order_id in due if expires_at <= now][:limit]
+
     async def add_revisits(self, revisits: Iterable[Revisit]) -> None:
         """Remember places to go on from."""
         for one in revisits:
@@ -237,23 +262,89 @@ class MemoryWarehouses:
 
 
 class MemoryTransfers:
-    """No transfers."""
+    """Transfers, in one transaction (see `TransferStore`)."""
 
-    async def save(self, transfers: Iterable[Any], *, changed_at: datetime) -> None:  # noqa: ARG002 - times are not kept
-        """Write none."""
-        assert not list(transfers)
+    def __init__(self, session: Session) -> None:
+        """Work in `session`."""
+        self._session = session
 
-    async def load(self, transfer_ids: Collection[UUID]) -> dict[UUID, Any]:
-        """Return none."""
-        assert not transfer_ids
-        return {}
+    async def skus_of(self, transfer_id: UUID) -> set[str]:
+        """Return the SKUs of a transfer."""
+        await self._session.statement()
+        found: Transfer | None = self._session.get("transfers", transfer_id)
+        return set() if found is None else found.skus
+
+    async def stocked(self, skus: Collection[str], *, warehouse: str) -> set[str]:
+        """Return those of the SKUs that a warehouse has ever had."""
+        await self._session.statement()
+        return {sku for sku in skus if self._session.get("stock_levels", (sku, warehouse)) is not None}
+
+    async def add(self, transfer_ids: Collection[UUID], *, created_at: datetime) -> None:  # noqa: ARG002
+        """Add those of the transfers that are new."""
+        await self._session.statement()
+        for transfer_id in sorted(transfer_ids):
+            await self._session.insert("transfers", transfer_id, Transfer(transfer_id=transfer_id))
+
+    async def load(self, transfer_ids: Collection[UUID]) -> dict[UUID, Transfer]:
+        """Lock transfers and load them with all their lines."""
+        if not transfer_ids:
+            return {}
+        await self._session.statement()
+        ordered = sorted(transfer_ids)
+        for transfer_id in ordered:
+            await self._session.lock(("transfers", transfer_id))
+        found = (self._session.get("transfers", transfer_id) for transfer_id in ordered)
+        return {one.transfer_id: _copy(one) for one in found if one is not None}
+
+    async def save(self, transfers: Iterable[Transfer], *, changed_at: datetime) -> None:  # noqa: ARG002
+        """Write transfers that were loaded here, with those of their lines that changed."""
+        saved = list(transfers)
+        if not saved:
+            return
+        await self._session.statement()
+        for one in saved:
+            known: Transfer = self._session.get("transfers", one.transfer_id)
+            lines = {**known.lines, **{key: one.lines[key] for key in one.changed_lines}}
+            self._session.put("transfers", one.transfer_id, _copy(one, lines))
+            one.changed_lines.clear()
 
     async def unhold(self, *, sku: str, warehouse: str, units: int) -> int:
-        """Hold nothing that could be given."""
-        assert sku
-        assert warehouse
-        assert units
-        return 0
+        """Take up to `units` from those that transfers hold, the ones approved last first; return how many."""
+        await self._session.statement()
+        left = units
+        for transfer_id, one in sorted(self._session.rows("transfers"), reverse=True):
+            lines = dict(one.lines)
+            for key, line in sorted(lines.items()):
+                taken = min(left, line.held) if (key.sku, line.source) == (sku, warehouse) else 0
+                if taken:
+                    lines[key] = replace(line, held=line.held - taken)
+                    left -= taken
+                    self._session.put("transfers", transfer_id, _copy(one, lines))
+        return units - left
+
+
+def _copy(transfer: Transfer, lines: Mapping[LineKey, TransferLine] | None = None) -> Transfer:
+    own = transfer.lines if lines is None else lines
+    return replace(transfer, lines={key: replace(line) for key, line in own.items()}, changed_lines=set())
+
+
+class MemoryHoldOwners:
+    """Who made which hold, in one transaction (see `HoldOwners`)."""
+
+    def __init__(self, session: Session) -> None:
+        """Work in `session`."""
+        self._session = session
+
+    async def of(self, reservation_ids: Collection[UUID]) -> Mapping[UUID, str]:
+        """Return the owners of those holds that have one."""
+        await self._session.statement()
+        found = ((one, self._session.get("hold_owners", one)) for one in reservation_ids)
+        return {one: owner for one, owner in found if owner is not None}
+
+    def add(self, owners: Mapping[UUID, str]) -> None:
+        """Note the owners of new holds."""
+        for reservation_id, owner in owners.items():
+            self._session.put("hold_owners", reservation_id, owner)
 
 
 def memory_tools(transaction: Transaction, *, clock: Clock, wake_relay: Callable[[], None] | None) -> Tools:
@@ -263,9 +354,9 @@ def memory_tools(transaction: Transaction, *, clock: Clock, wake_relay: Callable
     return Tools(
         stock=MemoryStock(session),
         reservations=MemoryReservations(session),
-        hold_owners=absent("hold_owners"),
+        hold_owners=MemoryHoldOwners(session),
         warehouses=MemoryWarehouses(),  # type: ignore[arg-type]
-        transfers=MemoryTransfers(),  # type: ignore[arg-type]
+        transfers=MemoryTransfers(session),
         outbox=OutboxWriter(transaction, source="inventory", clock=clock, wake_relay=wake_relay),
         decisions=MemoryDecisions(session),
         counts=absent("counts"),

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import SimpleNamespace
@@ -15,24 +15,22 @@ import asyncpg
 
 from libs.common import ids
 from libs.common.db import Transaction, is_transient
-from libs.common.errors import DomainError
 from libs.common.events.base import Envelope, encode
-from libs.common.events.inventory import GoodsReceived
-from libs.common.events.shapes import Destination
+from libs.common.events.inventory import WarehouseReport
 from libs.common.messaging.consumer import Subscription
 from libs.common.messaging.producer import PublishFailed
 from libs.common.outbox import Relay, relay
 from libs.common.runtime import PeriodicJob
 from libs.common.telemetry import tracing
 from services.inventory.consumers import intake_subscription, reservations_subscription
+from services.inventory.domain.reservations import ReservationStatus
+from services.inventory.handlers.holds import expire_holds
+from services.inventory.handlers.ports import Tools
 from services.orders.consumers import SagaHandler, saga
-from services.orders.domain.fulfilment import receive
-from services.orders.domain.messages import ReviewPassed
-from services.orders.domain.order import Address, NewOrder, OrderFacts, OrderLine
+from services.orders.domain.order import SHIPPED_OR_LATER, TERMINAL
 from services.orders.domain.state import Deadlines
-from services.orders.handlers.cancellation import cancel_order
 from services.orders.handlers.deadlines import DeadlineWatch
-from services.orders.handlers.fulfilment import Policy, Saga
+from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.payments import PaymentExecutor
 from tests.simulation.bus import Bus, MemoryProducer, SimulatedConsumer
 from tests.simulation.carrier import Logistics
@@ -40,11 +38,11 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.inventory_store import WAREHOUSES, initial_level, memory_tools
 from tests.simulation.loop import wait_for
 from tests.simulation.orders_store import MemoryUnits
+from tests.simulation.people import SKUS, People, habits_of, needs_person
 from tests.simulation.provider import Provider, ProviderClient
-from tests.simulation.store import MemoryDatabase, RelayConnection, Store, session_of
+from tests.simulation.store import MemoryDatabase, RelayConnection, Store
 from tests.simulation.world import Link, Process, Rates, Violated, World
 
-SKUS: Final = ("CRUNCHY-ARMCHAIR", "OMINOUS-MIRROR", "ZEALOUS-ZEBRA")
 _ORDERS: Final = (1, 2, 3, 4, 6)
 _FAULT_SECONDS: Final = 30.0
 _CONVERGENCE_SECONDS: Final = 900.0
@@ -61,6 +59,10 @@ _DEADLINES: Final = Deadlines(
     cancellation=timedelta(seconds=60),
     delivery=timedelta(seconds=200),
     settlement=timedelta(seconds=5),
+    review=timedelta(seconds=90),
+    review_escalation=timedelta(seconds=30),
+    wait=timedelta(seconds=60),
+    wait_answer=timedelta(seconds=30),
 )
 
 
@@ -103,6 +105,10 @@ class Shop:
     weather: Weather = field(init=False)
     initial_units: Counter[tuple[str, str]] = field(default_factory=Counter)
     received: Counter[tuple[str, str]] = field(default_factory=Counter)
+    adjusted: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # Units of transfers that were told of, by the way that they went and their SKU.
+    moved: Counter[tuple[str, str]] = field(default_factory=Counter)
+    people: People = field(init=False)
     accepted: set[UUID] = field(default_factory=set)
     # Of each group that keeps an inbox, where, and for which events.
     inboxes: dict[str, tuple[Store, set[str]]] = field(default_factory=dict)
@@ -114,6 +120,7 @@ class Shop:
         """Stock the shelves; nothing runs yet."""
         world = self.world
         self.weather = weather_of(world.chance)
+        self.people = People(self, habits_of(world.chance))
         self.orders, self.inventory = Store(world, "orders"), Store(world, "inventory")
         self.logistics = Store(world, "logistics")
         self.bus = Bus(world)
@@ -144,16 +151,19 @@ class Shop:
         for name in self._starts:
             self._start(name)
         self.world.rates = self.weather.rates
-        customers = [
-            self.world.loop.create_task(self._customer(number)) for number in range(self.world.chance.choice(_ORDERS))
-        ]
-        customers += [self.world.loop.create_task(self._supplier()) for _ in range(self.world.chance.randint(0, 3))]
-        nemesis = self.world.loop.create_task(self._nemesis())
+        chance, create_task, people = self.world.chance, self.world.loop.create_task, self.people
+        asking = [create_task(people.customer(number)) for number in range(chance.choice(_ORDERS))]
+        asking += [create_task(people.supplier()) for _ in range(chance.randint(0, 3))]
+        if people.habits.transfers:
+            asking += [create_task(people.planner()) for _ in range(chance.randint(1, 3))]
+        operator = create_task(people.operator())
+        nemesis = create_task(self._nemesis())
         await asyncio.sleep(_FAULT_SECONDS)
         nemesis.cancel()
         self._heal()
-        await asyncio.gather(*customers)
+        await asyncio.gather(*asking)
         await self._rest()
+        operator.cancel()
         if self.world.faults_of_code:
             raise Violated(f"a process ended by its own fault: {self.world.faults_of_code[0]}")
         self.invariants.check_all()
@@ -167,8 +177,15 @@ class Shop:
             is_quiet = all(
                 not store.table("outbox_events") for store in (self.orders, self.inventory, self.logistics)
             ) and not any(group.lag() for group in self.bus.groups.values())
-            if is_quiet and not self.orders.table("timers") and not self._open_steps():
+            if is_quiet and not self.orders.table("timers") and not self._open_steps() and not self._awaited():
                 return
+
+    def _awaited(self) -> bool:
+        """Whether a person has something to do yet, or a hold has yet to expire."""
+        return any(needs_person(row.state) for row in self.orders.table("orders").values()) or any(
+            row.status is ReservationStatus.HELD and row.terms is not None and row.terms.expires_at is not None
+            for row in self.inventory.table("reservations").values()
+        )
 
     def _is_deadline_missed(self) -> bool:
         """Whether a deadline has passed so long ago, with nothing in the way, that nothing will come of it."""
@@ -220,11 +237,19 @@ class Shop:
         self._consume(reservations_subscription(tools_of), "inventory", database, process)
         self._consume(intake_subscription(tools_of, event_age_years_max=5), "inventory", database, process)
         process.run(one_relay.run(self._stop))
+        if self.people.habits.holds:
+
+            async def expire() -> int:
+                async with database.transaction() as transaction:
+                    return 0 if await expire_holds(tools_of(transaction)) is None else 1
+
+            process.run(PeriodicJob("expire-holds", expire, every_seconds=10.0).run(self._stop))
 
     def _start_logistics(self, process: Process) -> None:
         database = MemoryDatabase(self.logistics, process)
         one_relay = self._relay("logistics", self.logistics, process)
-        logistics = Logistics(self.world, database, one_relay.wake)
+        losses = 0.3 if self.people.habits.lost_parcels else 0.0
+        logistics = Logistics(self.world, database, one_relay.wake, losses)
         self._consume(logistics.subscription(), "logistics", database, process)
         process.run(one_relay.run(self._stop))
         process.run(logistics.move(self._stop))
@@ -249,91 +274,47 @@ class Shop:
         store.tell(process, "outbox_events", one.wake)
         return one
 
-    async def _customer(self, number: int) -> None:
-        """Place an order, sending it again until it is answered, and perhaps call it off."""
-        chance = self.world.chance
-        await asyncio.sleep(chance.uniform(0, _FAULT_SECONDS / 2))
-        order = self._new_order(number)
+    async def request(self, serve: Callable[[Transaction, Any, Policy], Awaitable[Any]]) -> Any:
+        """Have an API process of orders serve something, again and again until there is an answer."""
 
-        async def place(transaction: Transaction, units: MemoryUnits, policy: Policy) -> None:
-            if await session_of(transaction).insert("idempotency_keys", number, order.id):
-                now = self.world.clock.now()
-                saga = Saga(units.bind(transaction), policy=policy, now=now)
-                saga.begin(order, receive(order, now, policy.deadlines))
-                saga.apply(order.id, ReviewPassed())
-                await saga.write()
-
-        await self._request(place)
-        self.accepted.add(order.id)
-        if chance.random() < 0.4:
-            await asyncio.sleep(chance.expovariate(0.1))
-
-            async def call_off(transaction: Transaction, units: MemoryUnits, policy: Policy) -> None:
-                now = self.world.clock.now()
-                await cancel_order(
-                    order.id, reason="changed-mind", unit=units.bind(transaction), policy=policy, now=now
-                )
-
-            with contextlib.suppress(DomainError):
-                await self._request(call_off)
-
-    async def _request(self, serve: Callable[[Transaction, MemoryUnits, Policy], Awaitable[None]]) -> None:
-        """Have an API process serve something, again and again until there is an answer."""
-        while True:
-            process = self.processes[self.world.chance.choice(("orders-1", "orders-2"))]
+        def bound(process: Process) -> tuple[MemoryDatabase, Callable[[Transaction], Awaitable[Any]]]:
             database = MemoryDatabase(self.orders, process)
             units = MemoryUnits(database, clock=self.world.clock)
+            return database, lambda transaction: serve(transaction, units.bind(transaction), Policy(_DEADLINES))
 
-            async def work(transaction: Transaction, units: MemoryUnits = units) -> None:
-                await serve(transaction, units, Policy(_DEADLINES))
+        return await self._until_answered(("orders-1", "orders-2"), bound)
 
+    async def request_of_inventory(self, serve: Callable[[Transaction, Tools], Awaitable[Any]]) -> Any:
+        """Have an API process of inventory serve something, again and again until there is an answer."""
+
+        def bound(process: Process) -> tuple[MemoryDatabase, Callable[[Transaction], Awaitable[Any]]]:
+            def work(transaction: Transaction) -> Awaitable[Any]:
+                return serve(transaction, memory_tools(transaction, clock=self.world.clock, wake_relay=None))
+
+            return MemoryDatabase(self.inventory, process), work
+
+        return await self._until_answered(("inventory-1", "inventory-2"), bound)
+
+    async def _until_answered(
+        self,
+        names: Sequence[str],
+        bound: Callable[[Process], tuple[MemoryDatabase, Callable[[Transaction], Awaitable[Any]]]],
+    ) -> Any:
+        while True:
+            database, work = bound(self.processes[self.world.chance.choice(names)])
             try:
-                await database.run(work)
+                return await database.run(work)
             except asyncio.CancelledError:
-                # The process died under the request; the customer did not.
+                # The process died under the request; whoever asked did not.
                 self.world.meet("request without an answer")
             except Exception as error:
                 if not is_transient(error):
                     raise
-            else:
-                return
             await asyncio.sleep(self.world.chance.uniform(0.5, 3.0))
 
-    def _new_order(self, number: int) -> NewOrder:
-        chance = self.world.chance
-        now = self.world.clock.now()
-        lines = tuple(
-            OrderLine(line=line, sku=sku, quantity=chance.randint(1, 3), unit_price_minor=100 * line)
-            for line, sku in enumerate(chance.sample(SKUS, chance.randint(1, 2)), start=1)
-        )
-        facts = OrderFacts(
-            customer_id=f"customer-{number}",
-            channel="web",
-            reference=None,
-            currency="GBP",
-            total_minor=sum(line.quantity * line.unit_price_minor for line in lines),
-            placed_at=now,
-            received_at=now,
-            destination=Destination(country="GB", latitude=51.5, longitude=-0.1),
-            on_shortage=chance.choice(("backorder", "refuse")),
-            is_split_allowed=chance.random() < 0.7,
-            correlation_id=f"order-{number}",
-        )
-        return NewOrder(id=ids.new_id(), facts=facts, lines=lines, address=Address(), payment_token="tok_ok")
-
-    async def _supplier(self) -> None:
-        """Report goods that arrived, sending the report again until it is acknowledged."""
-        chance = self.world.chance
-        await asyncio.sleep(chance.uniform(0, _FAULT_SECONDS))
-        sku, warehouse, units = chance.choice(SKUS), chance.choice(WAREHOUSES).code, chance.randint(1, 6)
-        event = GoodsReceived(sku=sku, warehouse=warehouse, occurred_at=self.world.clock.now(), quantity=units)
-        event_id = ids.new_id()
+    async def report(self, event: WarehouseReport, event_id: UUID) -> None:
+        """Have a warehouse report something, again until it is acknowledged."""
         record = encode(Envelope(id=event_id, event=event, time=self.world.clock.now(), source="warehouse"))
-        if chance.random() < _DEADLY_RATIO:
-            self.world.note(f"{event_id} kills who handles it")
-            self.bus.deadly.add(event_id)
-        else:
-            self.received[sku, warehouse] += units
         producer = MemoryProducer(self.bus, Process(self.world, "warehouse"))
         while True:
             try:
@@ -344,6 +325,25 @@ class Shop:
                 producer = MemoryProducer(self.bus, Process(self.world, "warehouse"))
             else:
                 return
+
+    def may_kill(self, event_id: UUID) -> bool:
+        """Let an event, rarely, be one that kills whoever handles it."""
+        if self.world.chance.random() < _DEADLY_RATIO:
+            self.bus.deadly.add(event_id)
+            return True
+        return False
+
+    async def is_shipped(self, order_id: UUID, *, seconds: float) -> bool:
+        """Wait until an order has left or ended, and tell whether it has left."""
+        until = self.world.loop.time() + seconds
+        while self.world.loop.time() < until:
+            status = self.orders.table("orders")[order_id].state.status
+            if status in SHIPPED_OR_LATER:
+                return True
+            if status in TERMINAL:
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
+        return False
 
     async def _nemesis(self) -> None:
         chance = self.world.chance

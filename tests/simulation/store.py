@@ -8,7 +8,7 @@ code that runs them is the real one.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 from uuid import UUID
 
@@ -132,9 +132,11 @@ class Store:
     def release(self, owner: "Session", keys: Iterable[Hashable]) -> None:
         """Give row locks to whoever waits longest."""
         for key in list(keys):
-            lock = self._locks[key]
-            if key in owner.held:
-                owner.held.remove(key)
+            lock = self._locks.get(key)
+            if lock is None or lock.owner is not owner:
+                # Given back before, when the server ended the transaction.
+                continue
+            owner.held.remove(key)
             lock.owner = None
             while lock.waiting and lock.owner is None:
                 next_owner, turn = lock.waiting.popleft()
@@ -256,6 +258,17 @@ class Session:
         self.store.finish_transaction(self._number)
         self.store.release(self, list(self.held))
 
+    @contextmanager
+    def savepoint(self, *undone_by: type[Exception]) -> Iterator[None]:
+        """Undo what the block has written, and give its locks back, if it raises one of these."""
+        writes, held = dict(self._writes), list(self.held)
+        try:
+            yield
+        except undone_by:
+            self._writes = writes
+            self.store.release(self, [one for one in self.held if one not in held])
+            raise
+
     async def fetch(self, sql: str, *values: Any) -> list[dict[str, Any]]:
         """Run the one statement that returns rows and is shared by all services."""
         assert sql == inbox._CLAIM, sql  # noqa: SLF001 - the statement is what is stood in for
@@ -297,14 +310,14 @@ class MemoryDatabase(Database):
 
     def __init__(self, store: Store, process: Process) -> None:
         """Open nothing."""
-        self._store = store
+        self.store = store
         self._process = process
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Open a transaction (see `Database.transaction`)."""
         await self._process.awaits(Link.DATABASE)
-        session = Session(self._store, self._process)
+        session = Session(self.store, self._process)
         transaction = Transaction(connection=None, _driver=session)  # type: ignore[arg-type]
         self._process.on_death.append(session.end)
         self._process.on_cut.setdefault(Link.DATABASE, []).append(session.end)

@@ -1,0 +1,95 @@
+"""What a world that has come to rest should have cost and moved, reckoned from what left and came alone."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from services.inventory.domain.stock import MovementKind
+from services.orders.domain.order import EXCHANGE_CHANNEL, OrderStatus
+from services.orders.domain.returns import ReturnStatus
+from tests.simulation.people import PRICES
+
+if TYPE_CHECKING:
+    from tests.simulation.shop import Shop
+
+# By kind, SKU and warehouse.
+Moved = Counter[tuple[MovementKind, str, str]]
+
+
+def due_of_orders(shop: "Shop") -> dict[UUID, int]:
+    """
+    Return what each order should have cost its customer, in minor units: the price of what left for it.
+
+    What was missing of it counts if that was sent later. What came back does not count, nor does a parcel that was paid
+    back, nor what was to be sent for goods that came back and never was. Every penny goes back of an order that a
+    person has ended, whatever of it has left, or come back since.
+    """
+    rows = shop.orders.table("orders")
+    due: dict[UUID, int] = dict.fromkeys(rows, 0)
+    _add_parcels(shop, due)
+    _add_exchanges(shop, due)
+    for one in shop.orders.table("returns").values():
+        if one.status is ReturnStatus.CLOSED:
+            due[one.order_id] -= one.refund_minor
+    for action in shop.orders.table("actions").values():
+        due[action.order_id] -= action.refund_minor or 0
+    return {
+        order_id: minor if rows[order_id].state.status is OrderStatus.SETTLED else max(0, minor)
+        for order_id, minor in due.items()
+    }
+
+
+def _add_parcels(shop: "Shop", due: dict[UUID, int]) -> None:
+    for parcel in shop.logistics.table("shipments").values():
+        row = shop.orders.table("orders")[parcel.order_id]
+        facts = row.order.facts
+        if parcel.dispatched_at is None or row.state.status is not OrderStatus.SETTLED:
+            continue
+        value = sum(PRICES[line.sku] * line.quantity for line in parcel.lines)
+        if facts.origin is None:
+            due[parcel.order_id] += value
+        elif facts.is_remainder:
+            due[facts.origin.order_id] += value
+
+
+def _add_exchanges(shop: "Shop", due: dict[UUID, int]) -> None:
+    for order_id, row in shop.orders.table("orders").items():
+        facts = row.order.facts
+        if facts.origin is None or facts.channel != EXCHANGE_CHANNEL:
+            continue
+        if row.state.status is OrderStatus.SETTLED:
+            due[order_id] += facts.total_minor
+            shop.world.meet("goods exchanged")
+        else:
+            due[facts.origin.order_id] -= facts.origin.prepaid_minor
+
+
+def moved_goods(shop: "Shop") -> Moved:
+    """Return what the ledger should have of everything but transfers: each arrival, departure and loss once."""
+    moved: Moved = Counter()
+    for (sku, warehouse), units in shop.received.items():
+        moved[MovementKind.RECEIPT, sku, warehouse] += units
+    for (sku, warehouse), units in shop.adjusted.items():
+        moved[MovementKind.ADJUST, sku, warehouse] += units
+    for parcel in shop.logistics.table("shipments").values():
+        for line in parcel.lines if parcel.dispatched_at is not None else ():
+            moved[MovementKind.SHIP, line.sku, parcel.warehouse] -= line.quantity
+    for row in shop.inventory.table("reservations").values():
+        if row.order_id not in shop.orders.table("orders"):
+            # A hold that was committed by itself.
+            for (sku, warehouse), (_, committed) in row.lines.items():
+                moved[MovementKind.SHIP, sku, warehouse] -= committed
+    for one in shop.orders.table("returns").values():
+        for line in one.lines:
+            moved[MovementKind.RETURN, line.sku, one.warehouse] += line.restocked_quantity + line.written_off_quantity
+            moved[MovementKind.WRITE_OFF, line.sku, one.warehouse] -= line.written_off_quantity
+    return moved
+
+
+def booked_goods(shop: "Shop") -> Moved:
+    """Return what the ledger has of everything but transfers, and of what was not there to leave."""
+    booked: Moved = Counter()
+    for one in shop.inventory.table("stock_movements").values():
+        if one.cause.transfer_id is None and one.kind is not MovementKind.SHORTFALL:
+            booked[one.kind, one.sku, one.warehouse] += one.delta_on_hand
+    return booked
