@@ -24,14 +24,21 @@ SOMETIMES = frozenset(
     {
         "a death found",
         "answer to a commit lost",
+        "goods exchanged",
+        "goods lost",
         "offset commit lost",
         "offset commit refused",
+        "order edited",
         "outcome of a publish unknown",
         "payment happened without an answer",
         "process killed",
         "rebalance",
         "relay taken over",
         "request without an answer",
+        "return refunded",
+        "reviewed by a person",
+        "transfer approved",
+        "units held",
         "what kills was set aside",
     }
 )

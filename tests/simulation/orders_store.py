@@ -12,7 +12,7 @@ from msgspec import structs
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.decisions import Decision
-from libs.common.events.shapes import Allocation, SkuQuantity
+from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from libs.common.outbox import OutboxWriter
 from services.orders.domain.edits import Edit, EditStatus
 from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStatus, PaymentTerms, units_by_sku
@@ -574,12 +574,15 @@ class MemoryEdits:
         found = (self._session.get("edits", edit_id) for edit_id in sorted(edit_ids))
         return [edit for edit in found if edit is not None]
 
-    async def finish(self, edit_id: UUID, status: EditStatus, *, refusal: str | None = None) -> None:
+    async def finish(
+        self, edit_id: UUID, status: EditStatus, *, refusal: str | None = None, shortages: Sequence[Shortage] = ()
+    ) -> None:
         """Keep what became of an edit that was requested."""
         await self._session.statement()
         known: Edit = self._session.get("edits", edit_id)
         if known.status is EditStatus.REQUESTED:
-            self._session.put("edits", edit_id, replace(known, status=status, refusal=refusal))
+            done = replace(known, status=status, refusal=refusal, shortages=tuple(shortages))
+            self._session.put("edits", edit_id, done)
 
     def __getattr__(self, method: str) -> Any:
         raise NotImplementedError(f"edits.{method} is not simulated")
@@ -626,6 +629,16 @@ class NotSimulated:
         raise NotImplementedError(f"{self._name}.{method} is not simulated")
 
 
+class _NoPromotions:
+    """No order has a discount."""
+
+    async def recount(self, order_ids: Collection[UUID], *, now: datetime) -> None:
+        """Count none anew."""
+
+    def __getattr__(self, method: str) -> Any:
+        raise NotImplementedError(f"promotions.{method} is not simulated")
+
+
 class MemoryUnit:
     """The adapters of one transaction (see `Unit`); the outbox is the real one."""
 
@@ -641,7 +654,7 @@ class MemoryUnit:
         self.edits = MemoryEdits(session)
         self.actions = MemoryActions(session)
         self.prices: Any = NotSimulated("prices")
-        self.promotions: Any = NotSimulated("promotions")
+        self.promotions = _NoPromotions()
         self.ledger: Any = NotSimulated("ledger")
         self.notices: Any = NotSimulated("notices")
         self.views: Any = NotSimulated("views")
