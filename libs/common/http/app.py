@@ -248,6 +248,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     schemas.update(definition.pop("$defs"))
     schemas["Problem"] = definition
     components["securitySchemes"] = _SECURITY_SCHEMES
+    _close_objects(schema)
     for context in iter_route_contexts(app.routes):
         if isinstance(context.original_route, APIRoute) and context.path in schema["paths"]:
             for method in context.methods or ():
@@ -256,6 +257,18 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                     _describe(operation, list(declared_scopes(context.dependant)), method=method)
     app.openapi_schema = schema
     return schema
+
+
+def _close_objects(schema: Any) -> None:
+    """Say what is true of objects whose keys have a pattern: other keys are refused, not taken as they are."""
+    if isinstance(schema, dict):
+        if "patternProperties" in schema:
+            schema.setdefault("additionalProperties", False)
+        for part in schema.values():
+            _close_objects(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            _close_objects(part)
 
 
 def _describe(operation: dict[str, Any], declarations: Sequence[tuple[str, ...] | None], *, method: str) -> None:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from libs.common.errors import DomainError, Unavailable
+from libs.common.errors import DomainError, Invalid, Unavailable
 from libs.common.failpoints import Failpoint, failpoints
 from libs.common.http.error_handlers import RejectedBody, internal_problem
 from libs.common.http.problems import PayloadTooLarge, RequestTimeout, UnsupportedMediaType, domain_problem
@@ -43,6 +43,12 @@ _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _CLIENT_LEFT: Final = "499"
 # Not `application/x-ndjson`, which is read line by line and checked there.
 _JSON: Final = re.compile(rb"[/+]json\s*(;|$)")
+# What is read as UTF-8 whatever it says that it is.
+_TEXT: Final = re.compile(rb"[/+](json|x-ndjson|ndjson|jsonl|csv)\s*;")
+_CHARSET: Final = re.compile(rb';\s*charset\s*=\s*"?([^\s;"]*)')
+_CHARSETS: Final = frozenset({b"utf-8", b"utf8", b"us-ascii"})
+# Of two of these, each reader may take another one.
+_SINGLE_HEADERS: Final = frozenset({b"content-type", b"content-encoding", b"idempotency-key"})
 _CORRELATION_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _SECURITY_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -211,17 +217,16 @@ class BodyGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = _body_headers(scope)
+        headers, repeated = _body_headers(scope)
         if b"%00" in scope.get("raw_path", b"") or b"%00" in scope["query_string"]:
             await _refuse(UnstorableText("The address holds a NUL character.", field="url"), scope, receive, send)
             return
         if not headers:
             await self._app(scope, receive, send)
             return
-        # Read as it came, a compressed upload would be a million rows of nonsense.
-        if headers.get(b"content-encoding", b"") not in {b"", b"identity"}:
-            refusal = self._refusal(scope) or UnsupportedMediaType("Send the body without a Content-Encoding.")
-            await _refuse(refusal, scope, receive, send, closes=True)
+        misdescribed = _misdescribed(headers, repeated)
+        if misdescribed is not None:
+            await _refuse(self._refusal(scope) or misdescribed, scope, receive, send, closes=True)
             return
         content_length = headers.get(b"content-length", b"")
         bytes_max = self._bytes_max_of(scope)
@@ -338,17 +343,36 @@ def _identifiers(scope: Scope) -> tuple[str | None, str | None]:
     return correlation_id, traceparent
 
 
-def _body_headers(scope: Scope) -> Mapping[bytes, bytes]:
-    """Return the headers that describe a body, and nothing for a request without one."""
+def _body_headers(scope: Scope) -> tuple[Mapping[bytes, bytes], bytes | None]:
+    """Return the headers that describe a body, none for a request without one, and a name that is there twice."""
     found: dict[bytes, bytes] = {}
+    repeated = None
     has_body = False
     for name, value in scope["headers"]:
         if name in {b"content-length", b"transfer-encoding"}:
             has_body = has_body or value != b"0"
             found[name] = value
-        elif name in {b"content-type", b"content-encoding"}:
+        elif name in _SINGLE_HEADERS:
+            if name in found:
+                repeated = name
             found[name] = value.lower()
-    return found if has_body else {}
+    return (found if has_body else {}), repeated
+
+
+def _misdescribed(headers: Mapping[bytes, bytes], repeated: bytes | None) -> DomainError | None:
+    """Say what is wrong with the headers of a body: what is not read as they say would be read as something else."""
+    if repeated is not None:
+        name = repeated.decode("ascii").title()
+        return Invalid(f"There are two headers {name}.", field=name)
+    # Read as it came, a compressed upload would be a million rows of nonsense.
+    if headers.get(b"content-encoding", b"") not in {b"", b"identity"}:
+        return UnsupportedMediaType("Send the body without a Content-Encoding.", field="Content-Encoding")
+    content_type = headers.get(b"content-type", b"")
+    if b"charset" in content_type and _TEXT.search(content_type):
+        charset = _CHARSET.search(content_type)
+        if charset is not None and charset[1] not in _CHARSETS:
+            return UnsupportedMediaType("The body is read as UTF-8, whatever is said.", field="Content-Type")
+    return None
 
 
 def _complete_headers(message: Message, scope: Scope, correlation_id: str) -> None:

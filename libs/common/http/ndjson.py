@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from libs.common.errors import DomainError, Invalid
 from libs.common.http.problems import UnsupportedMediaType
-from libs.common.http.unsafe_text import UnstorableText, check_json_text, is_suspicious
+from libs.common.http.unsafe_text import RepeatedKey, UnstorableText, check_json_text, is_suspicious, may_repeat_keys
 
 LINES_MAX: Final = 100_000
 LINE_BYTES_MAX: Final = 64 * 1024
@@ -220,7 +220,8 @@ def _block(text: bytes, *, is_begun_too_long: bool, is_first: bool, line_bytes_m
     lines: list[bytes | None] = [(line.removesuffix(b"\r") if len(line) <= line_bytes_max else None) for line in found]
     if is_begun_too_long:
         lines[0] = None
-    return _Block(lines, text.isascii() and not is_suspicious(text))
+    is_harmless = text.isascii() and not is_suspicious(text) and not may_repeat_keys(text, is_lines=True)
+    return _Block(lines, is_harmless)
 
 
 async def _lines(chunks: AsyncIterator[bytes], *, line_bytes_max: int) -> AsyncIterator[bytes | None]:
@@ -257,7 +258,7 @@ def _checked_json(number: int, line: bytes) -> bytes | RowError:
         check_json_text(line)
     except UnicodeDecodeError:
         return RowError(number, "invalid-encoding", "The row is not UTF-8.")
-    except UnstorableText as error:
+    except (UnstorableText, RepeatedKey) as error:
         field = (error.field or "").strip("/").replace("/", ".") or None
         return RowError(number, error.code, error.detail, field)
     except DomainError as error:

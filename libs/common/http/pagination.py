@@ -3,6 +3,7 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -10,6 +11,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from libs.common.errors import Invalid
+from libs.common.http.query import WholeNumber
 
 PAGE_LIMIT_DEFAULT: Final = 50
 PAGE_LIMIT_MAX: Final = 200
@@ -20,11 +22,14 @@ Row = TypeVar("Row")
 Key = TypeVar("Key")
 
 # Used with a default: `limit: PageLimit = PAGE_LIMIT_DEFAULT`, `cursor: PageCursor = None`.
-PageLimit = Annotated[int, Query(alias="limit", ge=1, le=PAGE_LIMIT_MAX, description="How many items to return.")]
+PageLimit = Annotated[
+    WholeNumber, Query(alias="limit", ge=1, le=PAGE_LIMIT_MAX, description="How many items to return.")
+]
 PageCursor = Annotated[
     str | None,
     Query(
         alias="cursor",
+        min_length=1,
         max_length=_CURSOR_LENGTH_MAX,
         description="`next_cursor` of the page before; absent for the first page.",
     ),
@@ -62,10 +67,14 @@ class Cursor:
             content = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4))
             if b"\\u0000" in content:
                 raise Invalid("The cursor is not one of this list.", field="cursor")
-            return msgspec.json.decode(content, type=key_type)
-        except (Base64Error, ValueError) as error:
-            # msgspec's errors are ValueErrors, as are those of text that is not ASCII.
+            key = msgspec.json.decode(content, type=key_type)
+            for part in key if isinstance(key, tuple) else ():
+                if isinstance(part, datetime):
+                    part.astimezone(UTC)
+        except (Base64Error, ValueError, OverflowError) as error:
+            # msgspec's errors are ValueErrors, as are those of text that is not ASCII; a time may not exist in UTC.
             raise Invalid("The cursor is not one of this list.", field="cursor") from error
+        return key
 
 
 def page_of(

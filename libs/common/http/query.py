@@ -4,18 +4,20 @@ import re
 from datetime import date
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import BeforeValidator, Field
 
-_NUMBER: Final = re.compile(r"[+-]?[\d._]+([eE][+-]?\d+)?")
+from libs.common.http.fields import not_a_number
+
+_DIGITS: Final = re.compile(r"-?[0-9]+")
 
 
-def _not_a_number(value: Any) -> Any:
-    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        message = "a date in ISO 8601 is needed, not a number"
+def _in_digits(value: Any) -> Any:
+    if isinstance(value, str) and _DIGITS.fullmatch(value) is None:
+        message = "a whole number is needed"
         raise ValueError(message)
     return value
 
 
-# As they are, these read any number as seconds since 1970, so that `from=2024` would mean an hour of that year.
-IsoDate = Annotated[date, BeforeValidator(_not_a_number)]
-IsoTime = Annotated[AwareDatetime, BeforeValidator(_not_a_number)]
+# As it is, `int` also reads 1_0 as 10, 1.0, +1 and blanks around it.
+WholeNumber = Annotated[int, BeforeValidator(_in_digits)]
+IsoDate = Annotated[date, Field(strict=False), BeforeValidator(not_a_number)]

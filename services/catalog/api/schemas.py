@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from libs.common.http.ndjson import BulkResult
 from libs.common.http.pagination import Page
+from libs.common.http.query import WholeNumber
 from libs.common.money import MINOR_MAX
 from services.catalog.domain.category import Category, CategoryDetails
 from services.catalog.domain.product import ATTRIBUTES_MAX, Product, ProductDetails
@@ -29,6 +30,7 @@ PriceMinor = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor 
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), Field(description="ISO 4217.", examples=["GBP"])]
 
 # Query parameters that several routes have.
+PriceBound = Annotated[WholeNumber, Field(ge=0, le=MINOR_MAX, description="In the minor unit of the currency.")]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 CategoryFilter = Annotated[Identifier | None, Query(description="Only products in this category or below it.")]
 
@@ -69,8 +71,21 @@ class CreateProductRequest(PutProductRequest):
     sku: Identifier = Field(examples=["CRUNCHY-ARMCHAIR"])
 
 
+_NEEDED: Final = ("title", "price_minor", "currency", "is_listed")
+
+
+def _say_what_cannot_be_removed(schema: dict[str, Any]) -> None:
+    for name in _NEEDED:
+        described = schema["properties"][name]
+        [needed] = [one for one in described.pop("anyOf") if one != {"type": "null"}]
+        described.pop("default")
+        described.update(needed)
+
+
 class PatchProductRequest(_Input):
     """Some of a product's details (JSON merge patch): what is left out stays, null removes."""
+
+    model_config = ConfigDict(json_schema_extra=_say_what_cannot_be_removed)
 
     title: Title | None = None
     description: Description | None = None
@@ -82,7 +97,7 @@ class PatchProductRequest(_Input):
     )
     is_listed: bool | None = None
 
-    @field_validator("title", "price_minor", "currency", "is_listed", mode="before")
+    @field_validator(*_NEEDED, mode="before")
     @classmethod
     def _refuse_removal(cls, value: Any) -> Any:
         if value is None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from libs.common.http.fields import BOTH_COORDINATES_OR_NONE, Latitude, Longitude, check_coordinates
 from services.inventory.api.schemas import WAREHOUSE_CODE
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX, UNITS_MAX
 from services.inventory.handlers.holds import HoldState
@@ -36,15 +37,15 @@ class HoldLineRequest(_Request):
 class HoldDestinationRequest(_Request):
     """Where it would go, as far as that is known: nearer warehouses are preferred."""
 
+    model_config = ConfigDict(json_schema_extra=BOTH_COORDINATES_OR_NONE)
+
     country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")
-    latitude: float | None = Field(default=None, ge=-90, le=90, allow_inf_nan=False)
-    longitude: float | None = Field(default=None, ge=-180, le=180, allow_inf_nan=False)
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
 
     @model_validator(mode="after")
     def _has_both_coordinates_or_none(self) -> Self:
-        if (self.latitude is None) != (self.longitude is None):
-            message = "latitude and longitude belong together"
-            raise ValueError(message)
+        check_coordinates(self.latitude, self.longitude)
         return self
 
 

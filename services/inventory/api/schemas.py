@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from libs.common.http.fields import Latitude, Longitude
 from libs.common.http.ndjson import BulkResult
 from services.inventory.domain.counts import CountStatus
 from services.inventory.domain.plausibility import TEXT_CHARACTERS_MAX
@@ -22,8 +23,8 @@ class PutWarehouseRequest(BaseModel):
 
     name: str = Field(min_length=1, max_length=TEXT_CHARACTERS_MAX)
     country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.")
-    latitude: float = Field(ge=-90, le=90, allow_inf_nan=False)
-    longitude: float = Field(ge=-180, le=180, allow_inf_nan=False)
+    latitude: Latitude
+    longitude: Longitude
     priority: int = Field(
         default=PRIORITY_DEFAULT, ge=0, le=10_000, description="Of two equally near, the smaller serves first."
     )

@@ -1,18 +1,20 @@
 """What warehouses report over HTTP, and how a row of it is read."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Union
 from uuid import UUID
 
 import msgspec
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from libs.common.clock import Clock
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsExpected, WarehouseReport
+from libs.common.http.fields import IsoTime
 from libs.common.http.ndjson import RowError
+from libs.common.http.query import IsoDate
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX, InvalidStockEvent
 from services.inventory.domain.stock_events import REPORTS
@@ -27,7 +29,7 @@ class _StockEvent(BaseModel):
     id: UUID = Field(description="The event's own id: sent again, it changes nothing more.")
     sku: str = Field(min_length=1, max_length=SKU_CHARACTERS_MAX)
     warehouse: str = Field(min_length=1, max_length=CODE_CHARACTERS_MAX)
-    occurred_at: AwareDatetime = Field(description="When it happened in the warehouse.")
+    occurred_at: IsoTime = Field(description="When it happened in the warehouse.")
     sequence: int | None = Field(default=None, description="Counts the events of one warehouse from 1.")
     reference: str | None = Field(default=None, description="The warehouse's own document number.")
     lot: str | None = Field(default=None, description="The lot that the units belong to.")
@@ -40,7 +42,7 @@ class GoodsReceivedEvent(_StockEvent):
     quantity: int
     unit_cost_minor: int | None = Field(default=None, description="What one unit cost, with its currency.")
     currency: str | None = None
-    expires_on: date | None = Field(default=None, description="The last day on which the lot may be used.")
+    expires_on: IsoDate | None = Field(default=None, description="The last day on which the lot may be used.")
 
 
 class GoodsExpectedEvent(_StockEvent):
@@ -49,7 +51,7 @@ class GoodsExpectedEvent(_StockEvent):
     type: Literal["goods.expected"]
     reference: str = Field(description="The document under which the goods will be received.")
     quantity: int
-    expected_at: AwareDatetime = Field(description="When they should be there.")
+    expected_at: IsoTime = Field(description="When they should be there.")
 
 
 class GoodsPickedEvent(_StockEvent):
@@ -92,7 +94,7 @@ class TransferDispatchedEvent(_StockEvent):
     transfer_id: UUID
     destination: str
     quantity: int
-    expected_at: AwareDatetime | None = Field(default=None, description="When it should be there.")
+    expected_at: IsoTime | None = Field(default=None, description="When it should be there.")
 
 
 class TransferReceivedEvent(_StockEvent):

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 
 from libs.common.db import Transaction
 from libs.common.http.auth import requires
+from libs.common.http.fields import Timestamp
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit
-from libs.common.http.query import IsoTime
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX
@@ -25,7 +25,7 @@ Warehouse = Annotated[
     Query(pattern=WAREHOUSE_CODE, max_length=CODE_CHARACTERS_MAX, description="Only what moved there."),
 ]
 At = Annotated[
-    IsoTime | None,
+    Timestamp | None,
     Query(description="The state as of this time of the warehouses, by all that is known now; absent for now."),
 ]
 Order = Annotated[Literal["asc", "desc"], Query(description="By the time it happened: first or latest first.")]

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from libs.common.db import Transaction
 from libs.common.events.shapes import SkuQuantity
 from libs.common.http.auth import requires
 from libs.common.http.entity_tags import IfMatch, entity_tag, versions_of
+from libs.common.http.fields import Timestamp
 from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.inventory import metrics
@@ -56,7 +57,7 @@ class ProposeTransferRequest(_Body):
     source: Code
     destination: Code
     lines: list[WantedLine] = Field(min_length=1, max_length=LINES_MAX)
-    expected_at: AwareDatetime | None = Field(default=None, description="When they should arrive.", strict=False)
+    expected_at: Timestamp | None = Field(default=None, description="When they should arrive.")
     reason: Text | None = None
 
 
@@ -87,7 +88,7 @@ class MoveRequest(_Body):
     """What left or arrived; without lines, all that is still to leave or to arrive."""
 
     lines: list[MovedLineRequest] | None = Field(default=None, min_length=1, max_length=LINES_MAX)
-    occurred_at: AwareDatetime | None = Field(default=None, strict=False, description="Absent for now.")
+    occurred_at: Timestamp | None = Field(default=None, description="Absent for now.")
     reference: Text | None = None
 
 

@@ -25,10 +25,10 @@ class RateModel(_Input):
     """A price for a zone, or for the nearer part of it."""
 
     zone: Zone
-    distance_km_max: int | None = Field(default=None, ge=1, le=21_000)
-    base_minor: int = Field(ge=0, le=_PRICE_MINOR_MAX)
-    per_kg_minor: int = Field(ge=0, le=_PRICE_MINOR_MAX)
-    transit_days: int = Field(ge=1, le=60, description="Business days from collection to delivery.")
+    distance_km_max: int | None = Field(default=None, ge=1, le=21_000, strict=True)
+    base_minor: int = Field(ge=0, le=_PRICE_MINOR_MAX, strict=True)
+    per_kg_minor: int = Field(ge=0, le=_PRICE_MINOR_MAX, strict=True)
+    transit_days: int = Field(ge=1, le=60, strict=True, description="Business days from collection to delivery.")
 
 
 class CarrierServiceModel(_Input):
@@ -55,7 +55,7 @@ class PutCarrierRequest(_Input):
 
     name: Label
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-    is_active: bool = True
+    is_active: bool = Field(default=True, strict=True)
     services: list[CarrierServiceModel] = Field(max_length=_SERVICES_MAX)
 
     @model_validator(mode="after")

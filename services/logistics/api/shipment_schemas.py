@@ -4,16 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from libs.common.http.fields import BOTH_COORDINATES_OR_NONE, Latitude, Longitude, Timestamp, check_coordinates
 from libs.common.http.ndjson import BulkResult
 from services.logistics.domain.geography import Coordinates, coordinates_of
 from services.logistics.domain.shipment import Scan, Shipment, Status, Step
 from services.logistics.handlers.movements import Movement
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False)]
-Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)]
 TrackingNumber = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,100}$")]
 
 
@@ -22,14 +21,14 @@ class _Input(BaseModel):
 
 
 class _Point(_Input):
+    model_config = ConfigDict(json_schema_extra=BOTH_COORDINATES_OR_NONE)
+
     latitude: Latitude | None = None
     longitude: Longitude | None = None
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:
-        if (self.latitude is None) != (self.longitude is None):
-            message = "latitude and longitude come together"
-            raise ValueError(message)
+        check_coordinates(self.latitude, self.longitude)
         return self
 
     @property
@@ -41,7 +40,7 @@ class _Point(_Input):
 class DispatchRequest(_Input):
     """The parcel left its warehouse."""
 
-    dispatched_at: AwareDatetime | None = Field(default=None, description="Business time; now if absent.")
+    dispatched_at: Timestamp | None = Field(default=None, description="Business time; now if absent.")
     tracking_number: TrackingNumber | None = Field(
         default=None, description="The carrier's number; one is made up if absent."
     )
@@ -50,20 +49,20 @@ class DispatchRequest(_Input):
 class ScanRequest(_Point):
     """The carrier saw the parcel."""
 
-    scanned_at: AwareDatetime | None = Field(default=None, description="Business time; now if absent.")
+    scanned_at: Timestamp | None = Field(default=None, description="Business time; now if absent.")
     place: Label = Field(description="A depot or a town, never a person or an address.")
 
 
 class DeliveryRequest(_Input):
     """The parcel arrived."""
 
-    delivered_at: AwareDatetime | None = Field(default=None, description="Business time; now if absent.")
+    delivered_at: Timestamp | None = Field(default=None, description="Business time; now if absent.")
 
 
 class FailureRequest(_Input):
     """The parcel could not be delivered."""
 
-    failed_at: AwareDatetime | None = Field(default=None, description="Business time; now if absent.")
+    failed_at: Timestamp | None = Field(default=None, description="Business time; now if absent.")
     reason: Label = Field(description="Why, without personal data.")
 
 
@@ -72,7 +71,7 @@ class ShipmentEventRow(_Point):
 
     shipment_id: UUID
     type: Step
-    occurred_at: AwareDatetime
+    occurred_at: Timestamp
     tracking_number: TrackingNumber | None = None
     place: Label | None = None
     reason: Label | None = None

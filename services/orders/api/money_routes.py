@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from libs.common.errors import Invalid
 from libs.common.http.auth import requires
 from libs.common.http.csv import Cell, ExportFormat, csv_response, wants_csv
+from libs.common.http.fields import Timestamp
 from libs.common.http.idempotency import IdempotentWrite, StoredResponse
-from libs.common.http.query import IsoTime
 from services.orders.api.backend import Backend, BackendOfApp
 from services.orders.api.money_schemas import (
     ActionRequest,
@@ -99,8 +99,8 @@ async def get_ledger(order_id: UUID, backend: BackendOfApp) -> LedgerResponse:
 async def report_settlement(
     request: Request,
     backend: BackendOfApp,
-    since: Annotated[IsoTime, Query(description="Orders received from then on.")],
-    until: Annotated[IsoTime, Query(description="And before then; at most 31 days later.")],
+    since: Annotated[Timestamp, Query(description="Orders received from then on.")],
+    until: Annotated[Timestamp, Query(description="And before then; at most 31 days later.")],
     _format: ExportFormat = None,
 ) -> Response:
     """

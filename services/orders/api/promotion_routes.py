@@ -6,11 +6,12 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final, Self
 
 from fastapi import APIRouter, Path
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.http.auth import Principal, requires
+from libs.common.http.fields import Timestamp
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from libs.common.money import MINOR_MAX
 from services.orders.api.backend import BackendOfApp
@@ -50,8 +51,8 @@ class PromotionRequest(BaseModel):
     minimum_minor: int = Field(
         default=0, ge=0, le=MINOR_MAX, strict=True, description="What the goods that it is for must cost together."
     )
-    valid_from: AwareDatetime
-    valid_to: AwareDatetime | None = Field(default=None, description="Excluded; it ends with a past one.")
+    valid_from: Timestamp
+    valid_to: Timestamp | None = Field(default=None, description="Excluded; it ends with a past one.")
     uses_max: int | None = Field(
         default=None, ge=1, le=_USES_MAX, strict=True, description="How many orders may use it, of all customers."
     )

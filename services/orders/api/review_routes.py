@@ -7,12 +7,13 @@ from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from libs.common.decisions import Decision
 from libs.common.decisions.storage import decisions_about
 from libs.common.http.auth import requires
+from libs.common.http.fields import Timestamp
 from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.orders.api.backend import Backend, BackendOfApp
@@ -55,7 +56,7 @@ class BlockRequest(BaseModel):
     )
     order_id: UUID | None = None
     reason: Reason
-    expires_at: AwareDatetime | None = None
+    expires_at: Timestamp | None = None
 
 
 class WaitingReviewResponse(BaseModel):

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from libs.common.http.fields import BOTH_COORDINATES_OR_NONE, Latitude, Longitude, Timestamp, check_coordinates
 from libs.common.money import MINOR_MAX
 from services.orders.domain.charges import Charge, ChargeKind, Tax, TaxBase, TaxRounding
 from services.orders.domain.findings import Consequence, FindingKind
@@ -53,19 +54,19 @@ class LineRequest(_Request):
 class ShipToRequest(_Request):
     """Where the parcel goes. Only country and coordinates, rounded, ever leave this service."""
 
+    model_config = ConfigDict(json_schema_extra=BOTH_COORDINATES_OR_NONE)
+
     country: str = Field(pattern=r"^[A-Z]{2}$", description="ISO 3166-1 alpha-2.", examples=["GB"])
     name: str | None = Field(default=None, max_length=200)
     address_lines: list[Annotated[str, Field(max_length=200)]] = Field(default_factory=list, max_length=5)
     city: str | None = Field(default=None, max_length=200)
     postal_code: str | None = Field(default=None, max_length=20)
-    latitude: float | None = Field(default=None, ge=-90, le=90, allow_inf_nan=False)
-    longitude: float | None = Field(default=None, ge=-180, le=180, allow_inf_nan=False)
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
 
     @model_validator(mode="after")
     def _has_both_coordinates_or_none(self) -> Self:
-        if (self.latitude is None) != (self.longitude is None):
-            message = "latitude and longitude belong together"
-            raise ValueError(message)
+        check_coordinates(self.latitude, self.longitude)
         return self
 
 
@@ -162,14 +163,14 @@ class PlaceOrderRequest(_Request):
     )
     ship_to: ShipToRequest
     payment: PaymentRequest
-    placed_at: AwareDatetime | None = Field(default=None, description="Now, unless the order is imported.")
+    placed_at: Timestamp | None = Field(default=None, description="Now, unless the order is imported.")
     on_shortage: Literal["cancel", "split", "wait", "backorder", "partial", "refuse"] | None = Field(
         default=None,
         description="What becomes of it if units are short: it is refused (`cancel`), what there is goes ahead and the "
         "rest follows (`split`), or all of it waits, for days (`wait`) or as long as goods may take (`backorder`). By "
         "default what the shop does in its channel. `refuse` and `partial` are older names of `cancel` and `split`.",
     )
-    is_split_allowed: bool = True
+    is_split_allowed: bool = Field(default=True, strict=True)
     hold_id: UUID | None = Field(default=None, description="What inventory holds for it already; it takes that over.")
     collect_at: StoreCode | None = Field(default=None, description="The store where the customer collects the order.")
 
@@ -243,7 +244,7 @@ class ReceiptRequest(_Request):
 
     warehouse: Code
     lines: list[ReceiptLineRequest] = Field(min_length=1, max_length=_LINES_MAX)
-    received_at: AwareDatetime | None = None
+    received_at: Timestamp | None = None
 
     @field_validator("lines")
     @classmethod
@@ -274,7 +275,7 @@ class ArrivalRequest(_Request):
 
     warehouse: Code
     lines: list[ArrivedLineRequest] = Field(min_length=1, max_length=_LINES_MAX)
-    received_at: AwareDatetime | None = None
+    received_at: Timestamp | None = None
 
     @field_validator("lines")
     @classmethod

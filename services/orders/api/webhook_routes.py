@@ -9,13 +9,14 @@ from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Depends
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.http.auth import requires
+from libs.common.http.fields import Timestamp
 from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse, idempotent
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.orders.domain.webhooks import DeliveryNotFound, DeliveryStatus, Endpoint, EndpointStatus
@@ -106,7 +107,7 @@ class ChangeWebhookRequest(_Request):
 class ReplayRequest(_Request):
     """Which failed deliveries to send again."""
 
-    since: AwareDatetime
+    since: Timestamp
 
 
 class WebhookResponse(_Response):

@@ -23,6 +23,7 @@ from libs.common.http.ndjson import (
     read_ndjson,
 )
 from libs.common.http.problems import PayloadTooLarge, UnsupportedMediaType
+from libs.common.http.query import WholeNumber
 from services.recommender.api.rows import (
     code_of,
     count_rejection,
@@ -96,7 +97,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         sku: Annotated[Sku | None, Query(description="A product to find company for.")] = None,
         visitor_id: Annotated[PersonId | None, Query(description="Who will see it.")] = None,
         placement: Annotated[Label, Query(description="Where it will be seen.")] = "unspecified",
-        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
+        limit: Annotated[WholeNumber, Query(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
     ) -> Response:
         """
         Recommend products that are listed and in stock, each with its reason, most fitting first.

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from libs.common.events import storefront
+from libs.common.http.fields import Timestamp
 from services.recommender.handlers.intake import Behaviour, Report
 from services.recommender.handlers.recommending import Recommendation
 
@@ -13,20 +14,20 @@ Sku: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
 # Ids stand for people and must not name them: an e-mail address is refused by its form.
 PersonId: TypeAlias = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s@]+$")]
 Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
-Quantity: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000)]
+Quantity: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
 
 class _BehaviourReport(BaseModel):
     """One act of one visitor. An `id` makes posting it again have no second effect."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: UUID | None = Field(default=None, description="Makes posting the event again harmless.")
     visitor_id: PersonId
     customer_id: PersonId | None = None
     session_id: PersonId | None = None
-    occurred_at: AwareDatetime
-    is_derived: bool = Field(default=False, description="Computed from other data instead of observed.")
+    occurred_at: Timestamp
+    is_derived: bool = Field(default=False, strict=True, description="Computed from other data instead of observed.")
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -73,7 +74,7 @@ class SearchPerformedReport(_BehaviourReport):
 
     type: Literal["search.performed"]
     query: Annotated[str, Field(min_length=1, max_length=200)]
-    results: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
+    results: Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)] | None = None
 
     def report(self) -> Report:
         """Return the event."""

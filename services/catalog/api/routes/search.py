@@ -12,7 +12,7 @@ from services.catalog.api.schemas import (
     Currency,
     FacetResponse,
     HitResponse,
-    PriceMinor,
+    PriceBound,
     SearchResponse,
     Words,
 )
@@ -33,8 +33,8 @@ async def search_products(  # noqa: PLR0917 - the parameters of a route are its 
     catalog: Catalog,
     q: Annotated[Words, Query(description='Words, "a phrase", this OR that, -without.')],
     category: CategoryFilter = None,
-    price_min_minor: PriceMinor | None = None,
-    price_max_minor: PriceMinor | None = None,
+    price_min_minor: PriceBound | None = None,
+    price_max_minor: PriceBound | None = None,
     currency: Currency | None = None,
     facets: Annotated[bool, Query(description="Count the hits by category.")] = False,  # noqa: FBT002 - a query parameter
     cursor: PageCursor = None,

@@ -218,6 +218,51 @@ class TestBodyLimits:
         assert response["status"] == 408
 
 
+class TestDescriptionsOfBodies:
+    """What is read otherwise than its headers say would be read as something else."""
+
+    @pytest.mark.parametrize(
+        ("headers", "status", "field"),
+        [
+            ([("Content-Encoding", "gzip")], 415, "Content-Encoding"),
+            ([("Content-Type", "application/json; charset=latin-1")], 415, "Content-Type"),
+            ([("Content-Type", 'application/x-ndjson;charset="UTF-16"')], 415, "Content-Type"),
+            ([("Content-Type", "text/csv ; charset=windows-1252")], 415, "Content-Type"),
+            ([("Content-Type", "application/json"), ("Content-Type", "text/csv")], 422, "Content-Type"),
+            ([("Idempotency-Key", "a"), ("Idempotency-Key", "b")], 422, "Idempotency-Key"),
+        ],
+    )
+    async def test_that_are_not_true_are_refused(
+        self,
+        make_app: AppFactory,
+        connect: ClientFactory,
+        headers: list[tuple[str, str]],
+        status: int,
+        field: str,
+    ) -> None:
+        client = connect(make_app(orders_router()))
+
+        answer = await client.put("/v1/orders/1/note", content=b"{}", headers=headers)
+
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (status, field)
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Content-Encoding": "identity"},
+            {"Content-Type": 'application/json; charset="UTF-8"'},
+            {"Content-Type": "application/json; version=1"},
+            {"Content-Type": "application/x-www-form-urlencoded; charset=gbk"},
+        ],
+    )
+    async def test_that_are_true_or_not_ours_to_judge_pass(
+        self, make_app: AppFactory, connect: ClientFactory, headers: dict[str, str]
+    ) -> None:
+        client = connect(make_app(orders_router()))
+
+        assert (await client.put("/v1/orders/1/note", content=b"{}", headers=headers)).is_success
+
+
 class TestBodiesOfStrangers:
     """Who may not call a route learns that, whatever was sent, and nothing of it is read."""
 

@@ -73,6 +73,7 @@ class TestNdjson:
             (b'{"sku": "\xff"}', "invalid-encoding"),
             (rb'{"sku": "\u0000"}', "unstorable-text"),
             (rb'{"sku": "\udc00"}', "unstorable-text"),
+            (b'{"sku": "A", "sku": "B"}', "repeated-key"),
         ],
     )
     async def test_rejects_text_that_cannot_be_stored(self, line: bytes, expected: str) -> None:

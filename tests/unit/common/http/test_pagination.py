@@ -16,6 +16,10 @@ PLACED_AT = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 ORDER_ID = UUID("018f3e6e-0000-7000-8000-000000000001")
 
 
+# A time that there is not in UTC.
+EARLIEST = Cursor.encode("0001-01-01T00:00:00+14:00", ORDER_ID)
+
+
 class TestCursor:
     def test_returns_the_key_it_was_made_from(self) -> None:
         cursor = Cursor.encode(PLACED_AT, ORDER_ID)
@@ -27,7 +31,9 @@ class TestCursor:
 
         assert httpx.URL("http://x", params={"cursor": cursor}).query.decode() == f"cursor={cursor}"
 
-    @pytest.mark.parametrize("cursor", ["", "nonsense", "é", "W10", "AAAA", Cursor.encode("a"), Cursor.encode(1, 2, 3)])
+    @pytest.mark.parametrize(
+        "cursor", ["", "nonsense", "é", "W10", "AAAA", Cursor.encode("a"), Cursor.encode(1, 2, 3), EARLIEST]
+    )
     def test_refuses_what_was_not_made_for_this_list(self, cursor: str) -> None:
         with pytest.raises(Invalid) as refusal:
             Cursor.decode(cursor, tuple[datetime, UUID])
@@ -86,12 +92,13 @@ class TestParameters:
 
         assert seen == list(range(1, 121))
 
-    @pytest.mark.parametrize("limit", ["0", "201", "-1", "x"])
+    @pytest.mark.parametrize("limit", ["0", "201", "-1", "x", "1_0", "1.0", "+1", " 1", "\uff11", ""])
     async def test_refuse_a_limit_out_of_range(self, limit: str, client: httpx.AsyncClient) -> None:
         assert (await client.get("/v1/orders", params={"limit": limit})).status_code == 422
 
     async def test_refuse_a_forged_cursor(self, client: httpx.AsyncClient) -> None:
-        response = await client.get("/v1/orders", params={"cursor": "nonsense"})
+        for cursor in ("nonsense", ""):
+            response = await client.get("/v1/orders", params={"cursor": cursor})
 
-        assert response.status_code == 422
-        assert response.json()["errors"][0]["field"] == "cursor"
+            assert response.status_code == 422
+            assert response.json()["errors"][0]["field"] == "cursor"

@@ -249,10 +249,11 @@ class TestInvalidRequest:
             (rb'{"lines": [{"sku": "A\u0000", "quantity": 1}]}', "/lines/0/sku"),
             (rb'{"lines": [{"sku": "\ud83d", "quantity": 1}]}', "/lines/0/sku"),
             (b'{"lines": [], "note": "\xed\xa0\x80"}', "/note"),
+            (b'{"lines": [{"sku": "A", "quantity": 1, "sku": "B"}]}', "/lines/0/sku"),
         ],
-        ids=["NUL", "NUL in a list", "half a surrogate pair", "the same as raw bytes"],
+        ids=["NUL", "NUL in a list", "half a surrogate pair", "the same as raw bytes", "a key twice"],
     )
-    async def test_refuses_text_that_the_database_cannot_hold(
+    async def test_refuses_what_the_database_or_the_caller_cannot_mean(
         self, body: bytes, pointer: str, client: httpx.AsyncClient
     ) -> None:
         response = await client.post("/v1/orders", content=body, headers={"content-type": "application/json"})
