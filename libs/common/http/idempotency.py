@@ -28,7 +28,7 @@ from sqlalchemy import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from libs.common.db import Transaction
+from libs.common.db import Database, Transaction
 from libs.common.errors import Conflict, Invalid
 from libs.common.http.auth import Principal
 
@@ -184,34 +184,34 @@ async def keyed_write(request: Request, key: IdempotencyKey) -> KeyedWrite:
 IdempotentWrite = Annotated[KeyedWrite, Depends(keyed_write)]
 
 
-async def idempotent(
-    transaction: Transaction,
+async def write_once(
+    database: Database,
+    write: KeyedWrite,
+    effect: Callable[[Transaction], Awaitable[StoredResponse]],
     *,
-    principal: str,
-    key: str,
-    route: str,
-    request_hash: bytes,  # noqa: A002, RUF100 - the same word for the same thing
     now: datetime,
-    effect: Callable[[], Awaitable[StoredResponse]],
 ) -> StoredResponse:
     """
-    Carry out `effect` in `transaction` unless this key has been used, and return its answer either way.
+    Carry out `effect` in a transaction of its own unless the key has been used, and return its answer either way.
 
     :raises KeyReused: if the key was used for another request.
     :raises KeyInProgress: if a request with this key is still being served after two seconds.
     """
-    write = KeyedWrite(principal, key, route, request_hash)
-    try:
-        [outcome] = await claim_batch(transaction, [write], now=now)
-    except asyncpg.LockNotAvailableError:
-        raise KeyInProgress from None
-    if isinstance(outcome, KeyReused | KeyInProgress):
-        raise outcome
-    if isinstance(outcome, StoredResponse):
-        return outcome
-    response = await effect()
-    store_batch(transaction, [(outcome, response)])
-    return response
+
+    async def work(transaction: Transaction) -> StoredResponse:
+        try:
+            [outcome] = await claim_batch(transaction, [write], now=now)
+        except asyncpg.LockNotAvailableError:
+            raise KeyInProgress from None
+        if isinstance(outcome, KeyReused | KeyInProgress):
+            raise outcome
+        if isinstance(outcome, StoredResponse):
+            return outcome
+        response = await effect(transaction)
+        store_batch(transaction, [(outcome, response)])
+        return response
+
+    return await database.run(work)
 
 
 async def claim_batch(

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.http.entity_tags import IfMatch, matches_any, versions_of
-from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
+from libs.common.http.idempotency import KeyedWrite, StoredResponse, write_once
 from services.catalog.domain.expectation import Expectation
 from services.catalog.handlers.ports import UnitOfWork
 from services.catalog.handlers.queries import CatalogViews
@@ -44,19 +44,9 @@ class CatalogAccess:
         self, write: KeyedWrite, use_case: Callable[[UnitOfWork], Awaitable[StoredResponse]]
     ) -> StoredResponse:
         """Carry out a use case, or return the answer that was given when it was sent before."""
-
-        async def work(transaction: Transaction) -> StoredResponse:
-            return await idempotent(
-                transaction,
-                principal=write.principal,
-                key=write.key,
-                route=write.route,
-                request_hash=write.request_hash,
-                now=self.clock.now(),
-                effect=lambda: use_case(self.unit_of(transaction)),
-            )
-
-        return await self.database.run(work)
+        return await write_once(
+            self.database, write, lambda transaction: use_case(self.unit_of(transaction)), now=self.clock.now()
+        )
 
 
 def _catalog(request: Request) -> CatalogAccess:

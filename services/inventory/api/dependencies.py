@@ -16,7 +16,7 @@ from libs.common.db import Database, Transaction
 from libs.common.errors import Unavailable
 from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
-from libs.common.http.idempotency import KeyedWrite, StoredResponse, idempotent
+from libs.common.http.idempotency import KeyedWrite, StoredResponse, write_once
 from libs.common.pacing import WorkPace
 from services.inventory import metrics
 from services.inventory.api.hold_counter import HoldCounter
@@ -247,16 +247,4 @@ class UseCases:
         self, write: KeyedWrite, effect: Callable[[Transaction], Awaitable[StoredResponse]]
     ) -> StoredResponse:
         """Run `effect` in one transaction, once for each key."""
-
-        async def work(transaction: Transaction) -> StoredResponse:
-            return await idempotent(
-                transaction,
-                principal=write.principal,
-                key=write.key,
-                route=write.route,
-                request_hash=write.request_hash,
-                now=self.clock.now(),
-                effect=lambda: effect(transaction),
-            )
-
-        return await self.database.run(work)
+        return await write_once(self.database, write, effect, now=self.clock.now())

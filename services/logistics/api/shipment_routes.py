@@ -14,7 +14,7 @@ from starlette.responses import Response
 from libs.common.db import Transaction
 from libs.common.errors import DomainError
 from libs.common.http.auth import requires
-from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse, idempotent
+from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse, write_once
 from libs.common.http.pagination import (
     PAGE_LIMIT_DEFAULT,
     Cursor,
@@ -132,32 +132,21 @@ async def fail_shipment(
 async def _record(backend: Backend, write: KeyedWrite, movement: Movement) -> Response:
     now = backend.clock.now()
 
-    async def work(transaction: Transaction) -> StoredResponse:
-        async def effect() -> StoredResponse:
-            desk = backend.open_desk(transaction)
-            [outcome] = await record_movements(
-                [movement],
-                shipments=desk.shipments,
-                outbox=desk.outbox,
-                now=now,
-                eta_threshold=backend.eta_threshold,
-            )
-            if isinstance(outcome, DomainError):
-                raise outcome
-            transaction.after_commit(partial(count_movements, [outcome]))
-            return StoredResponse(200, ShipmentResponse.of(outcome.shipment).model_dump_json().encode())
-
-        return await idempotent(
-            transaction,
-            principal=write.principal,
-            key=write.key,
-            route=write.route,
-            request_hash=write.request_hash,
+    async def effect(transaction: Transaction) -> StoredResponse:
+        desk = backend.open_desk(transaction)
+        [outcome] = await record_movements(
+            [movement],
+            shipments=desk.shipments,
+            outbox=desk.outbox,
             now=now,
-            effect=effect,
+            eta_threshold=backend.eta_threshold,
         )
+        if isinstance(outcome, DomainError):
+            raise outcome
+        transaction.after_commit(partial(count_movements, [outcome]))
+        return StoredResponse(200, ShipmentResponse.of(outcome.shipment).model_dump_json().encode())
 
-    return (await backend.database.run(work)).response()
+    return (await write_once(backend.database, write, effect, now=now)).response()
 
 
 async def _tracked(backend: Backend, shipment_id: UUID) -> TrackedShipmentResponse:

@@ -23,9 +23,9 @@ from libs.common.http.idempotency import (
     KeyReused,
     StoredResponse,
     claim_batch,
-    idempotent,
     store_batch,
     unclaim_batch,
+    write_once,
 )
 from libs.common.pacing import WorkPace
 from services.orders.api.following import OrderFollower
@@ -116,19 +116,9 @@ class Backend:
 
     async def write(self, write: KeyedWrite, effect: Callable[[Unit], Awaitable[StoredResponse]]) -> StoredResponse:
         """Run `effect` in one transaction, once for each key."""
-
-        async def work(transaction: Transaction) -> StoredResponse:
-            return await idempotent(
-                transaction,
-                principal=write.principal,
-                key=write.key,
-                route=write.route,
-                request_hash=write.request_hash,
-                now=self.clock.now(),
-                effect=lambda: effect(self.bind(transaction)),
-            )
-
-        return await self.database.run(work)
+        return await write_once(
+            self.database, write, lambda transaction: effect(self.bind(transaction)), now=self.clock.now()
+        )
 
     async def _place_batch(self, placements: Sequence[Placement]) -> Sequence[StoredResponse | Exception]:
         return await self.database.run(lambda transaction: self._place(placements, transaction))

@@ -17,7 +17,7 @@ from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.http.auth import requires
 from libs.common.http.fields import Timestamp
-from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse, idempotent
+from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse, write_once
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.orders.domain.webhooks import DeliveryNotFound, DeliveryStatus, Endpoint, EndpointStatus
 from services.orders.handlers.webhooks import (
@@ -58,19 +58,10 @@ class WebhookDesk:
 
     async def write(self, write: KeyedWrite, effect: Callable[[Webhooks], Awaitable[StoredResponse]]) -> Response:
         """Run `effect` in one transaction, once for each key."""
-
-        async def work(transaction: Transaction) -> StoredResponse:
-            return await idempotent(
-                transaction,
-                principal=write.principal,
-                key=write.key,
-                route=write.route,
-                request_hash=write.request_hash,
-                now=self.clock.now(),
-                effect=lambda: effect(self.bind(transaction)),
-            )
-
-        return (await self.database.run(work)).response()
+        answer = await write_once(
+            self.database, write, lambda transaction: effect(self.bind(transaction)), now=self.clock.now()
+        )
+        return answer.response()
 
 
 def _desk_of(request: Request) -> WebhookDesk:

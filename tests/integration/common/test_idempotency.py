@@ -17,9 +17,9 @@ from libs.common.http.idempotency import (
     StoredResponse,
     claim_batch,
     idempotency_keys_table,
-    idempotent,
     purge_idempotency_keys,
     store_batch,
+    write_once,
 )
 from tests.support.infrastructure import Infrastructure
 from tests.support.postgres import FreshDatabase, empty_database
@@ -51,26 +51,16 @@ async def place(
     failure: Exception | None = None,
 ) -> StoredResponse:
     """Do what a route does: one transaction, in which the effect is a row."""
-    async with database.transaction() as transaction:
 
-        async def effect() -> StoredResponse:
-            await transaction.connection.execute(text("INSERT INTO effects VALUES (:name)"), {"name": write.key})
-            if failure is not None:
-                raise failure
-            return CREATED
-
-        response = await idempotent(
-            transaction,
-            principal=write.principal,
-            key=write.key,
-            route=write.route,
-            request_hash=write.request_hash,
-            now=NOW,
-            effect=effect,
-        )
+    async def effect(transaction: Transaction) -> StoredResponse:
+        await transaction.connection.execute(text("INSERT INTO effects VALUES (:name)"), {"name": write.key})
+        if failure is not None:
+            raise failure
         if before_commit is not None:
-            await before_commit()
-        return response
+            transaction.before_commit(before_commit)
+        return CREATED
+
+    return await write_once(database, write, effect, now=NOW)
 
 
 async def effects(database: FreshDatabase) -> list[str]:
@@ -79,7 +69,7 @@ async def effects(database: FreshDatabase) -> list[str]:
         return list(rows.scalars())
 
 
-class TestIdempotent:
+class TestWriteOnce:
     async def test_has_one_effect_and_the_same_answer_when_sent_again(self, database: FreshDatabase) -> None:
         first = await place(database, a_write())
         second = await place(database, a_write())
