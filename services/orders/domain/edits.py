@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from libs.common.errors import Conflict, Invalid
 from libs.common.events.orders import OrderEdited, OrderEditRefused, OrderEditRequested
 from libs.common.events.shapes import OrderLine as PublishedLine
-from libs.common.events.shapes import Shortage
+from libs.common.events.shapes import Shortage, SkuQuantity
 from services.orders.domain import messages as on
+from services.orders.domain import remainders
 from services.orders.domain.charges import Charge
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import DERIVED_CHANNELS, OrderLine, OrderStatus, total_borne, units_by_sku
-from services.orders.domain.state import Answer, OrderState, StepKind, StepStatus, step_id
+from services.orders.domain.state import Answer, OrderState, PaymentStep, RemainderStatus, StepKind, StepStatus, step_id
 
 _EDITED: Final = "edited"
 REQUESTED: Final = "edit-requested"
@@ -37,9 +38,35 @@ class OrderNotEditable(Conflict):
 
     code: ClassVar[str] = "order-not-editable"
 
-    def __init__(self, order_id: UUID, status: OrderStatus, what: str) -> None:
-        """Name the order, where it is, and what cannot be changed there."""
-        super().__init__(f"Order {order_id} is {status}; its {what} cannot be changed any more.")
+    def __init__(self, order_id: UUID, status: OrderStatus, what: str, why: str | None = None) -> None:
+        """Name the order, where it is, what cannot be changed there, and why, where that is not all."""
+        super().__init__(
+            f"Order {order_id} is {status}; its {what} cannot be changed any more{f': {why}' if why else ''}."
+        )
+
+
+class UnitsInRemainder(Conflict):
+    """Units of a line are another order's by now: what was missing of this one, which goes its own way."""
+
+    code: ClassVar[str] = "units-in-remainder"
+
+    def __init__(self, line: int | None, units: SkuQuantity, other_id: UUID) -> None:
+        """Name the line, how many of its units it is about, and where they are."""
+        where = f"line {line}" if line is not None else units.sku
+        super().__init__(
+            f"{units.quantity} of the units of {where} are in the remainder {other_id} and stay on the line;"
+            " call that off to be without them."
+        )
+
+
+class NothingBesidesRemainder(Conflict):
+    """Nothing would be left of the order but what goes its own way."""
+
+    code: ClassVar[str] = "nothing-besides-remainder"
+
+    def __init__(self, other_id: UUID) -> None:
+        """Name the remainder."""
+        super().__init__(f"Nothing would be left besides the remainder {other_id}; cancel the order instead.")
 
 
 class EditNeedsReview(Conflict):
@@ -182,6 +209,38 @@ def edited_lines(
     return tuple(kept)
 
 
+def check_lines(state: OrderState, before: Sequence[OrderLine], after: Sequence[OrderLine]) -> None:
+    """
+    Refuse other lines of an order that was divided, where its remainder stands against them.
+
+    :raises UnitsInRemainder: if units would be taken away that are the remainder's, naming the line.
+    :raises NothingBesidesRemainder: if the order would have nothing of its own.
+    """
+    if state.payment.remainder is None or state.status is not OrderStatus.CONFIRMED:
+        return
+    other_id = remainders.remainder_id(state.id)
+    if (units := remainders.tied(after, state.missing)) is not None:
+        kept = {line.line: line.quantity for line in after}
+        lowered = (one.line for one in before if one.sku == units.sku and kept.get(one.line, 0) < one.quantity)
+        raise UnitsInRemainder(next(lowered, None), units, other_id)
+    if not remainders.own_units(after, state.missing) or total_borne(after) < state.payment.remainder.value_minor:
+        raise NothingBesidesRemainder(other_id)
+
+
+def why_lines_are_fixed(state: OrderState, *, has_other_address: bool) -> str | None:
+    """Return why lines cannot be changed, where the stage does not say it; None if it does."""
+    origin = state.facts.origin
+    if origin is not None and state.facts.channel in DERIVED_CHANNELS:
+        return f"it comes of order {origin.order_id}"
+    if any(parcel.has_left for parcel in state.shipments) or state.payment.shipped_remainder_minor:
+        return "a parcel has left"
+    if state.stuck_since is not None:
+        return "it waits for a person"
+    if state.status is OrderStatus.BACKORDERED:
+        return "it was paid for, or is being"
+    return "the address is another edit" if has_other_address else None
+
+
 def apply_edit(draft: Draft, message: on.OrderEdited) -> None:
     """Go on with other lines, or to another door; what is waited for is inventory's to change. The stage stays."""
     if message.lines is not None and draft.state.status is OrderStatus.BACKORDERED:
@@ -223,13 +282,18 @@ def refuse(draft: Draft, *, reason: str, shortages: tuple[Shortage, ...] = ()) -
     further = draft.state.step(further_step_id(draft.state.id, edit.id))
     draft.conclude_edit(edit, reason, shortages)
     _tell_refused(draft, edit.id, reason, shortages)
-    if further is not None and further.status is StepStatus.SUCCEEDED:
+    if further is not None and further.status is StepStatus.SUCCEEDED and not is_charged(draft.state, further):
         draft.pay(StepKind.VOID, further.amount_minor, authorisation_id=further.id)
 
 
 def further_step_id(order_id: UUID, edit_id: UUID) -> UUID:
     """Return the id of the step that authorises what an edit costs more."""
     return step_id(order_id, f"{StepKind.AUTHORISE}:edit:{edit_id}")
+
+
+def is_charged(state: OrderState, authorisation: PaymentStep) -> bool:
+    """Tell whether anything was captured, or is to be, of one of several authorisations."""
+    return any(step.kind is StepKind.CAPTURE and step.authorisation_id == authorisation.id for step in state.steps)
 
 
 def is_unpaid(state: OrderState) -> bool:
@@ -255,12 +319,22 @@ def _are_lines_free(state: OrderState, message: on.OrderEdited) -> bool:
     if state.status is OrderStatus.HELD:
         return True
     if state.status is OrderStatus.CONFIRMED:
-        is_whole = state.payment.remainder is None and state.facts.channel not in DERIVED_CHANNELS
+        is_its_own = state.facts.channel not in DERIVED_CHANNELS and _keep_remainder(state, message.lines or ())
         # What a person has to look at is not made more of.
-        return is_whole and state.stuck_since is None and message.destination is None
+        return is_its_own and state.stuck_since is None and message.destination is None
     is_untouched = not state.warehouses and not state.steps and state.facts.channel not in DERIVED_CHANNELS
     # Inventory answers about the lines alone.
     return state.status is OrderStatus.BACKORDERED and is_untouched and message.destination is None
+
+
+def _keep_remainder(state: OrderState, lines: Sequence[OrderLine]) -> bool:
+    """Tell whether what was missing of an order stays on its lines, and something besides; it must not have left."""
+    remainder = state.payment.remainder
+    if remainder is None:
+        return True
+    is_kept = remainders.tied(lines, state.missing) is None and bool(remainders.own_units(lines, state.missing))
+    is_here = remainder.status is not RemainderStatus.SHIPPED
+    return is_here and is_kept and total_borne(lines) >= remainder.value_minor
 
 
 def set_total(draft: Draft, lines: Sequence[OrderLine]) -> None:

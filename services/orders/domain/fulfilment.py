@@ -62,8 +62,8 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.StockPartlyReserved:    "x x A A A A A . . . . . .",
     on.StockRejected:          "x x A A x x x x x x x . .",
     on.WaitProlonged:          "x x x A x x x x x x x x x",
-    on.RemainderShipped:       "x x x A x A x A A A x x A",
-    on.RemainderEnded:         "x x x A x A x A A A A x A",
+    on.RemainderShipped:       "x x x A x A A A A A x x A",
+    on.RemainderEnded:         "x x x A x A A A A A A x A",
     on.ExchangeEnded:          "x x x x x x x x A A A x x",
     on.AuthorisationSucceeded: "x x x A A c A c c c c c c",
     on.AuthorisationDeclined:  "x x x A A A A A A A A A A",
@@ -318,7 +318,8 @@ def _answer_to_part(state: OrderState, message: on.StockPartlyReserved) -> Answe
     if state.status is OrderStatus.RESERVED:
         return Answer.IGNORE if message.version == 0 else None
     if not state.warehouses:
-        return None
+        # Nothing is divided twice: what is left of a divided order waits until it is there whole.
+        return None if state.payment.remainder is None else Answer.IGNORE
     # Parcels are planned: more than they need is the remainder's, less takes the order back to where it waits.
     has_left = any(parcel.has_left for parcel in state.shipments)
     held = {(one.warehouse, one.sku): one.quantity for one in message.allocations}

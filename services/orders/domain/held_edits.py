@@ -7,18 +7,16 @@ stops all parcels or none; inventory between an edit and another order's need. W
 was. Money comes first because it can be let go of without a loss, and goods may be somebody else's a moment later.
 """
 
-from collections import Counter
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
 from libs.common.events.orders import OrderBackordered, OrderEditRequested, OrderRecallRequested
-from libs.common.events.shapes import Allocation, SkuQuantity
-from services.orders.domain import edits, moves
+from libs.common.events.shapes import Shortage
+from services.orders.domain import edits, moves, remainders
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
-from services.orders.domain.order import OrderStatus, total_borne, units_by_sku
+from services.orders.domain.order import OrderStatus, total_borne
 from services.orders.domain.state import (
     OrderState,
     PaymentStep,
@@ -30,8 +28,10 @@ from services.orders.domain.state import (
 
 _PARCEL_HAS_LEFT: Final = "parcel-has-left"
 _RECALLED: Final = "parcels-recalled"
-# Why the order is still being edited, once its parcels are stopped.
+# How far the edit is: whether the parcels are stopped, and whether the goods are there no more.
 _STOPPED: Final = "parcels-stopped"
+_GONE: Final = "goods-gone"
+_STOPPED_AND_GONE: Final = "parcels-stopped, goods-gone"
 
 
 def edit(draft: Draft, message: on.OrderEdited) -> None:
@@ -43,7 +43,7 @@ def edit(draft: Draft, message: on.OrderEdited) -> None:
         id=message.edit_id, reason=message.reason, lines=message.lines, total_minor=total_borne(message.lines)
     )
     draft.change(edit=pending)
-    lacking_minor = pending.total_minor - moves.covered_minor(draft.state)
+    lacking_minor = moves.due_minor(draft.state, pending.total_minor) - moves.covered_minor(draft.state)
     detail = f"{edits.REQUESTED}: {pending.reason}"
     if lacking_minor <= 0:
         draft.enter(OrderStatus.EDITING, detail=detail)
@@ -65,12 +65,12 @@ def go_on(draft: Draft) -> None:
     if not _are_parcels_stopped(state):
         draft.publish(OrderRecallRequested(order_id=state.id, edit_id=state.edit.id, before_plan=state.sequence))
         draft.note(detail=_RECALLED)
-    elif not state.missing:
-        units = list(units_by_sku(state.edit.lines))
+    elif not _are_goods_gone(state):
+        units = list(remainders.own_units(state.edit.lines, state.missing))
         draft.publish(OrderEditRequested(order_id=state.id, edit_id=state.edit.id, lines=units, is_held=True))
     else:
         # The goods were not there any more when the parcels were stopped.
-        edits.refuse(draft, reason=moves.STOCK_MOVED)
+        _give_up(draft, reason=moves.STOCK_MOVED)
         _wait(draft)
 
 
@@ -91,7 +91,7 @@ def miss_money(draft: Draft, message: on.AuthorisationDeclined) -> None:
     step = draft.set_step(message.step_id, StepStatus.DECLINED)
     moves.publish_failure(draft, step, message.reason)
     if is_wanted and not edits.is_unpaid(draft.state):
-        edits.refuse(draft, reason=moves.PAYMENT_DECLINED)
+        _give_up(draft, reason=moves.PAYMENT_DECLINED)
         draft.enter(OrderStatus.CONFIRMED)
 
 
@@ -99,31 +99,23 @@ def follow_stock(draft: Draft, message: on.StockReserved | on.StockBackordered |
     """Know what is held for the order; without its goods, it is edited no further."""
     if edits.is_unpaid(draft.state) and not isinstance(message, on.StockReserved):
         # Its parcels are as they were before the edit.
-        edits.refuse(draft, reason=moves.STOCK_MOVED)
+        _give_up(draft, reason=moves.STOCK_MOVED)
         draft.enter(OrderStatus.CONFIRMED)
         take_back = moves.backorder if isinstance(message, on.StockBackordered) else moves.reserve_part
         take_back(draft, message)  # type: ignore[arg-type]
         return
     draft.change(stock_version=max(message.version, draft.state.stock_version))
+    is_gone = not isinstance(message, on.StockReserved)
     if isinstance(message, on.StockReserved):
-        draft.change(allocations=message.allocations, missing=())
-    else:
-        draft.change(missing=_units_of(draft.state.allocations))
-
-
-def _units_of(allocations: Iterable[Allocation]) -> tuple[SkuQuantity, ...]:
-    units: Counter[str] = Counter()
-    for one in allocations:
-        units[one.sku] += one.quantity
-    return tuple(SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in units.items())
+        draft.change(allocations=message.allocations)
+    _mark(draft, is_stopped=_are_parcels_stopped(draft.state), is_gone=is_gone)
 
 
 def move_parcel(draft: Draft, message: on.ShipmentMessage) -> None:
     """Note how far a parcel is: one that has left ends the edit, and once all are stopped it goes on."""
     draft.change(shipments=moves.with_news(draft.state.shipments, message))
     if any(parcel.has_left for parcel in draft.state.shipments):
-        edits.refuse(draft, reason=_PARCEL_HAS_LEFT)
-        draft.change(missing=())
+        _give_up(draft, reason=_PARCEL_HAS_LEFT)
         draft.enter(OrderStatus.CONFIRMED, detail=moves.PARCEL_HAS_LEFT)
         moves.follow_parcels(draft)
         return
@@ -135,7 +127,7 @@ def move_parcel(draft: Draft, message: on.ShipmentMessage) -> None:
                 for parcel in draft.state.shipments
             )
         )
-        draft.enter(OrderStatus.EDITING, reason=_STOPPED)
+        draft.enter(OrderStatus.EDITING, reason=_STOPPED_AND_GONE if _are_goods_gone(draft.state) else _STOPPED)
         go_on(draft)
 
 
@@ -151,8 +143,8 @@ def follow_change(draft: Draft, message: on.StockChanged) -> None:
         facts=facts,
         priced_lines=pending.lines,
         allocations=message.allocations,
-        missing=(),
     )
+    _mark(draft, is_stopped=True, is_gone=False)
     draft.conclude_edit(pending)
     edits.tell(draft, pending.id, pending.reason, pending.lines)
     moves.keep_what_it_costs(draft)
@@ -165,7 +157,7 @@ def follow_refusal(draft: Draft, message: on.StockChangeRefused) -> None:
         edits.follow_refusal(draft, message)
         return
     draft.change(stock_version=max(message.version, draft.state.stock_version))
-    edits.refuse(draft, reason=message.reason, shortages=message.shortages)
+    _give_up(draft, reason=message.reason, shortages=message.shortages)
     _leave_again(draft)
 
 
@@ -173,20 +165,39 @@ def request_cancellation(draft: Draft, message: on.CancellationRequested) -> Non
     """Call the order off: at once if its parcels are stopped, else logistics is asked to."""
     if _are_parcels_stopped(draft.state):
         moves.cancel(draft, message.reason)
+        remainders.call_off(draft, message)
         return
-    edits.refuse(draft, reason=moves.ORDER_ENDED)
+    _give_up(draft, reason=moves.ORDER_ENDED)
     draft.enter(OrderStatus.CONFIRMED)
     moves.request_cancellation(draft, message)
 
 
+def _give_up(draft: Draft, *, reason: str, shortages: tuple[Shortage, ...] = ()) -> None:
+    """Go on without the edit; what was charged for it, because what was missing has left meanwhile, goes back."""
+    state = draft.state
+    further = None if state.edit is None else state.step(edits.further_step_id(state.id, state.edit.id))
+    edits.refuse(draft, reason=reason, shortages=shortages)
+    if further is not None and edits.is_charged(state, further):
+        moves.keep_what_it_costs(draft)
+
+
 def _are_parcels_stopped(state: OrderState) -> bool:
-    return state.status_reason == _STOPPED
+    return state.status_reason in {_STOPPED, _STOPPED_AND_GONE}
+
+
+def _are_goods_gone(state: OrderState) -> bool:
+    return state.status_reason in {_GONE, _STOPPED_AND_GONE}
+
+
+def _mark(draft: Draft, *, is_stopped: bool, is_gone: bool) -> None:
+    stopped = _STOPPED_AND_GONE if is_gone else _STOPPED
+    draft.change(status_reason=stopped if is_stopped else _GONE if is_gone else None)
 
 
 def _leave_again(draft: Draft) -> None:
     """Have parcels planned for what is held, if anything is."""
     allocations = draft.state.allocations
-    if draft.state.missing or not allocations:
+    if _are_goods_gone(draft.state) or not allocations:
         _wait(draft)
         return
     draft.change(warehouses=tuple(sorted({one.warehouse for one in allocations})))
@@ -195,7 +206,7 @@ def _leave_again(draft: Draft) -> None:
 
 def _wait(draft: Draft) -> None:
     """Wait for goods like an order that never had any: there is no parcel that could leave."""
-    draft.change(warehouses=(), allocations=(), missing=(), expected_at=None)
+    draft.change(warehouses=(), allocations=(), expected_at=None)
     lasts = moves.patience(draft.state, draft.deadlines)
     draft.enter(OrderStatus.BACKORDERED, lasts=lasts)
     draft.publish(OrderBackordered(order_id=draft.state.id, shortages=[], deadline_at=draft.now + lasts))

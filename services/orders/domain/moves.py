@@ -166,7 +166,7 @@ def _enter_reserved(draft: Draft, shortages: tuple[Shortage, ...] = ()) -> None:
             shortages=list(shortages),
         )
     )
-    if covered_minor(state) >= state.facts.total_minor:
+    if covered_minor(state) >= due_minor(state, state.facts.total_minor):
         confirm(draft)
     elif not state.open_minor(StepKind.AUTHORISE):
         draft.pay(StepKind.AUTHORISE, state.facts.total_minor)
@@ -285,11 +285,19 @@ def let_go_of(draft: Draft, authorisation: PaymentStep) -> None:
 
 
 def covered_minor(state: OrderState) -> int:
-    """Return what is held for the order's price, however much of it will be let go of in the end."""
-    voids = sum(
-        step.amount_minor for step in state.steps if step.kind is StepKind.VOID and step.status is StepStatus.PENDING
+    """Return what is held, or was charged, for the order's price, however much will be let go of in the end."""
+    gone = sum(
+        step.amount_minor
+        for step in state.steps
+        if (step.kind, step.status) in {(StepKind.VOID, StepStatus.PENDING), (StepKind.REFUND, StepStatus.PENDING)}
     )
-    return state.payment.held_minor - voids
+    payment = state.payment
+    return payment.authorised_minor - payment.voided_minor - payment.refunded_minor - gone
+
+
+def due_minor(state: OrderState, total_minor: int) -> int:
+    """Return what is paid of a total: all but the price of what was missing and will not come."""
+    return total_minor - state.payment.ended_remainder_minor
 
 
 def keep_what_it_costs(draft: Draft) -> None:
@@ -297,9 +305,9 @@ def keep_what_it_costs(draft: Draft) -> None:
     for step in draft.state.steps:
         if step.kind is StepKind.VOID and step.status is StepStatus.WAITING:
             draft.set_step(step.id, StepStatus.WITHDRAWN)
-    surplus = covered_minor(draft.state) - draft.state.facts.total_minor
+    surplus = covered_minor(draft.state) - due_minor(draft.state, draft.state.facts.total_minor)
     if surplus > 0:
-        draft.pay(StepKind.VOID, surplus, status=StepStatus.WAITING)
+        let_go_of_part(draft, surplus)
     go_on_with_what_waits(draft)
 
 
@@ -743,7 +751,7 @@ def go_on_with_what_waits(draft: Draft) -> None:
     for waiting in [step for step in draft.state.steps if step.status is StepStatus.WAITING]:
         state = draft.state
         is_possible = (
-            not state.open_minor(StepKind.CAPTURE) and (state.status in _ENDED or not _is_to_be_charged(state))
+            not state.open_minor(StepKind.CAPTURE) and not _is_to_be_charged(state)
             if waiting.kind is StepKind.VOID
             else waiting.amount_minor <= _refundable_minor(state)
         )
@@ -769,7 +777,8 @@ def _carry_out(draft: Draft, waiting: PaymentStep) -> None:
 
 def _is_to_be_charged(state: OrderState) -> bool:
     """Tell whether anything will yet be asked for of what the provider holds."""
-    return state.payment.is_remainder_open or _uncharged_minor(state) > 0
+    is_owed = state.status not in _ENDED and _uncharged_minor(state) > 0
+    return state.payment.is_remainder_open or is_owed
 
 
 def _ask_to_stop(draft: Draft, reason: str) -> None:
@@ -794,7 +803,7 @@ def _refundable_minor(state: OrderState) -> int:
 def settle_if_complete(draft: Draft) -> None:
     state = draft.state
     payment = state.payment
-    is_paid = payment.authorised_minor >= state.facts.total_minor and payment.held_minor == 0
+    is_paid = payment.authorised_minor >= due_minor(state, state.facts.total_minor) and payment.held_minor == 0
     owes_nothing = not any(step.status in OPEN_STEP for step in state.steps)
     is_divided = state.payment.is_remainder_open
     if state.status is OrderStatus.DELIVERED and is_paid and owes_nothing and not is_divided:

@@ -16,7 +16,7 @@ from libs.common.events.orders import OrderDivided
 from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
-from services.orders.domain.order import EXCHANGE_CHANNEL, OrderLine
+from services.orders.domain.order import EXCHANGE_CHANNEL, OrderLine, units_by_sku
 from services.orders.domain.parcels import value_by_warehouse
 from services.orders.domain.state import Divide, OrderState, Remainder, RemainderStatus
 
@@ -46,6 +46,19 @@ def parcel_values(
     nowhere = [Allocation(warehouse=_NOWHERE, sku=one.sku, quantity=one.quantity) for one in missing]
     values = value_by_warehouse(lines, [*allocations, *nowhere])
     return values, values.pop(_NOWHERE, 0)
+
+
+def own_units(lines: Iterable[OrderLine], missing: Iterable[SkuQuantity]) -> tuple[SkuQuantity, ...]:
+    """Return the units of an order's lines, by SKU, without those that are missing."""
+    elsewhere = {one.sku: one.quantity for one in missing}
+    units = ((one.sku, one.quantity - elsewhere.get(one.sku, 0)) for one in units_by_sku(lines))
+    return tuple(SkuQuantity(sku=sku, quantity=quantity) for sku, quantity in units if quantity > 0)
+
+
+def tied(lines: Iterable[OrderLine], missing: Iterable[SkuQuantity]) -> SkuQuantity | None:
+    """Return what became of an order's remainder and would not be on its lines any more; None if all of it would."""
+    units = {one.sku: one.quantity for one in units_by_sku(lines)}
+    return next((one for one in missing if units.get(one.sku, 0) < one.quantity), None)
 
 
 def divide(draft: Draft) -> None:

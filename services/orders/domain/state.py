@@ -142,6 +142,12 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         return self.remainder.value_minor if self.remainder is not None and has_left else 0
 
     @property
+    def ended_remainder_minor(self) -> int:
+        """What nobody pays for them because they will not come."""
+        has_ended = self.remainder is not None and self.remainder.status is RemainderStatus.ENDED
+        return self.remainder.value_minor if self.remainder is not None and has_ended else 0
+
+    @property
     def held_minor(self) -> int:
         """What the provider holds for us and has neither moved nor let go."""
         return self.authorised_minor - self.captured_minor - self.voided_minor

@@ -23,8 +23,10 @@ from services.orders.domain.edits import (
     OrderNotEditable,
     PaymentPending,
     PaymentTokenMissing,
+    check_lines,
     edited_lines,
     further_step_id,
+    why_lines_are_fixed,
 )
 from services.orders.domain.messages import OrderEdited, StockChanged, StockChangeRefused
 from services.orders.domain.order import (
@@ -85,6 +87,8 @@ async def edit_order(
     :raises PaymentPending: if its price is not authorised yet.
     :raises PaymentTokenMissing: if it costs more, and its provider needs a token of its own for that.
     :raises EditPending: if inventory has not answered another edit yet.
+    :raises UnitsInRemainder: if units would go that are those of its remainder.
+    :raises NothingBesidesRemainder: if nothing would be left but these.
     :raises ChargesNotEditable: if what its lines would bear is not for us to say.
     :raises OrderPriceRefused: if a promotion may not take as much off as it would then.
     :raises EditNeedsReview: if the rules would hold or refuse what it would be.
@@ -108,6 +112,7 @@ async def edit_order(
         raise NothingToEdit("The order is like that already.", field="/lines")
     if request.destination is not None and request.destination.country != state.facts.destination.country:
         raise CountryNotEditable
+    check_lines(state, before, after)
     edit_id = new_id()
     message = OrderEdited(
         edit_id=edit_id,
@@ -181,7 +186,10 @@ def _apply(saga: Saga, state: OrderState, message: OrderEdited) -> None:
     if message.lines is not None and state.status is OrderStatus.RESERVED:
         raise PaymentPending(state.id)
     if saga.apply(state.id, message) is not Answer.ADVANCE:
-        raise OrderNotEditable(state.id, state.status, "lines" if message.lines is not None else "address")
+        if message.lines is None:
+            raise OrderNotEditable(state.id, state.status, "address")
+        why = why_lines_are_fixed(state, has_other_address=message.destination is not None)
+        raise OrderNotEditable(state.id, state.status, "lines", why)
 
 
 def _further_step(saga: Saga, order_id: UUID, edit_id: UUID) -> PaymentStep | None:

@@ -191,7 +191,7 @@ class Shop:
         await self.pay()
         assert await self.status(order_id) == "confirmed"
 
-    async def plan(self, order_id: UUID) -> None:
+    async def plan(self, order_id: UUID, *places: str) -> None:
         await self.tell(
             *(
                 ShipmentPlanned(
@@ -207,6 +207,7 @@ class Shop:
                     decision_id=new_id(),
                 )
                 for place, sku, units in EACH_LINE
+                if not places or place in places
             )
         )
 

@@ -27,17 +27,27 @@ from libs.common.events.orders import (
     OrderReconfirmed,
     OrderRefused,
 )
-from libs.common.events.shapes import Allocation
+from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.domain import messages as on
 from services.orders.domain.edits import further_step_id
 from services.orders.domain.fulfilment import transition
 from services.orders.domain.ledger import Account, balances
-from services.orders.domain.order import SHIPPED_OR_LATER, TERMINAL, OrderLine, OrderStatus, total_of, units_by_sku
+from services.orders.domain.order import (
+    SHIPPED_OR_LATER,
+    TERMINAL,
+    CaptureMoment,
+    OrderLine,
+    OrderStatus,
+    PaymentTerms,
+    total_of,
+)
+from services.orders.domain.remainders import own_units
 from services.orders.domain.state import (
     STAGE_TIMER,
     Answer,
     Book,
     ConcludeEdit,
+    Divide,
     OrderState,
     Pay,
     PaymentStep,
@@ -54,6 +64,9 @@ LAMP = OrderLine(line=3, sku="LAMP", quantity=1, unit_price_minor=700)
 FEWER = (structs.replace(WANTED[0], quantity=1), WANTED[1])
 ONE_PARCEL = (WANTED[0],)
 MORE = (*WANTED, LAMP)
+FEWER_MIRRORS = (WANTED[0], structs.replace(WANTED[1], quantity=2))
+MISSING = (SkuQuantity(sku="OMINOUS-MIRROR", quantity=1),)
+MISSING_MINOR = 1_300
 SWAPPED = (structs.replace(WANTED[0], quantity=1), structs.replace(WANTED[1], quantity=4), LAMP)
 Units: TypeAlias = tuple[tuple[str, int], ...]
 Spoken: TypeAlias = on.StockReserved | on.StockBackordered | on.StockChanged | on.StockChangeRefused
@@ -71,6 +84,9 @@ class Scenario:
     compensations: int = 0
     # Whether nobody may begin to wait for more.
     is_limited: bool = False
+    # Whether a mirror was missing of the order, which went ahead without it.
+    is_divided: bool = False
+    capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,7 @@ class World:
     from_inventory: Queue = ()
     # By plan and warehouse: how far the parcel is, and what is in it.
     parcels: tuple[tuple[int, str, str, Units], ...] = ()
+    remainder: str = ""
     to_logistics: tuple[Event, ...] = ()
     from_logistics: Queue = ()
     asked: frozenset[PaymentStep] = frozenset()
@@ -120,8 +137,8 @@ def _encode(event: Event) -> bytes:
     return json.encode(structs.replace(event, **numbers))
 
 
-def units_of(lines: tuple[OrderLine, ...]) -> Units:
-    return tuple(sorted((one.sku, one.quantity) for one in units_by_sku(lines)))
+def units_of(lines: tuple[OrderLine, ...], *, missing: tuple[SkuQuantity, ...] = ()) -> Units:
+    return tuple(sorted((one.sku, one.quantity) for one in own_units(lines, missing)))
 
 
 def allocated(units: Units) -> tuple[Allocation, ...]:
@@ -146,6 +163,9 @@ def told(world: World, message: on.Message, *, is_late: bool = False) -> tuple[W
             case Book(transfer):
                 for account, balance in balances([transfer]).items():
                     ledger[account] = ledger.get(account, 0) + balance
+            case Divide(value_minor=value_minor):
+                assert (world.remainder, value_minor) == ("", MISSING_MINOR)
+                world = replace(world, remainder="open")
             case ConcludeEdit(edit, refusal):
                 lines = edit.lines if refusal is None else world.lines
                 world = replace(world, concluded=world.concluded + 1, lines=lines)
@@ -264,7 +284,16 @@ def next_worlds(world: World, scenario: Scenario) -> Iterator[World]:
         yield inventory_says(taken, on.StockBackordered(()))
     if world.stock == "waiting":
         yield inventory_says(replace(world, stock="held"), on.StockReserved(allocated(world.units)))
+    if world.remainder == "open":
+        left = replace(world, remainder="shipped")
+        yield told(left, on.RemainderShipped(UUID(int=800)))[0]
+        yield told(replace(world, remainder="ended"), on.RemainderEnded("backorder-expired"))[0]
     yield from decisions(world, scenario)
+
+
+def paid_minor(world: World) -> int:
+    """Return what is paid for what is sold: not for what will never come."""
+    return total_of(world.lines) - (MISSING_MINOR if world.remainder == "ended" else 0)
 
 
 def decisions(world: World, scenario: Scenario) -> Iterator[World]:
@@ -305,7 +334,7 @@ def check(world: World) -> None:
     assert order.facts.total_minor == total_of(world.lines)
     assert (order.status is OrderStatus.EDITING) == (order.edit is not None)
     if order.status is OrderStatus.CONFIRMED:
-        assert payment.authorised_minor - payment.voided_minor >= order.facts.total_minor, "confirmed without money"
+        assert payment.authorised_minor - payment.voided_minor >= paid_minor(world), "confirmed without money"
 
 
 def check_end(world: World) -> None:
@@ -325,24 +354,33 @@ def check_end(world: World) -> None:
     if order.status is OrderStatus.CANCELLED:
         assert world.stock == "released"
         assert payment.held_minor == 0
-        assert payment.captured_minor == payment.refunded_minor
+        kept_minor = MISSING_MINOR if world.remainder == "shipped" else 0
+        assert payment.captured_minor == payment.refunded_minor + kept_minor
         assert not sent or world.compensations, "goods left for nothing"
         return
-    assert world.units == units_of(world.lines), "inventory holds other units than are sold"
+    missing = MISSING if world.remainder else ()
+    assert world.units == units_of(world.lines, missing=missing), "inventory holds other units than are sold"
     if order.status is OrderStatus.BACKORDERED:
         return
     assert world.stock == "held" or sent, "parcels are planned of what is not there"
     assert sent + planned == Counter(dict(world.units)), "other units leave than are sold"
-    assert payment.authorised_minor - payment.voided_minor - payment.refunded_minor >= order.facts.total_minor
+    assert payment.authorised_minor - payment.voided_minor - payment.refunded_minor >= paid_minor(world)
     if order.status is OrderStatus.SETTLED:
         assert payment.held_minor == 0
-        assert payment.captured_minor == total_of(world.lines), "charged another price than that of the lines"
+        charged_minor = payment.captured_minor - payment.refunded_minor
+        assert charged_minor == paid_minor(world), "charged another price than that of the lines"
         assert not planned
 
 
 def explore(scenario: Scenario) -> tuple[int, set[tuple[OrderStatus, Units]]]:
-    story = Story.received().tell(on.ReviewPassed(), on.StockReserved(allocated(units_of(WANTED)), 1))
-    first = World(story.state, units=units_of(WANTED), free=scenario.free)
+    order = an_order(on_shortage="split" if scenario.is_divided else "backorder")
+    missing = MISSING if scenario.is_divided else ()
+    units = units_of(WANTED, missing=missing)
+    held = allocated(units)
+    story = Story.received(structs.replace(order, payment_terms=PaymentTerms(capture_at=scenario.capture_at)))
+    story.tell(on.ReviewPassed())
+    story.tell(on.StockPartlyReserved(held, missing, 1) if missing else on.StockReserved(held, 1))
+    first = World(story.state, units=units, free=scenario.free)
     [step] = story.state.steps
     ledger = tuple(sorted(balances([]).items()))
     first, _ = told(replace(first, done=frozenset({step}), ledger=ledger), success(step))
@@ -352,7 +390,7 @@ def explore(scenario: Scenario) -> tuple[int, set[tuple[OrderStatus, Units]]]:
         world = waiting.pop()
         check(world)
         is_quiet = not (world.to_inventory or world.from_inventory or world.to_logistics or world.from_logistics)
-        if is_quiet and not world.asked and not world.answers:
+        if is_quiet and not world.asked and not world.answers and world.remainder != "open":
             check_end(world)
             ends.add((world.order.status, units_of(world.lines)))
         following_worlds = next_worlds(world, scenario)
@@ -395,6 +433,22 @@ BEFORE = units_of(WANTED)
             id="a parcel less, goods are lost and nobody may wait",
         ),
         pytest.param(Scenario(edits=(MORE,), compensations=1), {BEFORE, units_of(MORE)}, id="more, ended by a person"),
+        *(
+            pytest.param(
+                Scenario(edits=(lines,), is_divided=True, capture_at=moment),
+                {BEFORE, units_of(lines)},
+                id=f"{name} of an order that was divided, charged at {moment}",
+            )
+            for name, lines, moment in (
+                *(("fewer", FEWER_MIRRORS, moment) for moment in CaptureMoment),
+                ("more", MORE, CaptureMoment.FIRST_DISPATCH),
+            )
+        ),
+        pytest.param(
+            Scenario(edits=(FEWER_MIRRORS,), is_divided=True, cancellations=1),
+            {BEFORE, units_of(FEWER_MIRRORS)},
+            id="fewer of an order that was divided, called off",
+        ),
     ],
 )
 def test_whatever_comes_first_all_agree_on_what_is_sold(scenario: Scenario, ends: set[Units]) -> None:

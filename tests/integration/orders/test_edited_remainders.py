@@ -1,0 +1,136 @@
+"""Of orders that were divided, what has not left is edited; what was missing of them goes its own way."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from libs.common.events.inventory import StockBackordered
+from libs.common.events.logistics import ShipmentCancelled, ShipmentDelivered, ShipmentDispatched
+from libs.common.events.orders import OrderEditRequested
+from libs.common.events.shapes import Allocation, SkuQuantity
+from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, shipment_id
+from tests.integration.orders.test_edits import change, edit, edits_of, money_of, recalled, stock
+from tests.integration.orders.test_shortage import MISSING_MINOR, divided, restock, send
+
+# Of three chairs and one mirror, while two mirrors more are waited for.
+ONE_CHAIR_LESS = {"reason": "one chair less", "lines": [{"line": 1, "quantity": 1}]}
+FEWER_HELD = [
+    Allocation(warehouse="leeds", sku="CRUNCHY-ARMCHAIR", quantity=2),
+    Allocation(warehouse="leeds", sku="OMINOUS-MIRROR", quantity=1),
+]
+
+
+async def planned(shop: Shop) -> tuple[UUID, UUID]:
+    order_id, remainder = await divided(shop)
+    await shop.plan(order_id, "leeds")
+    return order_id, remainder
+
+
+async def edit_one_chair(shop: Shop, order_id: UUID) -> None:
+    edit_id = await recalled(shop, order_id, ONE_CHAIR_LESS)
+    await shop.tell(ShipmentCancelled(shipment_id=shipment_id(order_id, "leeds"), order_id=order_id, reason="edited"))
+    await change(shop, order_id, edit_id, *FEWER_HELD)
+
+
+async def ship_anew(shop: Shop, order_id: UUID) -> None:
+    ids = {"shipment_id": uuid4(), "order_id": order_id}
+    await shop.tell(
+        ShipmentDispatched(**ids, warehouse="leeds", lines=[], dispatched_at=NOW, tracking_number="GULL-2"),
+        ShipmentDelivered(**ids, delivered_at=NOW),
+    )
+    await shop.pay()
+
+
+class TestOwnUnits:
+    async def test_are_edited_while_the_rest_is_waited_for(self, shop: Shop) -> None:
+        order_id, remainder = await planned(shop)
+
+        await edit_one_chair(shop, order_id)
+
+        [asked] = [one.event for one in await shop.published() if isinstance(one.event, OrderEditRequested)]
+        assert asked.lines == [
+            SkuQuantity(sku="CRUNCHY-ARMCHAIR", quantity=2),
+            SkuQuantity(sku="OMINOUS-MIRROR", quantity=1),
+        ]
+        order = await shop.order(order_id)
+        assert (order["status"], order["total_minor"]) == ("confirmed", TOTAL_MINOR - 1_000)
+        assert (await shop.order(remainder))["lines"][0]["quantity"] == 2
+        await ship_anew(shop, order_id)
+        assert (await money_of(shop, order_id))["captured"] == TOTAL_MINOR - 1_000 - MISSING_MINOR
+        await restock(shop, remainder)
+        await send(shop, remainder)
+        await shop.pay()
+        assert await money_of(shop, order_id) == {"captured": TOTAL_MINOR - 1_000, "refunded": 0, "held": 0}
+        assert [await shop.status(one) for one in (order_id, remainder)] == ["settled", "settled"]
+
+    @pytest.mark.parametrize("is_called_off_first", [True, False])
+    async def test_are_paid_for_without_what_never_comes(self, shop: Shop, is_called_off_first: bool) -> None:  # noqa: FBT001
+        order_id, remainder = await planned(shop)
+        if is_called_off_first:
+            await shop.post(f"/orders/{remainder}/cancellation", {"reason": "changed-mind"})
+        await edit_one_chair(shop, order_id)
+        if not is_called_off_first:
+            await shop.post(f"/orders/{remainder}/cancellation", {"reason": "changed-mind"})
+
+        await ship_anew(shop, order_id)
+
+        paid_minor = TOTAL_MINOR - 1_000 - MISSING_MINOR
+        assert await money_of(shop, order_id) == {"captured": paid_minor, "refunded": 0, "held": 0}
+        assert await shop.status(order_id) == "settled"
+
+    async def test_go_with_the_rest_when_the_order_is_called_off_in_the_middle_of_an_edit(self, shop: Shop) -> None:
+        order_id, remainder = await planned(shop)
+        await recalled(shop, order_id, ONE_CHAIR_LESS)
+        await shop.tell(
+            ShipmentCancelled(shipment_id=shipment_id(order_id, "leeds"), order_id=order_id, reason="edited")
+        )
+
+        await shop.post(f"/orders/{order_id}/cancellation", {"reason": "changed-mind"})
+        await shop.pay()
+
+        assert [await shop.status(one) for one in (order_id, remainder)] == ["cancelled", "cancelled"]
+        assert await edits_of(shop, order_id) == [("refused", "order-ended")]
+        assert await money_of(shop, order_id) == {"captured": 0, "refunded": 0, "held": 0}
+
+
+class TestUnitsOfTheRemainder:
+    async def test_stay_on_their_line_which_is_named(self, shop: Shop) -> None:
+        order_id, remainder = await planned(shop)
+
+        response = await edit(shop, order_id, {"reason": "one mirror", "lines": [{"line": 2, "quantity": 1}]})
+
+        assert (response.status_code, response.json()["code"]) == (409, "units-in-remainder")
+        assert "line 2" in response.json()["detail"]
+        assert str(remainder) in response.json()["detail"]
+
+    async def test_are_not_all_that_is_left(self, shop: Shop) -> None:
+        order_id, _ = await planned(shop)
+        lines = [{"line": 1, "quantity": 0}, {"line": 2, "quantity": 2}, {"line": 3, "quantity": 0}]
+
+        response = await edit(shop, order_id, {"reason": "the rest", "lines": lines})
+
+        assert (response.status_code, response.json()["code"]) == (409, "nothing-besides-remainder")
+
+    async def test_are_edited_neither_there_nor_here_once_they_have_left(self, shop: Shop) -> None:
+        order_id, remainder = await planned(shop)
+        there = await edit(shop, remainder, {"reason": "one", "lines": [{"line": 1, "quantity": 1}]})
+        await restock(shop, remainder)
+        await send(shop, remainder, arrives=False)
+
+        here = await edit(shop, order_id, ONE_CHAIR_LESS)
+
+        assert {one.json()["code"] for one in (there, here)} == {"order-not-editable"}
+        assert f"comes of order {order_id}" in there.json()["detail"]
+        assert "a parcel has left" in here.json()["detail"]
+
+    async def test_stay_with_it_when_the_rest_of_the_order_is_lost_in_the_middle_of_an_edit(self, shop: Shop) -> None:
+        order_id, _ = await planned(shop)
+        await recalled(shop, order_id, ONE_CHAIR_LESS)
+        await shop.deliver([stock(StockBackordered(order_id=order_id, shortages=[]), 5)])
+
+        await shop.tell(
+            ShipmentCancelled(shipment_id=shipment_id(order_id, "leeds"), order_id=order_id, reason="edited")
+        )
+
+        assert await shop.status(order_id) == "backordered"
+        assert await edits_of(shop, order_id) == [("refused", "stock-moved")]
