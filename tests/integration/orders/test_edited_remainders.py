@@ -134,3 +134,21 @@ class TestUnitsOfTheRemainder:
 
         assert await shop.status(order_id) == "backordered"
         assert await edits_of(shop, order_id) == [("refused", "stock-moved")]
+
+
+class TestReturns:
+    async def test_are_of_units_that_have_left(self, shop: Shop) -> None:
+        order_id, remainder = await planned(shop)
+        await ship_anew(shop, order_id)
+        three = {"reason": "all", "lines": [{"sku": "OMINOUS-MIRROR", "quantity": 3}]}
+
+        of_what_is_waited_for = await shop.post(f"/orders/{order_id}/returns", three)
+        await shop.post(f"/orders/{remainder}/cancellation", {"reason": "changed-mind"})
+        of_what_never_came = await shop.post(f"/orders/{order_id}/returns", three)
+        of_what_came = await shop.post(
+            f"/orders/{order_id}/returns", {"reason": "one", "lines": [{"sku": "OMINOUS-MIRROR", "quantity": 1}]}
+        )
+
+        for refused in (of_what_is_waited_for, of_what_never_came):
+            assert (refused.status_code, refused.json()["code"]) == (409, "return-exceeds-order")
+        assert of_what_came.status_code == 201
