@@ -18,6 +18,8 @@ _RECORDS_PLENTY = 500
 # Each partition that has something answers a fetch of its own unless several have something by then.
 _INTERVAL_SECONDS = 0.005
 _RESTART_SECONDS = 1.0
+# A topic that is not there is not there for long, or for ever: then a warning a second says nothing more.
+_RESTART_SECONDS_MAX = 15.0
 _START_TIMEOUT_SECONDS = 15.0
 _STOP_TIMEOUT_SECONDS = 5.0
 
@@ -59,6 +61,7 @@ class Follower:
         self._bootstrap_servers = bootstrap_servers
         self._client_id = client_id
         self._caught_up = asyncio.Event()
+        self._restart_seconds = _RESTART_SECONDS
         self._pace = WorkPace(
             interval_seconds=interval_seconds, share_max=0.5, rest_seconds_max=0.02, items_plenty=_RECORDS_PLENTY
         )
@@ -95,13 +98,15 @@ class Follower:
                     await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_SECONDS)
             if not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _RESTART_SECONDS)
+                    await asyncio.wait_for(stop.wait(), self._restart_seconds)
+                self._restart_seconds = min(2 * self._restart_seconds, _RESTART_SECONDS_MAX)
 
     async def _follow(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:
         partitions = await self._partitions(consumer)
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
+        self._restart_seconds = _RESTART_SECONDS
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             fetched = await consumer.getmany(timeout_ms=_POLL_TIMEOUT_MS, max_records=_BATCH_RECORDS_MAX)

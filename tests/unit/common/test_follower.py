@@ -1,0 +1,90 @@
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from libs.common.events.inventory import GoodsReceived
+from libs.common.events.topics import INVENTORY_WAREHOUSE
+from libs.common.messaging import follower as follower_module
+from libs.common.messaging.follower import Follower
+
+FIRST_SECONDS = 0.01
+LAST_SECONDS = 0.04
+
+
+class Broker:
+    """What followers connect to: notes when they do, and ends their run at the sixth time."""
+
+    def __init__(self, *, has_topic: bool) -> None:
+        self.has_topic = has_topic
+        self.stop = asyncio.Event()
+        self.connected_at: list[float] = []
+
+    def connection(self, **_: Any) -> Any:
+        return _Connection(self)
+
+
+class _Connection:
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._client = self
+
+    async def start(self) -> None:
+        self._broker.connected_at.append(asyncio.get_running_loop().time())
+        if len(self._broker.connected_at) == 6:
+            self._broker.stop.set()
+
+    async def stop(self) -> None:
+        pass
+
+    async def force_metadata_update(self) -> None:
+        pass
+
+    def partitions_for_topic(self, _topic: str) -> set[int] | None:
+        return {0} if self._broker.has_topic else None
+
+    def assign(self, _partitions: object) -> None:
+        pass
+
+    async def seek_to_beginning(self, *_: object) -> None:
+        pass
+
+    async def end_offsets(self, _partitions: object) -> dict[object, int]:
+        return {}
+
+    async def getmany(self, **_: object) -> dict[object, object]:
+        raise KafkaError
+
+
+async def pauses(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return how long a follower waited before it connected again, each time."""
+    monkeypatch.setattr(follower_module, "AIOKafkaConsumer", broker.connection)
+    monkeypatch.setattr(follower_module, "_RESTART_SECONDS", FIRST_SECONDS)
+    monkeypatch.setattr(follower_module, "_RESTART_SECONDS_MAX", LAST_SECONDS)
+    waits: list[float] = []
+    wait_for = asyncio.wait_for
+
+    async def note_wait(awaitable: Any, seconds: float) -> Any:
+        if awaitable.__name__ == "wait":
+            waits.append(seconds)
+        return await wait_for(awaitable, seconds)
+
+    monkeypatch.setattr(asyncio, "wait_for", note_wait)
+    one = Follower(
+        topics=(INVENTORY_WAREHOUSE,),
+        events=(GoodsReceived,),
+        apply=lambda _envelope: None,
+        bootstrap_servers="nowhere",
+        client_id="test",
+    )
+    await one.run(broker.stop)
+    return waits
+
+
+class TestRestarts:
+    async def test_become_rarer_while_there_is_no_topic(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert await pauses(Broker(has_topic=False), monkeypatch) == [0.01, 0.02, 0.04, 0.04, 0.04]
+
+    async def test_are_quick_after_each_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert set(await pauses(Broker(has_topic=True), monkeypatch)) == {FIRST_SECONDS}
