@@ -10,6 +10,9 @@ issue() {
     --environment "${QUAYSIDE_ENVIRONMENT:-local}" --name "$1" --scopes "$2" >"$folder/$1"
 }
 
+# Never made anew: without them nobody knows whom a pseudonym stands for.
+python -m libs.common.data_keys create --file "$folder/data-keys.json"
+
 issue ops '*'
 issue storefront catalog:read,orders:write,orders:read,reservations:read,reservations:write,behaviour:write,recommendations:read,availability:read,shipments:read
 issue warehouse stock:write,stock:read,reservations:read,availability:read,shipments:write,shipments:read,returns:write

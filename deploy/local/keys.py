@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from deploy.local.private_files import write_private
 from libs.common.http.keys import issue_key, set_scopes
+
+# The keys of personal data, beside those of callers.
+DATA_KEYS_FILE: Final = "data-keys.json"
 
 # What each caller of a shop may do; an operator may do everything.
 SCOPES: Mapping[str, tuple[str, ...]] = {

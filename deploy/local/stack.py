@@ -16,7 +16,7 @@ from deploy.local.concurrency import together
 from deploy.local.databases import database_url, make_databases
 from deploy.local.environment import REPOSITORY, LocalSettings, inherited_environment
 from deploy.local.infrastructure import start_kafka, start_postgres
-from deploy.local.keys import mint_keys
+from deploy.local.keys import DATA_KEYS_FILE, mint_keys
 from deploy.local.migrations import MigrationRecord, servers_identity
 from deploy.local.ports import HOST, answers_ok, free_ports
 from deploy.local.private_files import write_private
@@ -30,6 +30,7 @@ from deploy.local.services import (
 )
 from deploy.local.stages import SilentStages, Stages
 from deploy.local.supervisor import Supervisor
+from libs.common.data_keys import create_data_keys
 from libs.common.events.topics import ALL_TOPICS
 from libs.common.messaging.topics import create_topics
 
@@ -184,6 +185,7 @@ class LocalStack:
         await make_databases(admin_url, passwords)
         keys = self._settings.state / "keys"
         mint_keys(keys)
+        create_data_keys(keys / DATA_KEYS_FILE)
         ports = self._settings.ports
         return Addresses(
             admin_url=admin_url,
@@ -247,6 +249,7 @@ class LocalStack:
             "QUAYSIDE_KAFKA_BOOTSTRAP_SERVERS": self._services_kafka,
             "QUAYSIDE_KAFKA_TOPIC_PREFIX": self.addresses.kafka_topic_prefix,
             "QUAYSIDE_API_KEYS_FILE": str(self.addresses.keys / "keys.json"),
+            "QUAYSIDE_DATA_KEYS_FILE": str(self.addresses.keys / DATA_KEYS_FILE),
             "QUAYSIDE_SHUTDOWN_TIMEOUT_SECONDS": str(SHUTDOWN_SECONDS),
             f"{service.prefix}_DATABASE_URL": self._services_database_url(service),
         }

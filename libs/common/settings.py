@@ -122,6 +122,21 @@ class ServiceSettings(BaseSettings):
         return init_settings, env_settings, shared
 
 
+class PersonalDataSettings(ServiceSettings):
+    """The settings of services that know people by their own ids."""
+
+    # See libs.common.data_keys; without it pseudonyms hide nothing.
+    data_keys_file: Path | None = Field(default=None, validate_default=True)
+
+    @field_validator("data_keys_file")
+    @classmethod
+    def _is_there_in_production(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is None and info.data.get("environment") == _PRODUCTION:
+            message = f"must be set, this environment is {_PRODUCTION}: python -m libs.common.data_keys create"
+            raise ValueError(message)
+        return value
+
+
 class InvalidSettings(Exception):
     """The environment lacks a value or holds a wrong one; the message has one line for each."""
 

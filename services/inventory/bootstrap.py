@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from libs.common.clock import Clock, SystemClock
 from libs.common.db import Database, Transaction
 from libs.common.decisions.storage import PostgresDecisionLog
+from libs.common.erasure import erasing
 from libs.common.events.inventory import StockLevelChanged, WarehouseChanged, WarehouseRegistered
 from libs.common.events.topics import (
     CATALOG_PRODUCT,
@@ -91,6 +92,7 @@ from services.inventory.storage.books import PostgresBooks
 from services.inventory.storage.costs import PostgresCosts
 from services.inventory.storage.count_lists import PostgresCountLists
 from services.inventory.storage.counts import PostgresCounts
+from services.inventory.storage.erasure import erase_destinations
 from services.inventory.storage.hold_owners import PostgresHoldOwners
 from services.inventory.storage.ledger_feed import SettledLedger
 from services.inventory.storage.lots import PostgresLots
@@ -360,7 +362,12 @@ def build_app(
 def build_consumers(settings: InventorySettings, adapters: Adapters) -> list[Consumer]:
     """Construct the members of each consumer group: while one waits for the database, another decides."""
     subscriptions: tuple[Subscription, ...] = (
-        reservations_subscription(adapters.tools_of),
+        erasing(
+            reservations_subscription(adapters.tools_of),
+            service=NAME,
+            erase=lambda request, transaction: erase_destinations(transaction, request.order_ids),
+            outbox=lambda transaction: adapters.tools_of(transaction).outbox,
+        ),
         intake_subscription(adapters.tools_of, event_age_years_max=settings.event_age_years_max),
     )
     return [

@@ -11,9 +11,10 @@ import httpx
 from fastapi import FastAPI
 
 from libs.common.clock import Clock, SystemClock
+from libs.common.data_keys import DataKeys, DataKeysUnreadable
 from libs.common.db import Database, Transaction, is_transient
 from libs.common.decisions.storage import PostgresDecisionLog
-from libs.common.events.topics import ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
+from libs.common.events.topics import ORDERS_CUSTOMER, ORDERS_ERASURE, ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
 from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
 from libs.common.http.decisions import decisions_router
@@ -25,11 +26,13 @@ from libs.common.messaging.producer import BusProducer
 from libs.common.outbox import OutboxWriter, Relay
 from libs.common.pacing import WorkPace
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
+from libs.common.settings import InvalidSettings
 from services.orders import metrics
 from services.orders.api import (
     analytics_routes,
     delay_routes,
     edit_routes,
+    erasure_routes,
     import_routes,
     money_routes,
     order_routes,
@@ -66,6 +69,7 @@ from services.orders.consumers import (
     NotificationHandler,
     PriceHandler,
     SagaHandler,
+    erasure_answers,
     insights,
     notifications,
     prices,
@@ -87,6 +91,7 @@ from services.orders.domain.reminders import (
 from services.orders.domain.shortage import ShortagePolicy
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
+from services.orders.handlers.erasures import ErasedCustomers, Eraser
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.insights import Following, ModelHolder, PromisePolicy
 from services.orders.handlers.notices import NoticeReader
@@ -100,6 +105,7 @@ from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings, PricePolicySetting
 from services.orders.storage import insights as insight_storage
 from services.orders.storage.edits import measure_requested_edits
+from services.orders.storage.erasures import PostgresErasures, PostgresErasureUnits, measure_erasures
 from services.orders.storage.journeys import PostgresJourneys
 from services.orders.storage.notices import purge_notices
 from services.orders.storage.prices import PostgresPrices
@@ -121,6 +127,10 @@ _PURGE_KEYS_SECONDS = 60.0
 # The inbox is kept for weeks and read in full to be purged.
 _PURGE_INBOX_SECONDS = 3600.0
 _MEASURE_SECONDS = 5.0
+_ERASE_SECONDS = 1.0
+_FIND_STRAYS_SECONDS = 60.0
+# Much less than an erasure waits before it is carried out.
+_REGISTER_SECONDS = 1.0
 # Orders that are compared again and again with the ledger and with their provider.
 _MONEY_AUDITED = timedelta(days=2)
 # Longer than any provider's notice is accepted after it was signed.
@@ -150,10 +160,21 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
         relay = build_relay(settings, clock)
         wake_relay = relay.wake
         process.components.append(relay)
-    units = PostgresUnits(database, clock=clock, wake_relay=wake_relay)
+    pseudonyms = data_keys(settings).pseudonyms
+    units = PostgresUnits(database, clock=clock, pseudonyms=pseudonyms, wake_relay=wake_relay)
+    erasure_units = PostgresErasureUnits(database, clock=clock, wake_relay=wake_relay)
     policy = policy_of(settings)
     if "jobs" in roles:
         policy = _add_jobs(process, settings=settings, database=database, units=units, policy=policy, clock=clock)
+        eraser = Eraser(
+            erasure_units, pseudonyms=pseudonyms, clock=clock, delay=settings.erasure_delay, is_transient=is_transient
+        )
+        process.components.extend(
+            [
+                PeriodicJob("erase", eraser.work, every_seconds=_ERASE_SECONDS),
+                PeriodicJob("erase-strays", eraser.find_strays, every_seconds=_FIND_STRAYS_SECONDS),
+            ]
+        )
     if "consumer" in roles:
         consumer = build_consumer(settings, database, units, policy=policy, clock=clock)
         follower = build_price_consumer(settings, database, clock=clock)
@@ -171,8 +192,18 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
             policy=policy,
             clock=clock,
             provider_books=_provider_books(process, settings, database),
+            erased=ErasedCustomers(erasure_units, pseudonyms=pseudonyms, clock=clock),
         )
-        app = build_app(settings, backend, process.health, webhooks=build_webhook_desk(settings, database, clock=clock))
+        process.components.append(
+            PeriodicJob("erased-customers", backend.erased.refresh, every_seconds=_REGISTER_SECONDS)
+        )
+        app = build_app(
+            settings,
+            backend,
+            process.health,
+            webhooks=build_webhook_desk(settings, database, clock=clock),
+            erasures=erasure_routes.ErasureDesk(erasure_units, pseudonyms=pseudonyms, clock=clock),
+        )
         process.components.extend([HttpServer(app, settings, resources=(backend,)), backend.follower])
     return process
 
@@ -211,6 +242,7 @@ def build_backend(
     policy: Policy,
     clock: Clock,
     provider_books: Mapping[str, ProviderBooks],
+    erased: ErasedCustomers | None = None,
 ) -> Backend:
     """Build what the routes work with."""
     return Backend(
@@ -226,7 +258,23 @@ def build_backend(
         payment_methods=_payment_terms(settings),
         notice_readers=_notice_readers(settings),
         provider_books=provider_books,
+        erased=erased
+        or ErasedCustomers(
+            PostgresErasureUnits(database, clock=clock), pseudonyms=data_keys(settings).pseudonyms, clock=clock
+        ),
     )
+
+
+def data_keys(settings: OrdersSettings) -> DataKeys:
+    """
+    Read the keys of personal data.
+
+    :raises InvalidSettings: if they cannot be read.
+    """
+    try:
+        return DataKeys.of(settings.data_keys_file)
+    except DataKeysUnreadable as error:
+        raise InvalidSettings(str(error)) from error
 
 
 def reviewing(settings: OrdersSettings) -> Reviewing:
@@ -260,6 +308,7 @@ def build_app(
     health: Health,
     *,
     webhooks: webhook_routes.WebhookDesk,
+    erasures: erasure_routes.ErasureDesk | None = None,
     authenticator: Authenticator | None = None,
 ) -> FastAPI:
     """Build the HTTP application."""
@@ -275,6 +324,7 @@ def build_app(
             return_routes.router,
             review_routes.router,
             edit_routes.router,
+            erasure_routes.router,
             webhook_routes.router,
             payment_webhook_routes.router,
             money_routes.router,
@@ -289,18 +339,28 @@ def build_app(
         health=health,
         authenticator=authenticator,
     )
-    put_behind(app, settings, backend, webhooks=webhooks)
+    put_behind(app, settings, backend, webhooks=webhooks, erasures=erasures)
     return app
 
 
 def put_behind(
-    app: FastAPI, settings: OrdersSettings, backend: Backend, *, webhooks: webhook_routes.WebhookDesk
+    app: FastAPI,
+    settings: OrdersSettings,
+    backend: Backend,
+    *,
+    webhooks: webhook_routes.WebhookDesk,
+    erasures: erasure_routes.ErasureDesk | None = None,
 ) -> None:
     """Let the routes of the application work with `backend`."""
     app.state.backend = backend
     app.state.webhooks = webhooks
     app.state.reminders = reminder_routes.ReminderDesk(
-        database=backend.database, bind=PostgresReminders, clock=backend.clock
+        database=backend.database, bind=PostgresReminders, clock=backend.clock, erased=backend.erased
+    )
+    app.state.erasures = erasures or erasure_routes.ErasureDesk(
+        PostgresErasureUnits(backend.database, clock=backend.clock),
+        pseudonyms=data_keys(settings).pseudonyms,
+        clock=backend.clock,
     )
     app.state.insights = InsightDesk(
         database=backend.database,
@@ -342,7 +402,9 @@ def build_consumer(
 ) -> Consumer:
     """Build the saga's member of its consumer group."""
     return Consumer(
-        saga(SagaHandler(policy=policy, clock=clock, bind=units.bind)),
+        erasure_answers(
+            saga(SagaHandler(policy=policy, clock=clock, bind=units.bind)), clock=clock, bind=PostgresErasures
+        ),
         service=NAME,
         database=database,
         bootstrap_servers=settings.kafka_bootstrap_servers,
@@ -747,6 +809,10 @@ async def measure_waiting(database: Database, clock: Clock) -> int:
     for status, (count, stage_seconds) in returns.items():
         metrics.orders_returns_open.labels(status).set(count)
         metrics.orders_return_oldest_seconds.labels(status).set(stage_seconds)
+    erasures, erasure_seconds = await database.run(lambda transaction: measure_erasures(transaction, now=now))
+    for stage, open_erasures in erasures.items():
+        metrics.orders_erasures_open.labels(stage).set(open_erasures)
+    metrics.orders_erasure_oldest_seconds.set(erasure_seconds)
     edits, edit_seconds = await database.run(lambda transaction: measure_requested_edits(transaction, now=now))
     metrics.orders_edits_open.set(edits)
     metrics.orders_edit_oldest_seconds.set(edit_seconds)
@@ -763,6 +829,6 @@ SERVICE = Service(
     roles=("api", "consumer", "relay", "jobs", "notifications", "insights"),
     build=build,
     migrations=Path(__file__).parent / "storage" / "migrations",
-    topics=(ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN),
+    topics=(ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN, ORDERS_CUSTOMER, ORDERS_ERASURE),
     groups=(SAGA, NOTIFICATIONS, INSIGHTS, PRICES),
 )

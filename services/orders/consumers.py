@@ -6,14 +6,17 @@ from typing import Any, Final
 from libs.common.clock import Clock
 from libs.common.db import Transaction
 from libs.common.decisions import DecisionLog
+from libs.common.erasure import beside
 from libs.common.events import inventory, logistics, orders
 from libs.common.events.base import Envelope, Event
+from libs.common.events.customers import CustomerErased
 from libs.common.events.outbox import Outbox
 from libs.common.events.registry import EVENTS
 from libs.common.events.topics import (
     CATALOG_PRODUCT,
     INVENTORY_RESERVATION,
     LOGISTICS_SHIPMENT,
+    ORDERS_ERASURE,
     ORDERS_ORDER,
     ORDERS_PAYMENT,
     ORDERS_RETURN,
@@ -21,6 +24,7 @@ from libs.common.events.topics import (
 from libs.common.messaging.consumer import Subscription
 from services.orders.domain import messages as on
 from services.orders.handlers.edits import advance_edited
+from services.orders.handlers.erasures import Erasures, note_answers
 from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
 from services.orders.handlers.insights import Following, Journeys
 from services.orders.handlers.ports import Unit
@@ -184,6 +188,18 @@ def prices(handler: PriceHandler) -> Subscription:
     return Subscription(
         group=PRICES, topics=(CATALOG_PRODUCT,), events=PRODUCT_EVENTS, handle=handler, recognises_duplicates=True
     )
+
+
+def erasure_answers(
+    subscription: Subscription, *, clock: Clock, bind: Callable[[Transaction], Erasures]
+) -> Subscription:
+    """Let a group note besides what services have erased."""
+
+    async def handle(batch: Sequence[Envelope], transaction: Transaction) -> None:
+        answers = [envelope.event for envelope in batch if isinstance(envelope.event, CustomerErased)]
+        await note_answers(answers, erasures=bind(transaction), now=clock.now())
+
+    return beside(subscription, topic=ORDERS_ERASURE, event=CustomerErased, handle=handle)
 
 
 def saga(handler: SagaHandler) -> Subscription:

@@ -91,6 +91,10 @@ orders_returns_open = Gauge(
 orders_return_oldest_seconds = Gauge(
     "orders_return_oldest_seconds", "How long the oldest return of a stage has been in it.", ["status"]
 )
+orders_erasures_open = Gauge("orders_erasures_open", "Erasures of customers that are not done.", ["status"])
+orders_erasure_oldest_seconds = Gauge(
+    "orders_erasure_oldest_seconds", "How long ago the oldest erasure that is not done was requested."
+)
 orders_edits_open = Gauge("orders_edits_open", "Edits of lines that wait for inventory's answer.")
 orders_edit_oldest_seconds = Gauge(
     "orders_edit_oldest_seconds", "How long the oldest edit has waited for inventory's answer."

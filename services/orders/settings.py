@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints,
 from pydantic_settings import SettingsConfigDict
 
 from libs.common.money import MINOR_MAX
-from libs.common.settings import ServiceSettings
+from libs.common.settings import PersonalDataSettings
 
 _URL: Final = r"^https?://[\x21-\x7e]+$"
 
@@ -73,7 +73,7 @@ _REMINDER_RULES: Final = (
 )
 
 
-class OrdersSettings(ServiceSettings):
+class OrdersSettings(PersonalDataSettings):
     """The settings of the orders service; each is `ORDERS_<NAME>`."""
 
     model_config = SettingsConfigDict(env_prefix="ORDERS_")
@@ -114,6 +114,9 @@ class OrdersSettings(ServiceSettings):
     cancellation_deadline_seconds: float = Field(default=1800, gt=0, le=604_800)
     delivery_deadline_days: float = Field(default=30, gt=0, le=365)
     settlement_deadline_hours: float = Field(default=24, gt=0, le=8760)
+
+    # Before a customer is erased, so that no process takes anything in for them any more.
+    erasure_delay_seconds: float = Field(default=10, ge=3, le=86_400)
 
     payment_executors: int = Field(default=2, ge=1, le=32)
     # Which provider serves which method of payment that a customer may choose.
@@ -236,6 +239,11 @@ class OrdersSettings(ServiceSettings):
     def working_days(self) -> frozenset[int]:
         """The days on which warehouses work; 0 is Monday."""
         return frozenset(_DAYS.index(day) for day in self.shop_working_days.split(","))
+
+    @property
+    def erasure_delay(self) -> timedelta:
+        """How long an erasure waits at least, until every process has heard of it."""
+        return timedelta(seconds=self.erasure_delay_seconds)
 
     @property
     def webhook_secret_overlap(self) -> timedelta:

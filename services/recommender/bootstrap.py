@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from libs.common.clock import Clock, SystemClock
+from libs.common.data_keys import DataKeys, DataKeysUnreadable
 from libs.common.db import Database
 from libs.common.events.topics import STOREFRONT_BEHAVIOUR
 from libs.common.http.app import create_app
@@ -13,8 +14,10 @@ from libs.common.http.health import Health
 from libs.common.messaging.consumer import Consumer
 from libs.common.messaging.producer import BusProducer
 from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
+from libs.common.settings import InvalidSettings
 from services.recommender.api.errors import STATUS_BY_ERROR
 from services.recommender.api.routes import UseCases, router_of
+from services.recommender.clients.erasure_answers import ErasureAnswering
 from services.recommender.clients.stream import KafkaBehaviourStream, KafkaShownLog
 from services.recommender.consumers import (
     BEHAVIOUR_GROUP,
@@ -27,10 +30,12 @@ from services.recommender.handlers.intake import SOURCE
 from services.recommender.handlers.recommending import Recommender
 from services.recommender.settings import RecommenderSettings
 from services.recommender.storage.counts import PostgresCounts
+from services.recommender.storage.erasure import PostgresErasureAnswers, erase_people
 from services.recommender.storage.reads import PostgresReads
 from services.recommender.storage.retention import Retention
 
 _RETENTION_EVERY_SECONDS = 600.0
+_ANSWER_EVERY_SECONDS = 2.0
 
 
 def build(settings: RecommenderSettings, roles: frozenset[str]) -> Process:
@@ -48,7 +53,7 @@ def build(settings: RecommenderSettings, roles: frozenset[str]) -> Process:
         process.components.extend(build_api(settings, database, health, clock))
     if "consumer" in roles:
         consumer = Consumer(
-            behaviour_subscription(PostgresCounts),
+            behaviour_subscription(PostgresCounts, pseudonyms=data_keys(settings).pseudonyms, erase=erase_people),
             service="recommender",
             database=database,
             bootstrap_servers=settings.kafka_bootstrap_servers,
@@ -58,7 +63,7 @@ def build(settings: RecommenderSettings, roles: frozenset[str]) -> Process:
         process.components.append(consumer)
         process.watchdogs.append(consumer.check_progress)
     if "jobs" in roles:
-        process.components.extend(_build_jobs(settings, database))
+        process.components.extend(_build_jobs(process, settings, database, clock))
     return process
 
 
@@ -93,12 +98,13 @@ def build_api(
         counts_age_seconds_max=settings.counts_age_seconds_max,
         shown_log=shown_log if settings.publishes_shown else None,
     )
+    use_cases = UseCases(stream=stream, recommender=recommender, pseudonyms=data_keys(settings).pseudonyms, clock=clock)
     app = create_app(
         service="recommender",
         title="Quayside recommender",
         description="Takes in what visitors do and answers what to show them.",
         settings=settings,
-        routers=[router_of(UseCases(stream=stream, recommender=recommender, clock=clock))],
+        routers=[router_of(use_cases)],
         status_by_error=STATUS_BY_ERROR,
         health=health,
         authenticator=authenticator,
@@ -108,7 +114,7 @@ def build_api(
     return [api, stock, listing, *([shown_log] if settings.publishes_shown else [])]
 
 
-def _build_jobs(settings: RecommenderSettings, database: Database) -> list[Component]:
+def _build_jobs(process: Process, settings: RecommenderSettings, database: Database, clock: Clock) -> list[Component]:
     retention = Retention(
         database,
         windows_kept=timedelta(hours=settings.windows_kept_hours),
@@ -119,7 +125,29 @@ def _build_jobs(settings: RecommenderSettings, database: Database) -> list[Compo
         "forget-histories": retention.forget_histories,
         "forget-events": retention.forget_events,
     }
-    return [PeriodicJob(name, one, every_seconds=_RETENTION_EVERY_SECONDS) for name, one in work.items()]
+    producer = BusProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        topic_prefix=settings.kafka_topic_prefix,
+        client_id="recommender-erasures",
+    )
+    process.closers.append(producer.close)
+    answering = ErasureAnswering(PostgresErasureAnswers(database), producer, service=SOURCE, clock=clock)
+    return [
+        *(PeriodicJob(name, one, every_seconds=_RETENTION_EVERY_SECONDS) for name, one in work.items()),
+        PeriodicJob("answer-erasures", answering.work, every_seconds=_ANSWER_EVERY_SECONDS),
+    ]
+
+
+def data_keys(settings: RecommenderSettings) -> DataKeys:
+    """
+    Read the keys of personal data.
+
+    :raises InvalidSettings: if they cannot be read.
+    """
+    try:
+        return DataKeys.of(settings.data_keys_file)
+    except DataKeysUnreadable as error:
+        raise InvalidSettings(str(error)) from error
 
 
 SERVICE = Service(

@@ -1,8 +1,9 @@
 """What the recommender learns from, and the topics it keeps copies of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from libs.common.db import Transaction
+from libs.common.erasure import beside
 from libs.common.events.base import Envelope
 from libs.common.events.catalog import (
     ProductChanged,
@@ -10,16 +11,20 @@ from libs.common.events.catalog import (
     ProductListed,
     ProductPriceChanged,
 )
+from libs.common.events.customers import CustomerErasureRequested
 from libs.common.events.inventory import StockLevelChanged
 from libs.common.events.topics import (
     CATALOG_PRODUCT,
     INVENTORY_STOCK,
+    ORDERS_CUSTOMER,
     ORDERS_ORDER,
     STOREFRONT_BEHAVIOUR,
 )
 from libs.common.messaging.consumer import Subscription
 from libs.common.messaging.follower import Follower
+from libs.common.privacy import Pseudonyms
 from services.recommender import metrics
+from services.recommender.domain.people import with_known_people
 from services.recommender.domain.shelf import Shelf
 from services.recommender.handlers.learning import LEARNED_FROM, learn
 from services.recommender.handlers.ports import Counts
@@ -37,13 +42,25 @@ _STOCK_INTERVAL_SECONDS = 0.25
 _PRODUCT_EVENTS = (ProductListed, ProductChanged, ProductPriceChanged, ProductDelisted)
 
 
-def behaviour_subscription(counts_in: Callable[[Transaction], Counts]) -> Subscription:
-    """Return the subscription that counts behaviour and orders."""
+def behaviour_subscription(
+    counts_in: Callable[[Transaction], Counts],
+    *,
+    pseudonyms: Pseudonyms | None = None,
+    erase: Callable[[CustomerErasureRequested, Transaction], Awaitable[None]] | None = None,
+) -> Subscription:
+    """Return the subscription that counts behaviour and orders, and forgets people."""
+    known = pseudonyms or Pseudonyms.local()
 
     async def handle(batch: Sequence[Envelope], transaction: Transaction) -> None:
-        await learn([envelope.event for envelope in batch], counts=counts_in(transaction))
+        events = [with_known_people(envelope.event, known) for envelope in batch]
+        await learn(events, counts=counts_in(transaction))
 
-    return Subscription(
+    async def forget(batch: Sequence[Envelope], transaction: Transaction) -> None:
+        for envelope in batch:
+            if erase is not None and isinstance(envelope.event, CustomerErasureRequested):
+                await erase(envelope.event, transaction)
+
+    group = Subscription(
         group=BEHAVIOUR_GROUP,
         topics=(STOREFRONT_BEHAVIOUR, ORDERS_ORDER),
         events=LEARNED_FROM,
@@ -53,6 +70,9 @@ def behaviour_subscription(counts_in: Callable[[Transaction], Counts]) -> Subscr
         batch_records_plenty=_BATCH_RECORDS_MAX,
         batch_interval_seconds=_BATCH_INTERVAL_SECONDS,
     )
+    if erase is None:
+        return group
+    return beside(group, topic=ORDERS_CUSTOMER, event=CustomerErasureRequested, handle=forget)
 
 
 def stock_follower(shelf: Shelf, *, bootstrap_servers: str, topic_prefix: str) -> Follower:

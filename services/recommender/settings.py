@@ -3,10 +3,10 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from libs.common.settings import Seconds, ServiceSettings
+from libs.common.settings import PersonalDataSettings, Seconds
 
 
-class RecommenderSettings(ServiceSettings):
+class RecommenderSettings(PersonalDataSettings):
     """The recommender's settings: `RECOMMENDER_…`, or `QUAYSIDE_…` where services share a value."""
 
     model_config = SettingsConfigDict(env_prefix="RECOMMENDER_")

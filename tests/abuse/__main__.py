@@ -77,6 +77,7 @@ ROWS: Final = (
     Row("F61", "formulas in CSV", ("tests/unit/common/http/test_csv.py",)),
     Row("F62", "more than a fair share", (f"{_HERE}/test_fair_share.py", "tests/unit/common/http/test_limits.py")),
     Row("F63", "canaries in logs, metrics, events", (f"{_HERE}/test_canaries.py",)),
+    Row("F64", "canaries of a whole life, after the erasure", (f"{_HERE}/test_erasure.py",)),
     Row("G5", "secrets that were committed", (f"{_HERE}/test_supply.py::TestSecrets",)),
     Row("G5", "known faults of what is installed", (f"{_HERE}/test_supply.py::TestLock",)),
 )

@@ -128,6 +128,9 @@ def writes(number: int = 0) -> list[Write]:
         Write("orders", "POST", "/v1/orders", order),
         Write("orders", "PUT", "/v1/customers/customer-7/contact", {"email": "ann@example.org"}),
         Write(
+            "orders", "POST", "/v1/customers/customer-of-whom-nothing-is-known/erasure", {"visitor_ids": ["visitor-9"]}
+        ),
+        Write(
             "orders",
             "POST",
             "/v1/webhooks",

@@ -18,6 +18,7 @@ from uuid import uuid4
 import httpx
 
 from deploy.local import leash
+from libs.common.data_keys import create_data_keys
 from libs.common.events.topics import ALL_TOPICS
 from libs.common.messaging.dead_letters import dead_letter_topic
 from libs.common.messaging.producer import BusProducer
@@ -101,6 +102,7 @@ class Site:
 def open_site(infrastructure: Infrastructure, folder: Path) -> Iterator[Site]:
     """Start the five services, ready to serve; stop them at the end."""
     keys = Keyring.issue(folder / "keys.json")
+    create_data_keys(folder / "data-keys.json")
     prefix = f"abuse-{uuid4().hex[:12]}."
     groups = [group for service in SERVICES for group in service.groups]
     with asyncio.Runner() as runner:
@@ -152,6 +154,8 @@ def _processes(
                         "QUAYSIDE_ENVIRONMENT": "abuse",
                         "QUAYSIDE_REQUEST_RECEIVE_TIMEOUT_SECONDS": str(RECEIVE_SECONDS),
                         "QUAYSIDE_API_KEYS_FILE": str(folder / "keys.json"),
+                        "QUAYSIDE_DATA_KEYS_FILE": str(folder / "data-keys.json"),
+                        "ORDERS_ERASURE_DELAY_SECONDS": "3",
                         "QUAYSIDE_KAFKA_BOOTSTRAP_SERVERS": infrastructure.kafka_bootstrap_servers,
                         "QUAYSIDE_KAFKA_TOPIC_PREFIX": prefix,
                         f"{service.name.upper()}_PORT": "0",

@@ -3,7 +3,7 @@
 import inspect
 from types import ModuleType
 
-from libs.common.events import catalog, inventory, logistics, orders, storefront
+from libs.common.events import catalog, customers, inventory, logistics, orders, storefront
 from libs.common.events.base import Event
 
 
@@ -26,4 +26,4 @@ def _collect(*modules: ModuleType) -> dict[str, type[Event]]:
 
 
 # product.viewed and product.clicked are the storefront's though catalog owns the noun: they travel on its topic.
-EVENTS: dict[str, type[Event]] = _collect(catalog, storefront, orders, inventory, logistics)
+EVENTS: dict[str, type[Event]] = _collect(catalog, storefront, orders, customers, inventory, logistics)

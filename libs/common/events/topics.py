@@ -38,6 +38,23 @@ ORDERS_RETURN = Topic(
     subject="return_id",
     summary="Goods that customers send back.",
 )
+ORDERS_CUSTOMER = Topic(
+    name="orders.customer.v1",
+    owner="orders",
+    key="part_id",
+    subject="erasure_id",
+    summary="Customers who are to be erased, kept for good: the register that restores are held against.",
+    partitions=1,
+    is_compacted=True,
+)
+ORDERS_ERASURE = Topic(
+    name="orders.erasure.v1",
+    owner="orders",
+    key="erasure_id",
+    subject="erasure_id",
+    summary="What services answer to erasures; each of them produces to it.",
+    partitions=1,
+)
 INVENTORY_WAREHOUSE = Topic(
     name="inventory.warehouse.v1",
     owner="inventory",
@@ -90,6 +107,8 @@ ALL_TOPICS = (
     ORDERS_ORDER,
     ORDERS_PAYMENT,
     ORDERS_RETURN,
+    ORDERS_CUSTOMER,
+    ORDERS_ERASURE,
     INVENTORY_WAREHOUSE,
     INVENTORY_FACILITY,
     INVENTORY_RESERVATION,

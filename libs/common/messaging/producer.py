@@ -63,6 +63,10 @@ class BusProducer:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let the connections go; the next publish makes new ones."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await _abandon(producer)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from libs.common.clock import Clock, SystemClock
 from libs.common.db import Database, Transaction
 from libs.common.decisions.storage import PostgresDecisionLog
+from libs.common.erasure import erasing
 from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
 from libs.common.http.decisions import decisions_router
@@ -29,6 +30,7 @@ from services.logistics.domain.simulation import Odds
 from services.logistics.handlers.ports import Desk
 from services.logistics.handlers.simulation import Pace
 from services.logistics.settings import LogisticsSettings
+from services.logistics.storage.erasure import erase_parcels
 from services.logistics.storage.rates import PostgresRates
 from services.logistics.storage.shipments import PostgresShipments, PostgresTombstones
 from services.logistics.storage.views import PostgresShipmentViews
@@ -140,7 +142,12 @@ def build_consumer(
     """Make the member of the planning group."""
     handler = PlanningHandler(policy=policy_of(settings), clock=clock, open_desk=open_desk)
     return Consumer(
-        planning(handler),
+        erasing(
+            planning(handler),
+            service=_SERVICE,
+            erase=lambda request, transaction: erase_parcels(transaction, request.order_ids),
+            outbox=lambda transaction: open_desk(transaction).outbox,
+        ),
         service=_SERVICE,
         database=database,
         bootstrap_servers=settings.kafka_bootstrap_servers,

@@ -62,7 +62,7 @@ def journey(parcel: Parcel, odds: Odds) -> tuple[JourneyStep, ...]:
     left_at = _dispatched_at(parcel.ready_at, draw)
     arrives_at = _arrives_at(left_at, parcel.transit_days, draw, punctuality, odds.late_ratio)
     last = (
-        JourneyStep(step=Step.FAILED, at=arrives_at, reason="simulated: nobody accepted the parcel")
+        JourneyStep(step=Step.FAILED, at=arrives_at, reason="simulated:not-accepted")
         if fate < odds.failure_ratio
         else JourneyStep(step=Step.DELIVERED, at=arrives_at)
     )

@@ -17,6 +17,7 @@ from libs.common.events.logistics import (
 )
 from libs.common.events.outbox import Outbox
 from libs.common.events.shapes import SkuQuantity
+from libs.common.privacy import ERASED, told
 from services.logistics.domain.eta import estimate_at_dispatch, estimate_at_scan, has_moved
 from services.logistics.domain.geography import Coordinates
 from services.logistics.domain.shipment import (
@@ -144,7 +145,7 @@ class _Recorder:
             case Step.FAILED:
                 moved = shipment.fail(at=at, reason=movement.reason)
                 failed = ShipmentFailed(
-                    shipment_id=moved.id, order_id=moved.order_id, failed_at=at, reason=movement.reason
+                    shipment_id=moved.id, order_id=moved.order_id, failed_at=at, reason=told(movement.reason)
                 )
                 return Moved(shipment=self.working_set.change(moved, failed), step=movement.step)
             case Step.CANCELLED:
@@ -159,12 +160,16 @@ class _Recorder:
             warehouse=moved.warehouse,
             lines=[SkuQuantity(sku=line.sku, quantity=line.quantity) for line in moved.lines],
             dispatched_at=at,
-            tracking_number=moved.tracking_number or "",
+            # The bus forgets nothing: whoever needs the number, or the places, asks for the shipment.
+            tracking_number="",
         )
         return self._re_estimated(moved, event, estimate_at_dispatch(moved), Step.DISPATCHED)
 
     def _scan(self, shipment: Shipment, at: datetime, movement: Movement) -> Moved:
         moved = shipment.scan(at=at)
+        if shipment.tracking_number == ERASED:
+            # It may be late, but it says nothing of anybody any more.
+            movement = replace(movement, place=ERASED, coordinates=None)
         scan = Scan(shipment_id=moved.id, scanned_at=at, place=movement.place, coordinates=movement.coordinates)
         self.scans.append(scan)
         self.known_scans.add(scan.identity)
@@ -172,9 +177,7 @@ class _Recorder:
             shipment_id=moved.id,
             order_id=moved.order_id,
             scanned_at=at,
-            place=movement.place,
-            latitude=movement.coordinates.latitude if movement.coordinates else None,
-            longitude=movement.coordinates.longitude if movement.coordinates else None,
+            place="",
         )
         if moved.last_scanned_at != at:
             # An older scan that arrives late says nothing about where the parcel is now.

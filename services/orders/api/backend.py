@@ -30,8 +30,10 @@ from libs.common.http.idempotency import (
 from libs.common.pacing import WorkPace
 from services.orders.api.following import OrderFollower
 from services.orders.api.order_body import render_order
+from services.orders.domain.erasure import CustomerIsErased
 from services.orders.domain.order import NewOrder, PaymentTerms
 from services.orders.domain.shortage import ShortagePolicy
+from services.orders.handlers.erasures import ErasedCustomers
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.imports import ReferenceReused
 from services.orders.handlers.notices import NoticeReader
@@ -84,6 +86,8 @@ class Backend:
     payment_methods: Mapping[str, PaymentTerms]
     notice_readers: Mapping[str, NoticeReader]
     provider_books: Mapping[str, ProviderBooks]
+    # Nothing is taken in about them.
+    erased: ErasedCustomers
     placements: Coalescer[Placement, StoredResponse] = field(init=False)
     follower: OrderFollower = field(init=False)
     _stack: AsyncExitStack = field(init=False, default_factory=AsyncExitStack)
@@ -133,7 +137,11 @@ class Backend:
         answers: dict[KeyedWrite, StoredResponse | DomainError] = {}
         if claims:
             unit = self.bind(transaction)
-            results: list[tuple[Claim, StoredResponse | DomainError]] = []
+            results: list[tuple[Claim, StoredResponse | DomainError]] = [
+                (claim, CustomerIsErased()) for claim, one in claims if one.order.facts.customer_id in self.erased
+            ]
+            if results:
+                claims = [(claim, one) for claim, one in claims if one.order.facts.customer_id not in self.erased]
             while claims:
                 turn, claims = _one_of_each_reference(claims)
                 results.extend(await self._place_distinct(turn, unit=unit, now=now))

@@ -13,6 +13,7 @@ from services.orders.domain.edits import (
     NothingToEdit,
     OrderNotEditable,
 )
+from services.orders.domain.erasure import CustomerIsErased, ErasureNotFound, OrderIsErased
 from services.orders.domain.order import (
     ImplausibleTime,
     OrderAlreadyRefused,
@@ -51,6 +52,9 @@ from services.orders.handlers.notices import NoticeNotVerified, NoticeUnreadable
 STATUS_BY_ERROR: Final[Mapping[type[DomainError], int]] = {
     OrderNotFound: HTTPStatus.NOT_FOUND,
     ReturnNotFound: HTTPStatus.NOT_FOUND,
+    ErasureNotFound: HTTPStatus.NOT_FOUND,
+    CustomerIsErased: HTTPStatus.CONFLICT,
+    OrderIsErased: HTTPStatus.CONFLICT,
     OrderAlreadyShipped: HTTPStatus.CONFLICT,
     OrderAlreadyRefused: HTTPStatus.CONFLICT,
     OrderNotHeld: HTTPStatus.CONFLICT,

@@ -198,6 +198,7 @@ def _read_row(number: int, line: bytes, backend: Backend) -> ImportRow | RowErro
             return RowError(
                 number, "missing-reference", "The channel's own number makes a row safe to repeat.", "reference"
             )
+        backend.erased.check(body.customer_id)
         order = new_order(
             body,
             now=backend.clock.now(),

@@ -17,6 +17,7 @@ from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.http.auth import requires
 from services.orders.domain.reminders import Audience, Channel, ContactNotFound, NotificationStatus
+from services.orders.handlers.erasures import ErasedCustomers
 from services.orders.handlers.reminders import NotificationView
 
 router = APIRouter(prefix="/v1", tags=["reminders"])
@@ -53,6 +54,7 @@ class ReminderDesk:
     database: Database
     bind: Callable[[Transaction], ReminderStore]
     clock: Clock
+    erased: ErasedCustomers
 
     async def run(self, work: Callable[[ReminderStore], Awaitable[Result]]) -> Result:
         """Run `work` in one transaction."""
@@ -117,6 +119,7 @@ async def list_reminders(order_id: UUID, desk: Desk) -> ReminderListResponse:
 )
 async def set_contact(customer_id: CustomerId, body: ContactRequest, desk: Desk) -> Response:
     """Keep how a customer is reached; again is the same as once."""
+    desk.erased.check(customer_id)
     now = desk.clock.now()
     await desk.run(lambda store: store.set_contact(customer_id, email=body.email, now=now))
     return Response(status_code=HTTPStatus.NO_CONTENT)

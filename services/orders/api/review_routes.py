@@ -192,6 +192,8 @@ async def explain(order_id: UUID, backend: BackendOfApp) -> ReviewResponse:
 )
 async def add_block(body: BlockRequest, write: IdempotentWrite, backend: BackendOfApp) -> Response:
     """Block a customer, an address or an e-mail address from the next order on."""
+    if body.subject is Subject.CUSTOMER and body.value is not None:
+        backend.erased.check(body.value)
 
     async def effect(unit: Unit) -> StoredResponse:
         made = await review_blocks.block(

@@ -10,6 +10,7 @@ from uuid import UUID
 from libs.common.errors import Conflict, Invalid
 from libs.common.ids import new_id
 from services.orders.domain import messages as on
+from services.orders.domain.erasure import check_not_erased
 from services.orders.domain.fulfilment import receive
 from services.orders.domain.order import (
     REPLACEMENT_CHANNEL,
@@ -71,6 +72,7 @@ async def act_on_order(order_id: UUID, request: Request, *, unit: Unit, policy: 
     Carry out what an operator decided, and keep it.
 
     :raises OrderNotFound: if there is no such order.
+    :raises OrderIsErased: if its customer was erased.
     :raises ParcelNotNamed: if it has no such parcel.
     :raises ActionNotPossible: if it would change nothing.
     """
@@ -79,6 +81,7 @@ async def act_on_order(order_id: UUID, request: Request, *, unit: Unit, policy: 
     before = saga.state(order_id)
     if before is None:
         raise OrderNotFound(order_id)
+    check_not_erased(order_id, before.facts.customer_id)
     replacement = None
     refund_minor = None
     match request.action:

@@ -11,6 +11,7 @@ from libs.common.events.orders import ReturnInspected, ReturnLabelled, ReturnRec
 from libs.common.events.shapes import SkuQuantity
 from libs.common.ids import new_id
 from libs.common.telemetry.tracing import correlated
+from services.orders.domain.erasure import check_not_erased
 from services.orders.domain.fulfilment import receive
 from services.orders.domain.messages import RefundRequested, ReviewPassed
 from services.orders.domain.order import EXCHANGE_CHANNEL, SHIPPED_OR_LATER, OrderNotFound, Origin
@@ -67,6 +68,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     :raises SkuNotInOrder: if it has no line of one of the SKUs.
     :raises ReturnExceedsOrder: if fewer units have left, or are left to return.
     :raises ReturnWindowClosed: if they arrived too long ago.
+    :raises OrderIsErased: if its customer was erased.
     :raises ExchangeCostsMore: if what is wanted instead costs more, and nothing to pay that with is given.
     """
     saga = Saga(unit, policy=policy, now=now)
@@ -74,6 +76,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     state = saga.state(order_id)
     if state is None:
         raise OrderNotFound(order_id)
+    check_not_erased(order_id, state.facts.customer_id)
     if state.status not in SHIPPED_OR_LATER:
         raise OrderNotShipped(order_id, state.status)
     _check_window(state, policy.return_window, now)

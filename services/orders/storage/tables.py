@@ -35,6 +35,7 @@ from libs.common.messaging.tables import declare_inbox
 from libs.common.outbox.tables import declare_outbox
 from services.orders.domain.charges import ChargeKind
 from services.orders.domain.edits import EditStatus
+from services.orders.domain.erasure import ErasureStatus
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import TERMINAL, CaptureMoment, OrderStatus
 from services.orders.domain.promotions import PromotionKind
@@ -911,4 +912,42 @@ customer_contacts = Table(
     Column("customer_id", Text, primary_key=True),
     Column("email", Text, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
+# Who is to be forgotten. What names them is a pseudonym; their id is kept until it is done.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("customer", Text, nullable=False),
+    Column("customer_id", Text),
+    Column("visitors", ARRAY(Text), nullable=False),
+    Column("order_ids", ARRAY(Uuid), nullable=False, server_default=text("'{}'")),
+    Column("status", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_at", DateTime(timezone=True), nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("erased_at", DateTime(timezone=True)),
+    Column("done_at", DateTime(timezone=True)),
+    Column("rows", BigInteger, nullable=False, server_default=text("0")),
+    UniqueConstraint("customer"),
+    CheckConstraint(_one_of("status", ErasureStatus), name="status"),
+    CheckConstraint("status = 'requested' OR customer_id IS NULL", name="customer_id"),
+    CheckConstraint("(status = 'done') = (done_at IS NOT NULL)", name="done"),
+    # Serves the search for what is to be done.
+    Index("erasures_open_idx", "id", postgresql_where=text("status <> 'done'")),
+    # Serves the copies of the register.
+    Index("erasures_requested_at_idx", "requested_at"),
+)
+
+# From whom an answer is expected, and who has given it.
+erasure_answers = Table(
+    "erasure_answers",
+    metadata,
+    Column("part_id", Uuid, primary_key=True),
+    Column("service", Text, primary_key=True),
+    Column("erasure_id", Uuid, ForeignKey("erasures.id"), nullable=False),
+    Column("rows", BigInteger, nullable=False, server_default=text("0")),
+    Column("answered_at", DateTime(timezone=True)),
+    Index("erasure_answers_erasure_id_idx", "erasure_id"),
 )

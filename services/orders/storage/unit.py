@@ -6,7 +6,7 @@ from typing import TypeVar
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.decisions.storage import PostgresDecisionLog
-from libs.common.outbox import OutboxWriter
+from libs.common.privacy import Pseudonyms
 from services.orders.handlers.ports import Unit
 from services.orders.storage.actions import PostgresOrderActions
 from services.orders.storage.edits import PostgresEdits
@@ -17,6 +17,7 @@ from services.orders.storage.orders import PostgresOrders
 from services.orders.storage.payments import PostgresPaymentCommands
 from services.orders.storage.prices import PostgresPrices
 from services.orders.storage.promotions import PostgresPromotions
+from services.orders.storage.published import PublicOutbox
 from services.orders.storage.returns import PostgresReturns
 from services.orders.storage.review_blocks import PostgresBlocks
 from services.orders.storage.reviews import PostgresReviews
@@ -31,7 +32,14 @@ _SOURCE = "orders"
 class PostgresUnit:
     """The adapters of one transaction."""
 
-    def __init__(self, transaction: Transaction, *, clock: Clock, wake_relay: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        transaction: Transaction,
+        *,
+        clock: Clock,
+        pseudonyms: Pseudonyms,
+        wake_relay: Callable[[], None] | None = None,
+    ) -> None:
         """Work in `transaction`, which somebody else commits."""
         self.orders = PostgresOrders(transaction)
         self.timers = PostgresTimers(transaction)
@@ -47,7 +55,9 @@ class PostgresUnit:
         self.ledger = PostgresLedger(transaction)
         self.notices = PostgresPaymentNotices(transaction)
         self.views = PostgresOrderViews(transaction)
-        self.outbox = OutboxWriter(transaction, source=_SOURCE, clock=clock, wake_relay=wake_relay)
+        self.outbox = PublicOutbox(
+            transaction, source=_SOURCE, clock=clock, pseudonyms=pseudonyms, wake_relay=wake_relay
+        )
         self.decisions = PostgresDecisionLog(transaction)
         self._transaction = transaction
 
@@ -59,15 +69,23 @@ class PostgresUnit:
 class PostgresUnits:
     """Makes units of transactions, its own or another's."""
 
-    def __init__(self, database: Database, *, clock: Clock, wake_relay: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        pseudonyms: Pseudonyms | None = None,
+        wake_relay: Callable[[], None] | None = None,
+    ) -> None:
         """`wake_relay` is called after each commit with events, if the relay is in the same process."""
         self._database = database
+        self._pseudonyms = pseudonyms or Pseudonyms.local()
         self._clock = clock
         self._wake_relay = wake_relay
 
     def bind(self, transaction: Transaction) -> Unit:
         """Return the unit of a transaction that the caller commits."""
-        return PostgresUnit(transaction, clock=self._clock, wake_relay=self._wake_relay)
+        return PostgresUnit(transaction, clock=self._clock, pseudonyms=self._pseudonyms, wake_relay=self._wake_relay)
 
     async def run(self, work: Callable[[Unit], Awaitable[Result]]) -> Result:
         """Run `work` in one transaction of its own."""

@@ -24,6 +24,7 @@ from libs.common.http.ndjson import (
 )
 from libs.common.http.problems import PayloadTooLarge, UnsupportedMediaType
 from libs.common.http.query import WholeNumber
+from libs.common.privacy import Pseudonyms
 from services.recommender.api.rows import (
     code_of,
     count_rejection,
@@ -55,6 +56,7 @@ class UseCases:
 
     stream: BehaviourStream
     recommender: Recommender
+    pseudonyms: Pseudonyms
     clock: Clock
 
 
@@ -80,7 +82,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         match content_type_of(request):
             case "application/json":
                 report = _read_one(await request.body(), clock)
-                await take_in([report], stream=use_cases.stream, clock=clock)
+                await take_in([report], stream=use_cases.stream, pseudonyms=use_cases.pseudonyms, clock=clock)
                 return BulkResult(accepted=1, rejected=0, errors=[])
             case "application/x-ndjson" | "application/ndjson" | "application/jsonl":
                 return await _take_in_rows(request.stream(), use_cases)
@@ -105,7 +107,14 @@ def router_of(use_cases: UseCases) -> APIRouter:
         By `sku`: what is bought and viewed together with it. By `user_id`: what goes with what that visitor
         or customer did lately, without what was bought. With neither, or where too little is known: what is popular.
         """
-        question = Question(user_id=user_id, sku=sku, visitor_id=visitor_id, placement=placement, limit=limit)
+        known_as = use_cases.pseudonyms.of
+        question = Question(
+            user_id=None if user_id is None else known_as(user_id),
+            sku=sku,
+            visitor_id=None if visitor_id is None else known_as(visitor_id),
+            placement=placement,
+            limit=limit,
+        )
         answer = RecommendationsResponse.of(await use_cases.recommender.recommend(question))
         # Rendered here: the framework would validate and copy what was just validated.
         return Response(answer.model_dump_json(), media_type="application/json")
@@ -134,7 +143,7 @@ async def _take_in_rows(chunks: AsyncIterator[bytes], use_cases: UseCases) -> Bu
     pending: list[Report] = []
 
     async def publish() -> None:
-        await take_in(pending, stream=use_cases.stream, clock=use_cases.clock)
+        await take_in(pending, stream=use_cases.stream, pseudonyms=use_cases.pseudonyms, clock=use_cases.clock)
         tally.accept(len(pending))
         pending.clear()
 

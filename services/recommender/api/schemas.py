@@ -7,7 +7,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from libs.common.events import storefront
 from libs.common.http.fields import Timestamp
-from services.recommender.handlers.intake import Behaviour, Report
+from services.recommender.domain.people import Behaviour
+from services.recommender.handlers.intake import Report
 from services.recommender.handlers.recommending import Recommendation
 
 Sku: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]

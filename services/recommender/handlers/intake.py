@@ -4,29 +4,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeAlias
 from uuid import UUID
 
 from libs.common.clock import Clock
 from libs.common.errors import Unavailable
 from libs.common.events.base import Envelope
-from libs.common.events.storefront import (
-    CartAdded,
-    CartRemoved,
-    ProductClicked,
-    ProductViewed,
-    RecommendationShown,
-    SearchPerformed,
-)
 from libs.common.ids import new_id
+from libs.common.privacy import Pseudonyms
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
 from services.recommender import metrics
 from services.recommender.domain.event_time import check_event_time
+from services.recommender.domain.people import Behaviour, pseudonymous
 from services.recommender.handlers.ports import BehaviourStream
 
 SOURCE = "recommender"
-
-Behaviour: TypeAlias = ProductViewed | ProductClicked | SearchPerformed | CartAdded | CartRemoved | RecommendationShown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +37,13 @@ def check_report(report: Report, *, now: datetime) -> None:
     check_event_time(report.event.occurred_at, now=now, field="occurred_at")
 
 
-async def take_in(reports: Sequence[Report], *, stream: BehaviourStream, clock: Clock) -> None:
+async def take_in(reports: Sequence[Report], *, stream: BehaviourStream, pseudonyms: Pseudonyms, clock: Clock) -> None:
     """
-    Publish `reports` and return once the broker has them.
+    Publish `reports` under pseudonyms and return once the broker has them.
 
     :raises Unavailable: if that is not certain; reporting the same ids again is safe.
     """
-    envelopes = [_envelope(report, clock) for report in reports]
+    envelopes = [_envelope(report, pseudonyms, clock) for report in reports]
     try:
         await stream.publish(envelopes)
     except Unavailable:
@@ -62,10 +53,10 @@ async def take_in(reports: Sequence[Report], *, stream: BehaviourStream, clock: 
         metrics.behaviour_events_accepted_total.labels(event_type).inc(count)
 
 
-def _envelope(report: Report, clock: Clock) -> Envelope:
+def _envelope(report: Report, pseudonyms: Pseudonyms, clock: Clock) -> Envelope:
     return Envelope(
         id=report.id or new_id(),
-        event=report.event,
+        event=pseudonymous(report.event, pseudonyms),
         time=clock.now(),
         source=SOURCE,
         correlation_id=current_correlation_id(),

@@ -48,7 +48,7 @@ class Counts(Protocol):
         ...
 
     async def histories(self, user_ids: Collection[str]) -> Mapping[str, History]:
-        """Return the history of each user, empty for a new one."""
+        """Return the history of each user, empty for a new one; of those who were erased there is none."""
         ...
 
     async def save_histories(self, histories: Mapping[str, History]) -> None:

@@ -34,7 +34,7 @@ _LOCK_HISTORIES = """
 INSERT INTO histories (user_id, viewed, bought)
 SELECT user_id, '{}', '{}' FROM unnest($1::text[]) AS wanted (user_id)
 ON CONFLICT (user_id) DO UPDATE SET touched_at = now()
-RETURNING user_id, viewed::text, bought::text
+RETURNING user_id, viewed::text, bought::text, erased_at IS NOT NULL AS is_erased
 """
 _SAVE_HISTORIES = """
 UPDATE histories SET viewed = changed.viewed::jsonb, bought = changed.bought::jsonb
@@ -102,12 +102,13 @@ class PostgresCounts:
         )
 
     async def histories(self, user_ids: Collection[str]) -> dict[str, History]:
-        """Lock and return the history of each user."""
+        """Lock and return the history of each user who was not erased."""
         driver = await self._transaction.driver()
         rows = await driver.fetch(_LOCK_HISTORIES, sorted(user_ids))
         return {
             user_id: History(viewed=_decode_moments(viewed), bought=_decode_moments(bought))
-            for user_id, viewed, bought in rows
+            for user_id, viewed, bought, is_erased in rows
+            if not is_erased
         }
 
     async def save_histories(self, histories: Mapping[str, History]) -> None:

@@ -16,7 +16,10 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(
 ))
 """
 _FORGET_WINDOWS = _FORGET.format(table="browsing_windows")
-_FORGET_HISTORIES = _FORGET.format(table="histories")
+# Those of the erased stay, so that nothing is learned of them again.
+_FORGET_HISTORIES = _FORGET.format(table="histories").replace(
+    "WHERE touched_at", "WHERE erased_at IS NULL AND touched_at"
+)
 
 
 class Retention:

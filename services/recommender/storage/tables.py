@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Table,
     Text,
+    Uuid,
     func,
     text,
 )
@@ -81,4 +82,19 @@ histories = Table(
     Column("viewed", JSONB, nullable=False),
     Column("bought", JSONB, nullable=False),
     Column("touched_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Of somebody who was erased: nothing is learned of them any more, whatever comes again.
+    Column("erased_at", DateTime(timezone=True)),
+    CheckConstraint("erased_at IS NULL OR (viewed = '{}' AND bought = '{}')", name="erased"),
+)
+
+# Who asked for what was erased, until the answer is on the bus.
+erasure_answers = Table(
+    "erasure_answers",
+    metadata,
+    Column("part_id", Uuid, primary_key=True),
+    Column("erasure_id", Uuid, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("answered_at", DateTime(timezone=True)),
+    # Serves the search for answers that are due.
+    Index("erasure_answers_due_idx", "part_id", postgresql_where=text("answered_at IS NULL")),
 )

@@ -1,5 +1,6 @@
 from libs.common.events.storefront import RecommendationShown
 from libs.common.events.topics import STOREFRONT_BEHAVIOUR
+from libs.common.privacy import Pseudonyms
 from tests.integration.recommender.facts import delisted, listed, order, stock, view
 from tests.integration.recommender.running import RunningRecommender, running_recommender
 from tests.support.eventually import eventually
@@ -65,7 +66,11 @@ class TestRecommendations:
                 return [event for event in events if isinstance(event, RecommendationShown)]
 
             (first, *_) = await eventually(shown)
-            assert (first.visitor_id, first.placement, first.skus) == ("visitor-1", "home", ["BLUE-VASE"])
+            assert (first.visitor_id, first.placement, first.skus) == (
+                Pseudonyms.local().of("visitor-1"),
+                "home",
+                ["BLUE-VASE"],
+            )
 
     async def test_refuse_a_limit_that_is_too_large(
         self, infrastructure: Infrastructure, database: FreshDatabase
