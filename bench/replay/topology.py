@@ -11,6 +11,8 @@ from libs.common.events.topics import (
     INVENTORY_STOCK,
     INVENTORY_WAREHOUSE,
     LOGISTICS_SHIPMENT,
+    ORDERS_CUSTOMER,
+    ORDERS_ERASURE,
     ORDERS_ORDER,
     ORDERS_PAYMENT,
     ORDERS_RETURN,
@@ -39,7 +41,7 @@ class Aggregate:
 GROUPS: Mapping[str, Group] = {
     "inventory.reservations": Group(
         service="inventory",
-        topics=(ORDERS_ORDER, LOGISTICS_SHIPMENT, ORDERS_RETURN),
+        topics=(ORDERS_ORDER, LOGISTICS_SHIPMENT, ORDERS_RETURN, ORDERS_CUSTOMER),
         # It writes no inbox: what it did is asked of reservations and the ledger.
         types=(),
     ),
@@ -51,7 +53,7 @@ GROUPS: Mapping[str, Group] = {
     ),
     "orders.saga": Group(
         service="orders",
-        topics=(INVENTORY_RESERVATION, LOGISTICS_SHIPMENT),
+        topics=(INVENTORY_RESERVATION, LOGISTICS_SHIPMENT, ORDERS_ERASURE),
         types=(
             "stock.reserved",
             "stock.backordered",
@@ -62,17 +64,24 @@ GROUPS: Mapping[str, Group] = {
             "shipment.delivered",
             "shipment.failed",
             "shipment.cancelled",
+            "customer.erased",
         ),
     ),
     "recommender.behaviour": Group(
         service="recommender",
-        topics=(STOREFRONT_BEHAVIOUR, ORDERS_ORDER),
-        types=("product.viewed", "order.confirmed"),
+        topics=(STOREFRONT_BEHAVIOUR, ORDERS_ORDER, ORDERS_CUSTOMER),
+        types=("product.viewed", "order.confirmed", "customer.erasure-requested"),
     ),
     "logistics.planning": Group(
         service="logistics",
-        topics=(ORDERS_ORDER, INVENTORY_FACILITY),
-        types=("order.confirmed", "order.cancellation-requested", "warehouse.registered", "warehouse.changed"),
+        topics=(ORDERS_ORDER, INVENTORY_FACILITY, ORDERS_CUSTOMER),
+        types=(
+            "order.confirmed",
+            "order.cancellation-requested",
+            "warehouse.registered",
+            "warehouse.changed",
+            "customer.erasure-requested",
+        ),
     ),
 }
 

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +72,8 @@ class Service(Generic[Settings]):
     A service as its `bootstrap` declares it.
 
     `roles` are the roles that `build` knows; `migrate` is added when there are migrations. `topics` and
-    `groups` are what the service owns on the bus; its `migrate` role creates their topics.
+    `groups` are what the service owns on the bus; its `migrate` role creates their topics. `tasks` are done once when
+    they are named in the place of roles.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Service(Generic[Settings]):
     migrations: Path | None = None
     topics: tuple[Topic, ...] = ()
     groups: tuple[str, ...] = ()
+    tasks: Mapping[str, Callable[[Settings], Awaitable[None]]] = field(default_factory=dict)
 
 
 class HttpServer:
@@ -160,7 +162,7 @@ class PeriodicJob:
 
 def main(service: Service[Settings]) -> None:
     """Run the roles named on the command line in this process; never returns."""
-    known = (*service.roles, "migrate") if service.migrations else service.roles
+    known = (*service.roles, *service.tasks, *(("migrate",) if service.migrations else ()))
     parser = argparse.ArgumentParser(prog=f"python -m services.{service.name}")
     parser.add_argument("roles", nargs="+", choices=known, help="one or several, in one process")
     roles = frozenset(parser.parse_args().roles)
@@ -198,7 +200,9 @@ def _refuse(service: str, error: InvalidSettings) -> NoReturn:
 async def _run(service: Service[Settings], settings: Settings, roles: frozenset[str]) -> None:
     if "migrate" in roles:
         await migrate(service, settings)
-    remaining = roles - {"migrate"}
+    for name in roles & service.tasks.keys():
+        await service.tasks[name](settings)
+    remaining = roles - {"migrate"} - service.tasks.keys()
     if remaining:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()

@@ -27,6 +27,7 @@ from libs.common.outbox import OutboxWriter, Relay
 from libs.common.pacing import WorkPace
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from libs.common.settings import InvalidSettings
+from libs.common.telemetry.logs import get_logger
 from services.orders import metrics
 from services.orders.api import (
     analytics_routes,
@@ -53,6 +54,7 @@ from services.orders.clients.alipay_notices import ALIPAY, AlipayNotices
 from services.orders.clients.alipay_payments import AlipayAccount, AlipayPayments
 from services.orders.clients.alipay_signatures import Signer, Verifier
 from services.orders.clients.email_notifier import EmailNotifier
+from services.orders.clients.erasure_register import read_register
 from services.orders.clients.review_rules import read_rules, standard_rules
 from services.orders.clients.sandbox_books import SandboxBooks
 from services.orders.clients.sandbox_payments import SandboxPayments
@@ -91,7 +93,7 @@ from services.orders.domain.reminders import (
 from services.orders.domain.shortage import ShortagePolicy
 from services.orders.domain.state import Deadlines
 from services.orders.handlers.deadlines import DeadlineWatch
-from services.orders.handlers.erasures import ErasedCustomers, Eraser
+from services.orders.handlers.erasures import ErasedCustomers, Eraser, restore_register
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.insights import Following, ModelHolder, PromisePolicy
 from services.orders.handlers.notices import NoticeReader
@@ -122,6 +124,8 @@ from services.orders.storage.webhooks import (
 )
 
 NAME = "orders"
+
+log = get_logger(__name__)
 
 _PURGE_KEYS_SECONDS = 60.0
 # The inbox is kept for weeks and read in full to be purged.
@@ -823,6 +827,25 @@ def _database(settings: OrdersSettings, application_name: str, pool_size: int) -
     return Database(settings.database_url.get_secret_value(), application_name=application_name, pool_size=pool_size)
 
 
+async def reapply_erasures(settings: OrdersSettings) -> None:
+    """Have everybody erased again whom the register on the bus or in the database names: after a restore."""
+    clock = SystemClock()
+    database = _database(settings, f"{NAME}-reapply-erasures", 1)
+    try:
+        requests = await read_register(
+            bootstrap_servers=settings.kafka_bootstrap_servers, topic_prefix=settings.kafka_topic_prefix
+        )
+        erasures = await restore_register(
+            requests,
+            units=PostgresErasureUnits(database, clock=clock),
+            pseudonyms=data_keys(settings).pseudonyms,
+            now=clock.now(),
+        )
+    finally:
+        await database.dispose()
+    log.info("erasures.reapplied", requests=len(requests), erasures=erasures)
+
+
 SERVICE = Service(
     name=NAME,
     settings=OrdersSettings,
@@ -831,4 +854,5 @@ SERVICE = Service(
     migrations=Path(__file__).parent / "storage" / "migrations",
     topics=(ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN, ORDERS_CUSTOMER, ORDERS_ERASURE),
     groups=(SAGA, NOTIFICATIONS, INSIGHTS, PRICES),
+    tasks={"reapply-erasures": reapply_erasures},
 )
