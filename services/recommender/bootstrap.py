@@ -30,12 +30,14 @@ from services.recommender.handlers.intake import SOURCE
 from services.recommender.handlers.recommending import Recommender
 from services.recommender.settings import RecommenderSettings
 from services.recommender.storage.counts import PostgresCounts
-from services.recommender.storage.erasure import PostgresErasureAnswers, erase_people
+from services.recommender.storage.erasure import PostgresErasureAnswers, Renaming, erase_people
 from services.recommender.storage.reads import PostgresReads
 from services.recommender.storage.retention import Retention
 
 _RETENTION_EVERY_SECONDS = 600.0
 _ANSWER_EVERY_SECONDS = 2.0
+# It finds nobody once it has been through.
+_RENAME_EVERY_SECONDS = 3600.0
 
 
 def build(settings: RecommenderSettings, roles: frozenset[str]) -> Process:
@@ -131,10 +133,12 @@ def _build_jobs(process: Process, settings: RecommenderSettings, database: Datab
         client_id="recommender-erasures",
     )
     process.closers.append(producer.close)
+    renaming = Renaming(database, data_keys(settings).pseudonyms)
     answering = ErasureAnswering(PostgresErasureAnswers(database), producer, service=SOURCE, clock=clock)
     return [
         *(PeriodicJob(name, one, every_seconds=_RETENTION_EVERY_SECONDS) for name, one in work.items()),
         PeriodicJob("answer-erasures", answering.work, every_seconds=_ANSWER_EVERY_SECONDS),
+        PeriodicJob("rename-people", renaming.work, every_seconds=_RENAME_EVERY_SECONDS),
     ]
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 from libs.common.db import Database, Transaction
 from libs.common.erasure import affected
 from libs.common.events.customers import CustomerErasureRequested
+from libs.common.privacy import Pseudonyms
 
 _HISTORIES: Final = """
 INSERT INTO histories AS known (user_id, viewed, bought, erased_at)
@@ -25,6 +26,19 @@ _DUE: Final = """
 SELECT part_id, erasure_id, rows FROM erasure_answers WHERE answered_at IS NULL ORDER BY part_id LIMIT $1
 """
 _ANSWERED: Final = "UPDATE erasure_answers SET answered_at = now() WHERE part_id = ANY($1::uuid[])"
+
+_RENAMED_MAX: Final = 500
+_UNNAMED: Final = """
+SELECT user_id FROM histories WHERE user_id !~ '^p-[0-9a-f]{32}$' ORDER BY user_id LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+# Who has a history under both names keeps the newer one.
+_RENAME: Final = """
+INSERT INTO histories (user_id, viewed, bought, touched_at)
+SELECT pseudonym, viewed, bought, touched_at
+FROM histories JOIN unnest($1::text[], $2::text[]) AS named (own, pseudonym) ON user_id = own
+ORDER BY pseudonym
+ON CONFLICT (user_id) DO NOTHING
+"""
 
 
 async def erase_people(request: CustomerErasureRequested, transaction: Transaction) -> None:
@@ -55,3 +69,22 @@ class PostgresErasureAnswers:
         async with self._database.transaction() as transaction:
             driver = await transaction.driver()
             await driver.execute(_ANSWERED, list(part_ids))
+
+
+class Renaming:
+    """Gives those their pseudonyms who were remembered under their own ids, before there were any."""
+
+    def __init__(self, database: Database, pseudonyms: Pseudonyms) -> None:
+        """Nothing connects yet."""
+        self._database = database
+        self._pseudonyms = pseudonyms
+
+    async def work(self) -> int:
+        """Rename some; return how many that was."""
+        async with self._database.transaction() as transaction:
+            driver = await transaction.driver()
+            ids = [row["user_id"] for row in await driver.fetch(_UNNAMED, _RENAMED_MAX)]
+            if ids:
+                await driver.execute(_RENAME, ids, [self._pseudonyms.of(one) for one in ids])
+                await driver.execute("DELETE FROM histories WHERE user_id = ANY($1::text[])", ids)
+        return len(ids)
