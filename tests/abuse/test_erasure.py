@@ -171,7 +171,7 @@ async def places_with_canary(site: Site) -> set[str]:
 
 
 class TestErasure:
-    @pytest.mark.timeout(240)
+    @pytest.mark.timeout(240, func_only=True)
     async def test_of_a_whole_life_leaves_nothing_of_it(self, site: Site) -> None:
         clients = {name: service.client(site.keys.ops) for name, service in site.services.items()}
         life = Life(clients["orders"], clients)
