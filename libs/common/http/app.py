@@ -29,6 +29,7 @@ from libs.common.http.middleware import BodyAllowance, BodyGuard, LoadShedding, 
 from libs.common.http.problems import PROBLEM_MEDIA_TYPE, Problem, ProblemError, problem_response
 from libs.common.http.routing import install_route_table
 from libs.common.http.server import PortUnavailable, serve
+from libs.common.http.slashes import EncodedSlashes
 from libs.common.settings import ServiceSettings
 from libs.common.telemetry.metrics import UNMATCHED_ROUTE, metrics_response
 
@@ -135,6 +136,7 @@ def _middleware(
     check_caller = Admission(app).check
     # The first is the outermost: what sheds load is measured, what reads a body has been let in.
     return [
+        Middleware(EncodedSlashes),
         Middleware(RequestContext, service=service, template_of=templates.template_of),
         Middleware(LoadShedding, service=service, in_flight_max=settings.requests_in_flight_max),
         Middleware(

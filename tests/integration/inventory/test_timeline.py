@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -147,6 +148,16 @@ class TestTimeline:
         past = await timeline(client, at=minutes(5).isoformat())
         assert (past["on_hand"], past["reserved"], len(past["items"])) == (12, None, 2)
         assert (await timeline(client, at=minutes(-5).isoformat()))["summary"] == []
+
+    @pytest.mark.parametrize("sku", ["AC/DC-1", "a/timeline", "ЩЮЖ №1 🧸/%2F?#&", "=1+1"])
+    async def test_is_there_for_any_sku_that_a_warehouse_may_report(
+        self, client: httpx.AsyncClient, shop: Shop, sku: str
+    ) -> None:
+        await shop.reports(received(5, sku))
+
+        answer = await client.get(f"/v1/stock/{quote(sku, safe='')}/timeline")
+
+        assert (answer.json()["sku"], answer.json()["on_hand"]) == (sku, 5)
 
     async def test_refuses_what_makes_no_sense(self, client: httpx.AsyncClient, shop: Shop) -> None:
         await shop.reports(received(5))

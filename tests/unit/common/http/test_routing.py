@@ -285,3 +285,22 @@ async def test_serves_routes_that_were_added_later(make_app: AppFactory, connect
     app.include_router(open_router())
 
     assert (await client.get("/open")).text == "open"
+
+
+async def test_tells_a_slash_in_a_part_from_the_end_of_it(make_app: AppFactory, connect: ClientFactory) -> None:
+    router = APIRouter(prefix="/v1", dependencies=[requires("stock:write")])
+
+    @router.get("/stock/{sku}")
+    async def show(sku: str) -> str:
+        return f"stock of {sku}"
+
+    @router.get("/stock/{sku}/lots")
+    async def list_lots(sku: str) -> str:
+        return f"lots of {sku}"
+
+    client = connect(make_app(router))
+
+    assert (await client.get("/v1/stock/AC%2FDC-1")).json() == "stock of AC/DC-1"
+    assert (await client.get("/v1/stock/a%2flots%2Fb/lots")).json() == "lots of a/lots/b"
+    assert (await client.get("/v1/stock/50%252F%20%D1%88%26%2F")).json() == "stock of 50%2F ш&/"
+    assert (await client.get("/v1/stock/a/lots/b")).status_code == 404
