@@ -93,6 +93,22 @@ class Frame(RuleBasedStateMachine):
         assert self.run(self.shop.drift()) == Drift(0, 0)
 
     @invariant()
+    def a_count_holds_whatever_came_when(self) -> None:
+        """Tell it from the ledger alone, so that the order in which reports came cannot matter."""
+        statement = """
+            SELECT level.sku, level.warehouse, level.on_hand - level.shortfall AS units,
+                   counts.counted + coalesce(sum(later.delta_on_hand), 0) AS counted_and_since
+            FROM stock_levels AS level
+            JOIN stock_movements AS counts ON counts.event_id = level.counted_by AND counts.kind = 'count'
+                AND counts.counted IS NOT NULL
+            LEFT JOIN stock_movements AS later ON (later.sku, later.warehouse) = (level.sku, level.warehouse)
+                AND later.occurred_at > level.counted_at AND later.kind <> 'shortfall'
+            GROUP BY level.sku, level.warehouse, counts.counted
+        """
+        for level in self.run(self.shop.rows(statement)):
+            assert level["units"] == level["counted_and_since"], dict(level)
+
+    @invariant()
     def nobody_waits_who_could_be_served(self) -> None:
         assert self.run(self._servable()) == []
 
