@@ -64,7 +64,9 @@ def router_of(use_cases: UseCases) -> APIRouter:
 
     async def read_page(warehouse: str | None, after_sku: str, limit: int) -> tuple[Sequence[Layer], str | None]:
         async def work(transaction: Transaction) -> tuple[Sequence[Layer], str | None]:
-            return await ageing_of(transaction).layers(warehouse=warehouse, after_sku=after_sku, limit=limit)
+            return await ageing_of(transaction).layers(
+                warehouse=warehouse, after_sku=after_sku, limit=limit, now=use_cases.clock.now()
+            )
 
         return await database.run(work)
 

@@ -208,7 +208,9 @@ class CountLists(Protocol):
 class StockLayers(Protocol):
     """What is on hand by when it came, as it is read."""
 
-    async def layers(self, *, warehouse: str | None, after_sku: str, limit: int) -> tuple[Sequence[Layer], str | None]:
+    async def layers(
+        self, *, warehouse: str | None, after_sku: str, limit: int, now: datetime
+    ) -> tuple[Sequence[Layer], str | None]:
         """Return the layers of the next `limit` SKUs, and the last of these; None if there are no more SKUs."""
         ...
 

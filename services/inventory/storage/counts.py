@@ -10,14 +10,8 @@ import asyncpg
 
 from libs.common.db import Transaction
 from services.inventory.domain.counts import CountFinding, CountStatus, HeldCount, UnitCost
+from services.inventory.storage.unit_costs import unit_costs_of
 
-# Of everything that was received of a SKU, anywhere; if it was paid for in several currencies, in that of most units.
-_UNIT_COSTS: Final = """
-SELECT DISTINCT ON (sku) sku, sum(delta_on_hand::numeric * unit_cost_minor) / sum(delta_on_hand) AS minor, currency
-FROM stock_movements
-WHERE sku = ANY($1::text[]) AND kind = 'receipt' AND unit_cost_minor IS NOT NULL
-GROUP BY sku, currency ORDER BY sku, sum(delta_on_hand) DESC, currency
-"""
 _COLUMNS: Final = (
     "event_id",
     "sku",
@@ -73,9 +67,7 @@ class PostgresCounts:
 
     async def unit_costs(self, skus: Collection[str]) -> Mapping[str, UnitCost]:
         """Return what units of `skus` cost on average, where that is known."""
-        driver = await self._transaction.driver()
-        rows = await driver.fetch(_UNIT_COSTS, list(skus))
-        return {row["sku"]: UnitCost(row["minor"], row["currency"]) for row in rows}
+        return await unit_costs_of(self._transaction, skus)
 
     async def record(self, findings: Sequence[CountFinding], *, recorded_at: datetime) -> None:
         """Keep what was held back, and let what these counts have overtaken lapse."""

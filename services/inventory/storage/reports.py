@@ -199,7 +199,10 @@ class PostgresReports:
 
     async def _driver(self) -> asyncpg.Connection:
         driver = await self._transaction.driver()
-        await driver.execute(f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'")
+        # A plan for any page would have to be one for the last, and so read all rows before it.
+        await driver.execute(
+            f"SET LOCAL statement_timeout = '{_STATEMENT_SECONDS}s'; SET LOCAL plan_cache_mode = force_custom_plan"
+        )
         return driver
 
 

@@ -150,6 +150,14 @@ stock_movements = Table(
     CheckConstraint("(unit_cost_minor IS NULL) = (currency IS NULL)", name="cost"),
     # Serves the ledger of a SKU by pages, what moved since a count, and the auditor.
     Index("stock_movements_sku_occurred_at_id_idx", "sku", "occurred_at", "id"),
+    # Serves the ageing of stock and what a unit costs: most movements are no arrivals.
+    Index(
+        "stock_movements_arrivals_idx",
+        "sku",
+        "occurred_at",
+        postgresql_include=["warehouse", "id", "kind", "delta_on_hand", "unit_cost_minor", "currency"],
+        postgresql_where=text("kind IN ('receipt', 'return', 'transfer-in') AND delta_on_hand > 0"),
+    ),
     # Serves whoever follows the ledger.
     Index("stock_movements_id_idx", "id"),
     # Finds the events of a number.

@@ -45,6 +45,25 @@ class TestAgeing:
             ("unknown", 2, None),
         ]
 
+    async def test_reaches_as_far_back_as_the_stock(self, client: httpx.AsyncClient, stocked: Shop) -> None:
+        await stocked.reports(
+            received(10, LAMP, when=NOON - timedelta(days=500), unit_cost_minor=20),
+            received(1, LAMP, when=NOON - timedelta(days=300)),
+            counted(9, LAMP, when=NOON),
+            picked(2, MIRROR, lot="M1", when=NOON - timedelta(days=1)),
+        )
+
+        layers = (await client.get("/v1/stock-ageing/layers")).json()["items"]
+
+        assert [(one["sku"], one["units"], one["days_since_receipt"], one["unit_cost_minor"]) for one in layers] == [
+            (ARMCHAIR, 3, 100, 100),
+            (ARMCHAIR, 5, 10, 300),
+            (MIRROR, 6, 50, 50),
+            (MIRROR, 2, 40, 50),
+            (LAMP, 8, 500, 20),
+            (LAMP, 1, 300, 20),
+        ]
+
     async def test_by_expiry_says_what_is_lost_and_what_will_be(self, client: httpx.AsyncClient) -> None:
         report = (await client.get("/v1/stock-ageing", params={"by": "expiry"})).json()
 
