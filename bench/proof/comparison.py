@@ -24,6 +24,15 @@ FROM orders JOIN payments ON payments.order_id = orders.id
 WHERE starts_with(orders.reference, $1)
 """
 
+_UNDER_WAY = """
+SELECT count(*) FROM orders
+WHERE status NOT IN ('settled', 'refused', 'cancelled') AND NOT starts_with(coalesce(reference, ''), $1)
+"""
+
+
+class Crowded(Exception):
+    """Other orders are under way, and would be served from what comes in for those that are to be compared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
@@ -50,6 +59,20 @@ class Proof:
         """Whether the shop's books say what the file says."""
         is_equal = self.revenue_minor == self.books.net_of_sales_minor
         return not self.mismatches and is_equal and self.books.is_consistent
+
+
+async def require_no_others(orders: asyncpg.Connection, *, dataset: str) -> None:
+    """
+    See that goods which come in for the data set's orders are for these alone.
+
+    :raises Crowded: if other orders are not over.
+    """
+    count = await orders.fetchval(_UNDER_WAY, f"{dataset}/")
+    if count:
+        raise Crowded(
+            f"{count:,} other orders are not over: goods that come in would go to those that wait, and nothing could"
+            " be proved. Begin with an empty shop: make clean, then make run REPLAY=0."
+        )
 
 
 async def compare(books: Books, orders: asyncpg.Connection, *, dataset: str) -> Proof:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.proof.comparison import compare
+from bench.proof.comparison import Crowded, compare, require_no_others
 from bench.proof.file import read_books
 from bench.proof.report import print_proof
 from bench.replay.api import Refused, Unreachable
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = _FAILED
     try:
         status = asyncio.run(_replay(options, _console(), SystemClock()))
-    except* (InvalidReplaySettings, UnreadableSource) as problems:
+    except* (InvalidReplaySettings, UnreadableSource, Crowded) as problems:
         status = _UNUSABLE
         _complain(problems)
     except* (Refused, Unreachable, RowsRejected, BusStalled, *FAULTS) as problems:
@@ -79,6 +79,9 @@ async def _replay(options: argparse.Namespace, console: Console, clock: Clock) -
     started_at = clock.monotonic_seconds()
     with shown_steps(console) as steps:
         script = _script(options, steps)
+        if script.is_faultless:
+            async with open_databases(settings) as databases:
+                await require_no_others(databases["orders"], dataset=script.dataset)
         async with Shop(settings, dataset=script.dataset, is_faultless=script.is_faultless) as shop:
             played = await Driver(script, shop, steps=steps, speed=options.speed, clock=clock).play()
         movement = await wait_until_quiet(settings, steps=steps, clock=clock, is_patient=True)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from bench.proof.comparison import Proof, compare
+from bench.proof.comparison import Crowded, Proof, compare, require_no_others
 from bench.proof.file import read_books
 from bench.replay.facts import interpret
 from bench.replay.matching import GoodsBack, match_cancellations
@@ -127,3 +127,18 @@ async def test_every_invoice_ends_as_the_file_says_and_every_penny_is_there(shop
         broken = await prove(shop, sample_slice)
         assert what in {one.what for one in broken.mismatches if one.invoice in {reference.partition("/")[2], "1"}}
         assert not broken.holds
+
+
+async def test_begins_only_where_nobody_else_waits_for_goods(shop: Shop, sample_slice: Path) -> None:
+    async def begin(dataset: str) -> None:
+        async with shop.database.transaction() as transaction:
+            await require_no_others(await transaction.driver(), dataset=dataset)
+
+    sale = interpret(read_rows(sample_slice)).sales[0]
+    await begin(DATASET)
+
+    await shop.post("/orders", order_body(DATASET, sale, is_faultless=True))
+    await begin(DATASET)
+
+    with pytest.raises(Crowded, match="1 other orders are not over"):
+        await begin("another")
