@@ -37,6 +37,8 @@ __all__ = ["Health", "PortUnavailable", "create_app", "create_ops_app", "serve"]
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
 
+# Of a status that a route declares with a description alone.
+_JSON_CONTENT: Final = frozenset({"application/json"})
 _PROBLEM_CONTENT: Final = {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 # What a route may answer beyond what it declares itself, by what it takes. A 500 is nowhere: it is a fault.
 _STATUSES_OF_ALL: Final = frozenset(
@@ -275,8 +277,10 @@ def _close_objects(schema: Any) -> None:
 
 def _describe(operation: dict[str, Any], declarations: Sequence[tuple[str, ...] | None], *, method: str) -> None:
     responses = operation.setdefault("responses", {})
+    for parameter in operation.get("parameters", ()):
+        _leave_out_null(parameter["schema"])
     for status, response in responses.items():
-        if "application/json" in response.get("content", {}) and int(status) >= HTTPStatus.BAD_REQUEST:
+        if int(status) >= HTTPStatus.BAD_REQUEST and "application/json" in response.get("content", _JSON_CONTENT):
             response["content"] = _PROBLEM_CONTENT
     if any(parameter["name"] == "format" for parameter in operation.get("parameters", ())):
         responses["200"]["content"].setdefault("text/csv", {"schema": {"type": "string"}})
@@ -285,9 +289,19 @@ def _describe(operation: dict[str, Any], declarations: Sequence[tuple[str, ...] 
         operation["x-required-scopes"] = sorted(
             {scope for declared in declarations if declared is not None for scope in declared}
         )
+    if method == "GET" and any(one["name"].lower() == "if-none-match" for one in operation.get("parameters", ())):
+        responses.setdefault("304", {"description": "It is still as the caller has it."})
     responses.pop("422", None)
     for status in sorted(_statuses_of(operation, method)):
         responses.setdefault(str(int(status)), {"description": _DESCRIPTIONS[status], "content": _PROBLEM_CONTENT})
+
+
+def _leave_out_null(schema: dict[str, Any]) -> None:
+    """Say what is true of parameters: they are there or not, and never null."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        del schema["anyOf"]
+        schema.update(kinds[0])
 
 
 def _statuses_of(operation: Mapping[str, Any], method: str) -> set[HTTPStatus]:

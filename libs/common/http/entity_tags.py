@@ -9,7 +9,7 @@ from collections.abc import Container
 from typing import Annotated, Final
 
 from fastapi import Header
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 _TAG: Final = r'(W/)?"[!#-~]*"'
 _TAGS: Final = rf"^\s*(\*|{_TAG}(\s*,\s*{_TAG})*)\s*$"
@@ -26,24 +26,27 @@ def _checked(tags: str | None) -> str | None:
     return tags
 
 
+# A header is a text, or not there; it is never null.
+_DESCRIBED: Final = WithJsonSchema({"type": "string", "pattern": _TAGS, "examples": ['"3"']})
+
 # Used with a default: `if_match: IfMatch = None`.
 IfMatch = Annotated[
     str | None,
     Header(
         alias="If-Match",
         description="Change only this version: an ETag, several, or * for any that there is.",
-        json_schema_extra={"pattern": _TAGS},
     ),
     AfterValidator(_checked),
+    _DESCRIBED,
 ]
 IfNoneMatch = Annotated[
     str | None,
     Header(
         alias="If-None-Match",
         description="Answer 304 without a body if this is still the version.",
-        json_schema_extra={"pattern": _TAGS},
     ),
     AfterValidator(_checked),
+    _DESCRIBED,
 ]
 
 

@@ -11,7 +11,7 @@ from fastapi import Query
 from pydantic import BaseModel, Field
 
 from libs.common.errors import Invalid
-from libs.common.http.query import WholeNumber
+from libs.common.http.query import IN_DIGITS
 
 PAGE_LIMIT_DEFAULT: Final = 50
 PAGE_LIMIT_MAX: Final = 200
@@ -23,7 +23,7 @@ Key = TypeVar("Key")
 
 # Used with a default: `limit: PageLimit = PAGE_LIMIT_DEFAULT`, `cursor: PageCursor = None`.
 PageLimit = Annotated[
-    WholeNumber, Query(alias="limit", ge=1, le=PAGE_LIMIT_MAX, description="How many items to return.")
+    int, Query(alias="limit", ge=1, le=PAGE_LIMIT_MAX, description="How many items to return."), IN_DIGITS
 ]
 PageCursor = Annotated[
     str | None,

@@ -18,6 +18,6 @@ def _in_digits(value: Any) -> Any:
     return value
 
 
-# As it is, `int` also reads 1_0 as 10, 1.0, +1 and blanks around it.
-WholeNumber = Annotated[int, BeforeValidator(_in_digits)]
+# Behind the bounds of an `int`, which by itself also reads 1_0 as 10, 1.0, +1 and blanks around it.
+IN_DIGITS: Final = BeforeValidator(_in_digits)
 IsoDate = Annotated[date, Field(strict=False), BeforeValidator(not_a_number)]

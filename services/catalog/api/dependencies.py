@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Header
+from pydantic import WithJsonSchema
 from starlette.requests import Request
 
 from libs.common.clock import Clock
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 _CreateOnly = Annotated[
     str | None,
     Header(alias="If-None-Match", description="* to create only, never to replace.", pattern=r"^\s*\*\s*$"),
+    WithJsonSchema({"type": "string", "enum": ["*"]}),
 ]
 
 

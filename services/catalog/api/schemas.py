@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from libs.common.http.ndjson import BulkResult
 from libs.common.http.pagination import Page
-from libs.common.http.query import WholeNumber
+from libs.common.http.query import IN_DIGITS
 from libs.common.money import MINOR_MAX
 from services.catalog.domain.category import Category, CategoryDetails
 from services.catalog.domain.product import ATTRIBUTES_MAX, Product, ProductDetails
@@ -30,7 +30,7 @@ PriceMinor = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor 
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), Field(description="ISO 4217.", examples=["GBP"])]
 
 # Query parameters that several routes have.
-PriceBound = Annotated[WholeNumber, Field(ge=0, le=MINOR_MAX, description="In the minor unit of the currency.")]
+PriceBound = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor unit of the currency."), IN_DIGITS]
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 CategoryFilter = Annotated[Identifier | None, Query(description="Only products in this category or below it.")]
 

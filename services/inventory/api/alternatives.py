@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from libs.common.http.auth import requires
-from libs.common.http.query import WholeNumber
+from libs.common.http.query import IN_DIGITS
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE, RestockResponse
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX, UNITS_MAX
@@ -52,7 +52,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
     @router.get("/availability/{sku}/alternatives", dependencies=[requires("availability:read")])
     async def show_alternatives(
         sku: Sku,
-        quantity: Annotated[WholeNumber, Query(ge=1, le=UNITS_MAX)] = 1,
+        quantity: Annotated[int, Query(ge=1, le=UNITS_MAX), IN_DIGITS] = 1,
         collect_at: Annotated[
             str | None,
             Query(

@@ -16,7 +16,7 @@ from libs.common.http.auth import requires
 from libs.common.http.csv import Cell, ExportFormat, csv_response, wants_csv
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from libs.common.http.period import PERIOD_DAYS_MAX, Since, Until, period_of
-from libs.common.http.query import IsoDate, WholeNumber
+from libs.common.http.query import IN_DIGITS, IsoDate
 from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE
 from services.inventory.domain.classes import AbcClass, XyzClass
@@ -214,7 +214,7 @@ def router_of(use_cases: UseCases) -> APIRouter:  # noqa: C901 - a report each
     @router.get("/dead-stock", response_model=Page[DeadStockRow])
     async def report_dead_stock(
         table: Table,
-        idle_days: Annotated[WholeNumber, Query(ge=1, le=PERIOD_DAYS_MAX)] = _IDLE_DAYS_DEFAULT,
+        idle_days: Annotated[int, Query(ge=1, le=PERIOD_DAYS_MAX), IN_DIGITS] = _IDLE_DAYS_DEFAULT,
         as_of: AsOf = None,
         by: By = Grouping.LEVEL,
     ) -> Any:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from libs.common.http.auth import requires
 from libs.common.http.csv import Cell, ExportFormat, csv_response, wants_csv
-from libs.common.http.query import WholeNumber
+from libs.common.http.query import IN_DIGITS
 from services.orders.api.insight_desk import Desk, PeriodOfQuery
 from services.orders.domain.delays import Stage
 from services.orders.domain.durations import counted
@@ -171,7 +171,7 @@ async def report_reasons(
     desk: Desk,
     period: PeriodOfQuery,
     outcome: Outcome = "cancelled",
-    limit: Annotated[WholeNumber, Query(ge=1, le=_ROWS_MAX)] = 100,
+    limit: Annotated[int, Query(ge=1, le=_ROWS_MAX), IN_DIGITS] = 100,
     export: ExportFormat = None,  # noqa: ARG001 - read by wants_csv
 ) -> Response | ReasonReportResponse:
     """Count why orders were cancelled, refused or returned; also as CSV."""

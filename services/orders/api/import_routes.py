@@ -87,10 +87,16 @@ class _Answer(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 _encoder: Final = msgspec.json.Encoder()
 
+# The definitions that it needs are the document's own.
+_ROW_SCHEMA: Final = {
+    name: part
+    for name, part in ImportRowResponse.model_json_schema(ref_template="#/components/schemas/{model}").items()
+    if name != "$defs"
+}
 _RESULT: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK: {
         "description": "One line for each row, in order.",
-        "content": {_NDJSON: {"schema": ImportRowResponse.model_json_schema()}},
+        "content": {_NDJSON: {"schema": _ROW_SCHEMA}},
     }
 }
 _BODY: Final[dict[str, Any]] = {

@@ -188,7 +188,10 @@ async def explain(order_id: UUID, backend: BackendOfApp) -> ReviewResponse:
     "/review-blocks",
     status_code=HTTPStatus.CREATED,
     dependencies=[requires("orders:block")],
-    responses={HTTPStatus.CREATED: {"model": BlockResponse}},
+    responses={
+        HTTPStatus.CREATED: {"model": BlockResponse},
+        HTTPStatus.NOT_FOUND: {"description": "There is no order of this id."},
+    },
 )
 async def add_block(body: BlockRequest, write: IdempotentWrite, backend: BackendOfApp) -> Response:
     """Block a customer, an address or an e-mail address from the next order on."""

@@ -23,7 +23,7 @@ from libs.common.http.ndjson import (
     read_ndjson,
 )
 from libs.common.http.problems import PayloadTooLarge, UnsupportedMediaType
-from libs.common.http.query import WholeNumber
+from libs.common.http.query import IN_DIGITS
 from libs.common.privacy import Pseudonyms
 from services.recommender.api.rows import (
     code_of,
@@ -99,7 +99,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         sku: Annotated[Sku | None, Query(description="A product to find company for.")] = None,
         visitor_id: Annotated[PersonId | None, Query(description="Who will see it.")] = None,
         placement: Annotated[Label, Query(description="Where it will be seen.")] = "unspecified",
-        limit: Annotated[WholeNumber, Query(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
+        limit: Annotated[int, Query(ge=1, le=LIMIT_MAX), IN_DIGITS] = LIMIT_DEFAULT,
     ) -> Response:
         """
         Recommend products that are listed and in stock, each with its reason, most fitting first.
