@@ -18,7 +18,7 @@ from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResp
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.orders.api.backend import Backend, BackendOfApp
 from services.orders.api.order_routes import found_order
-from services.orders.api.schemas import OrderResponse, Reason, ReviewRequest
+from services.orders.api.schemas import OrderResponse, Reason
 from services.orders.domain.review import Subject
 from services.orders.domain.review_blocks import Block
 from services.orders.handlers import review_blocks
@@ -165,12 +165,6 @@ async def approve(order_id: UUID, body: VerdictRequest, write: IdempotentWrite, 
 async def refuse(order_id: UUID, body: VerdictRequest, write: IdempotentWrite, backend: BackendOfApp) -> Response:
     """Refuse an order that the rules held."""
     return await _decide(order_id, Verdict.REFUSE, body.reason, write, backend)
-
-
-@router.post("/orders/{order_id}/review", dependencies=[requires("orders:review")], responses=_ORDER)
-async def review(order_id: UUID, body: ReviewRequest, write: IdempotentWrite, backend: BackendOfApp) -> Response:
-    """Approve or refuse an order that the rules held."""
-    return await _decide(order_id, body.decision, body.reason, write, backend)
 
 
 @router.get("/orders/{order_id}/review", dependencies=[requires("orders:read")], response_model_exclude_none=True)

@@ -15,7 +15,6 @@ from services.orders.domain.order import DERIVED_CHANNELS, OrderStatus
 from services.orders.domain.returns import Disposition, Grade, ReasonCode, Return, ReturnStatus
 from services.orders.domain.shortage import SHOWN
 from services.orders.handlers.queries import OrderView, TimelineEntry
-from services.orders.handlers.review import Verdict
 
 _LINES_MAX = 2_000
 _QUANTITY_MAX = 1_000_000
@@ -192,13 +191,6 @@ class WaitingRequest(_Request):
 class CancellationRequest(_Request):
     """Why an order is called off."""
 
-    reason: Reason
-
-
-class ReviewRequest(_Request):
-    """A person's decision about a held order."""
-
-    decision: Verdict
     reason: Reason
 
 

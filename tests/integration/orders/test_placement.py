@@ -181,9 +181,7 @@ class TestReview:
             assert (held["status"], held["status_reason"]) == ("held", "amount-above-limit")
             assert held["deadline_at"] == "2026-03-09T09:00:00Z"
 
-            response = await shop.post(
-                f"/orders/{order_id}/review", {"decision": "approve", "reason": "known customer"}
-            )
+            response = await shop.post(f"/reviews/{order_id}/approve", {"reason": "known customer"})
 
             assert (response.status_code, response.json()["status"]) == (200, "approved")
             assert await shop.published_types() == ["order.placed", "order.held-for-review", "order.approved"]
@@ -200,7 +198,7 @@ class TestReview:
         async with Shop.open(database, review_units_of_sku_max=2) as shop:
             order_id = await shop.place()
 
-            await shop.post(f"/orders/{order_id}/review", {"decision": "refuse", "reason": "a reseller"})
+            await shop.post(f"/reviews/{order_id}/refuse", {"reason": "a reseller"})
 
             refused = await shop.order(order_id)
             assert (refused["status"], refused["status_reason"]) == ("refused", "review-refused")
@@ -208,7 +206,7 @@ class TestReview:
     async def test_is_only_for_held_orders(self, shop: Shop) -> None:
         order_id = await shop.place()
 
-        response = await shop.post(f"/orders/{order_id}/review", {"decision": "approve", "reason": "again"})
+        response = await shop.post(f"/reviews/{order_id}/approve", {"reason": "again"})
 
         assert (response.status_code, response.json()["code"]) == (409, "order-not-held")
 

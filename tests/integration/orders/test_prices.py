@@ -120,7 +120,7 @@ class TestPriceCheck:
             held = (await shop.post("/orders", chairs(900, 800))).json()
 
             assert (held["status"], held["status_reason"]) == ("held", "price-mismatch")
-            approved = await shop.post(f"/orders/{held['id']}/review", {"decision": "approve", "reason": "agreed"})
+            approved = await shop.post(f"/reviews/{held['id']}/approve", {"reason": "agreed"})
             assert approved.json()["status"] == "approved"
 
     async def test_refuses_naming_line_and_reason_and_can_be_tried_again(self, database: FreshDatabase) -> None:
