@@ -215,7 +215,7 @@ def _read_row(number: int, line: bytes, backend: Backend) -> ImportRow | RowErro
         )
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        code = "malformed-row" if first["type"] == "json_invalid" else "invalid-row"
+        code = "malformed-json" if first["type"] == "json_invalid" else "invalid-row"
         field = ".".join(str(part) for part in first["loc"]) or None
         return RowError(number, code, str(first["msg"])[:_REASON_CHARACTERS_MAX], field)
     except DomainError as error:

@@ -92,7 +92,9 @@ class QuietHours:
         if not is_quiet:
             return moment
         day = local.date() + timedelta(days=1 if over_night and now >= self.start else 0)
-        return datetime.combine(day, self.end, tzinfo=self.time_zone).astimezone(moment.tzinfo)
+        # When the clocks are set back, the same time comes twice: in its second hour, the end is the second one.
+        end = datetime.combine(day, self.end.replace(fold=local.fold), tzinfo=self.time_zone)
+        return end.astimezone(moment.tzinfo)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,9 @@ class TestPromotions:
         edited, expected = response.json(), await holding.order(placed_so)
         for field in ("lines", "charges", "total_minor"):
             assert edited[field] == expected[field]
+        # A tenth, as then, also of more than there was.
+        more = await edit(holding, order_id, {"reason": "many", "lines": [{"line": 1, "quantity": 9}]})
+        assert more.json()["charges"][0]["amount_minor"] == (9_000 + 1_500 + 900) // 10
 
     async def test_fall_away_with_the_minimum_and_are_free_for_others(self, holding: Shop) -> None:
         await limit(holding, uses_max=1, minimum_minor=4_000, currency="GBP")

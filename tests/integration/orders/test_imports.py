@@ -25,10 +25,12 @@ def row(reference: str | None, **changes: Any) -> bytes:
 
 
 BAD_ROWS: list[tuple[bytes, str, str | None]] = [
-    (b"{", "malformed-row", None),
+    (b"{", "malformed-json", None),
     (b"[]", "invalid-row", None),
     (b"null", "invalid-row", None),
     (b"\xff\xfe", "invalid-encoding", None),
+    (b"\x00", "malformed-json", None),
+    (row("x").replace(b"2", b"NaN", 1), "malformed-json", None),
     (row(None), "missing-reference", "reference"),
     (row("b\x00"), "unstorable-text", "reference"),
     (row("\ud800"), "unstorable-text", "reference"),
@@ -40,7 +42,7 @@ BAD_ROWS: list[tuple[bytes, str, str | None]] = [
     (row("x", payment={"token": "t", "method": "shells"}), "payment-method-not-offered", "payment.method"),
     (row("x", shape="round"), "invalid-row", "shape"),
     (row("x" * 300_000), "row-too-long", None),
-    (b'{"lines":' + b"[" * 50_000, "malformed-row", None),
+    (b'{"lines":' + b"[" * 50_000, "malformed-json", None),
 ]
 
 

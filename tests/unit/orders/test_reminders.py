@@ -36,10 +36,24 @@ class TestQuietHours:
             ("2026-01-06T08:00:00Z", "2026-01-06T08:00:00Z"),
             # In summer London is an hour ahead.
             ("2026-07-06T20:30:00Z", "2026-07-07T07:00:00Z"),
+            # Over the nights in which the clocks are set.
+            ("2026-03-28T21:30:00Z", "2026-03-29T07:00:00Z"),
+            ("2026-10-24T20:30:00Z", "2026-10-25T08:00:00Z"),
         ],
     )
     def test_end_in_the_morning_of_the_shop(self, moment: str, allowed: str) -> None:
         assert NIGHT.next_allowed(datetime.fromisoformat(moment)) == datetime.fromisoformat(allowed)
+
+    @pytest.mark.parametrize("night", ["2026-03-28T20:00:00Z", "2026-10-24T20:00:00Z"])
+    @pytest.mark.parametrize("end", [time(0, 30), time(1), time(1, 30), time(2), time(2, 30)])
+    def test_end_in_the_future_while_the_clocks_are_set(self, night: str, end: time) -> None:
+        hours = QuietHours(time_zone=ZoneInfo("Europe/London"), start=time(22), end=end)
+        moments = [datetime.fromisoformat(night) + timedelta(minutes=5 * step) for step in range(12 * 12)]
+
+        for moment in moments:
+            allowed = hours.next_allowed(moment)
+            assert allowed >= moment
+            assert hours.next_allowed(allowed) == allowed
 
     def test_may_be_within_a_day(self) -> None:
         assert NOON.next_allowed(datetime(2026, 1, 5, 12, 30, tzinfo=UTC)) == datetime(2026, 1, 5, 13, tzinfo=UTC)
