@@ -122,28 +122,30 @@ async def judge(
             ),
         ]
         return [
-            *(Judged(_invariant(verdict), verdict) for verdict in verdicts),
-            Judged("I6", _in_order(readings)),
+            *(Judged(invariant_of(verdict), verdict) for verdict in verdicts),
+            Judged("I6", in_order(readings)),
             Judged("I4", await _none(databases["orders"], "the ledger of money says the same", _UNBOOKED_MONEY)),
             *await _acknowledged(databases, history),
             Judged("I8", await _none(databases["inventory"], "no expired hold is still held", _OVERDUE_HOLDS)),
-            Judged("I9", _one_answer_a_key(history)),
-            Judged("I10", _answers(history)),
-            Judged("I11", _only_injected(letters, injected)),
+            Judged("I9", one_answer_a_key(history)),
+            Judged("I10", anticipated_answers(history)),
+            Judged("I11", only_injected(letters, injected)),
             Judged(
                 "I10",
                 await _none(databases["orders"], "no connection sleeps inside a transaction", _OPEN_TRANSACTIONS),
             ),
-            Judged("I13", _told_no_secret(logs, secrets)),
+            Judged("I13", told_no_secret(logs, secrets)),
         ]
 
 
-def _invariant(verdict: Verdict) -> str:
+def invariant_of(verdict: Verdict) -> str:
+    """Return the invariant of the design that a question of the replay's checks belongs to."""
     [invariant] = {name for text, name in _INVARIANTS.items() if verdict.invariant.startswith(text)}
     return invariant
 
 
-def _in_order(readings: Mapping[str, TopicReading]) -> Verdict:
+def in_order(readings: Mapping[str, TopicReading]) -> Verdict:
+    """Tell whether versions first come in their order."""
     off = [f"{reading.topic.name}:{subject}" for reading in readings.values() for subject in reading.disorders]
     repeated = sum(reading.duplicates for reading in readings.values())
     return Verdict(
@@ -234,7 +236,8 @@ async def _returned(orders: asyncpg.Connection, history: History) -> Iterator[Ju
     )
 
 
-def _one_answer_a_key(history: History) -> Verdict:
+def one_answer_a_key(history: History) -> Verdict:
+    """Tell whether whoever asked again was told the same."""
     first: dict[tuple[str, str], Attempt] = {}
     repeated, off = 0, []
     for attempt in history.attempts:
@@ -248,7 +251,8 @@ def _one_answer_a_key(history: History) -> Verdict:
     return _verdict("a key that is sent again gets the same answer", off, f"{repeated:,} repeated")
 
 
-def _answers(history: History) -> Verdict:
+def anticipated_answers(history: History) -> Verdict:
+    """Tell whether every error was one that says what to do."""
     statuses = Counter(attempt.status for attempt in history.attempts)
     off = [
         f"{attempt.operation} {attempt.key}: {attempt.status}"
@@ -259,7 +263,8 @@ def _answers(history: History) -> Verdict:
     return _verdict("no answer is an error nobody anticipated", off, counts)
 
 
-def _only_injected(letters: Sequence[str], injected: Collection[str]) -> Verdict:
+def only_injected(letters: Sequence[str], injected: Collection[str]) -> Verdict:
+    """Tell whether all that was injected was set aside, and nothing else."""
     strange = sorted(set(letters) - set(injected))
     missing = sorted(set(injected) - set(letters))
     return Verdict(
@@ -269,7 +274,8 @@ def _only_injected(letters: Sequence[str], injected: Collection[str]) -> Verdict
     )
 
 
-def _told_no_secret(logs: Path, secrets: Mapping[str, str]) -> Verdict:
+def told_no_secret(logs: Path, secrets: Mapping[str, str]) -> Verdict:
+    """Tell whether no log in a folder holds a secret."""
     told = [
         f"{name} in {log.name}"
         for log in sorted(logs.glob("*.log"))
