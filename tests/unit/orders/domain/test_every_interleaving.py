@@ -3,8 +3,9 @@ Every order of events, exhaustively: a search through all that can happen to one
 
 The world answers the order as inventory, logistics and a payment provider do. Each step delivers any message that is
 under way (also once more), carries out any payment step (its answer comes whenever it likes, so that a timeout and a
-crash are its late answers), moves a parcel, lets the customer call the order off, or lets a deadline pass. What was
-missing of an order that goes ahead leaves, or will never come, whenever it likes.
+crash are its late answers), moves or loses a parcel, lets the customer call the order off or send goods back, lets a
+person review it or give a lost parcel up, or lets a deadline pass. What was missing of an order that goes ahead leaves,
+or will never come, whenever it likes. Edits of lines, and their money, are explored in `test_held_edits.py`.
 """
 
 from collections.abc import Iterator
@@ -19,10 +20,19 @@ from libs.common.events.shapes import Destination
 from services.orders.domain import messages as on
 from services.orders.domain.fulfilment import transition
 from services.orders.domain.ledger import Account, balances
-from services.orders.domain.order import TERMINAL, CaptureMoment, OnShortage, OrderStatus, PaymentTerms
+from services.orders.domain.order import (
+    SHIPPED_OR_LATER,
+    TERMINAL,
+    CaptureMoment,
+    OnShortage,
+    OrderStatus,
+    PaymentTerms,
+)
 from services.orders.domain.state import (
     STAGE_TIMER,
+    Answer,
     Book,
+    CloseReturn,
     Divide,
     OrderState,
     Pay,
@@ -33,17 +43,20 @@ from services.orders.domain.state import (
 from tests.unit.orders.domain.worlds import (
     MISSING_MINOR,
     NOW,
+    PARCELS_MINOR,
     TOTAL_MINOR,
     WAREHOUSES,
     Logistics,
     Story,
     an_order,
     answers_to,
+    shipment_id,
     success,
 )
 
 STATES_MAX = 60_000
 REMAINDER_PARCEL = UUID(int=800)
+UNIT_MINOR = 1_300
 ELSEWHERE = UUID(int=500)
 
 
@@ -63,6 +76,10 @@ class World:
     deadlines: int = 0
     repetitions: int = 0
     edits: int = 0
+    returns: int = 0
+    # What is owed for what came back and for parcels that were given up, and what was said to be back of the former.
+    owed_minor: int = 0
+    closed_minor: int = 0
 
     def at_provider(self, kind: StepKind) -> int:
         return sum(step.amount_minor for step in self.done if step.kind is kind)
@@ -75,6 +92,9 @@ class Scenario:
     deadlines: int = 0
     repetitions: int = 0
     edits: int = 0
+    returns: int = 0
+    losses: int = 0
+    is_held: bool = False
     is_declined: bool = False
     compensations: int = 0
     on_shortage: OnShortage = "backorder"
@@ -103,6 +123,9 @@ def key(world: World) -> tuple[object, ...]:
         world.deadlines,
         world.repetitions,
         world.edits,
+        world.returns,
+        world.owed_minor,
+        world.closed_minor,
     )
 
 
@@ -135,6 +158,7 @@ def told(world: World, message: on.Message, scenario: Scenario) -> World:
     logistics = Logistics(dict(world.parcels))
     ledger = dict(world.ledger)
     mail, asked, remainder = world.mail, set(world.asked), world.remainder
+    closed_minor = world.closed_minor
     for command in outcome.commands:
         match command:
             case Publish(event):
@@ -148,10 +172,13 @@ def told(world: World, message: on.Message, scenario: Scenario) -> World:
                 assert not remainder, "divided twice"
                 assert value_minor == MISSING_MINOR
                 remainder = "open"
+            case CloseReturn(refunded_minor=refunded_minor):
+                closed_minor += refunded_minor
             case _:
                 pass
     return replace(
         world,
+        closed_minor=closed_minor,
         order=outcome.state,
         mail=mail,
         asked=frozenset(asked),
@@ -178,7 +205,33 @@ def next_worlds(world: World, scenario: Scenario) -> Iterator[World]:
             parcels = tuple(sorted(logistics.parcels.items()))
             yield replace(world, parcels=parcels, mail=put(world.mail, *moved))
     yield from elsewhere(world, scenario)
+    yield from goods_back(world, scenario)
+    yield from lost_parcels(world, scenario)
     yield from decisions(world, scenario)
+
+
+def goods_back(world: World, scenario: Scenario) -> Iterator[World]:
+    """Let one of the goods come back, once the order has left, and for ever after."""
+    if world.returns < scenario.returns and world.order.status in SHIPPED_OR_LATER:
+        number = world.returns + 1
+        message = on.RefundRequested(UUID(int=600 + number), UNIT_MINOR)
+        yield told(replace(world, returns=number, owed_minor=world.owed_minor + UNIT_MINOR), message, scenario)
+
+
+def lost_parcels(world: World, scenario: Scenario) -> Iterator[World]:
+    """Let a parcel be lost, and a person give it up once the order knows."""
+    parcels = dict(world.parcels)
+    lost = [warehouse for warehouse, state in world.parcels if state == "lost"]
+    for warehouse, state in world.parcels:
+        if state == "dispatched" and len(lost) < scenario.losses:
+            failed = on.ShipmentFailed(shipment_id(warehouse), "nobody home")
+            now_lost = tuple(sorted({**parcels, warehouse: "lost"}.items()))
+            yield replace(world, parcels=now_lost, mail=put(world.mail, failed))
+    for warehouse in lost:
+        given_up = on.ParcelGivenUp(shipment_id(warehouse), PARCELS_MINOR[warehouse], "lost")
+        if transition(world.order, given_up, NOW).answer is Answer.ADVANCE:
+            owed = replace(world, owed_minor=world.owed_minor + PARCELS_MINOR[warehouse])
+            yield told(owed, given_up, scenario)
 
 
 def elsewhere(world: World, scenario: Scenario) -> Iterator[World]:
@@ -193,6 +246,9 @@ def decisions(world: World, scenario: Scenario) -> Iterator[World]:
     """Let somebody decide about the order, or time pass."""
     if world.order.status in TERMINAL:
         return
+    if world.order.status is OrderStatus.HELD:
+        yield told(world, on.ReviewPassed(), scenario)
+        yield told(world, on.ReviewRefused("a known fraud"), scenario)
     if world.compensations < scenario.compensations:
         compensated = replace(world, compensations=world.compensations + 1)
         yield told(compensated, on.OperatorCompensated("give it up"), scenario)
@@ -245,15 +301,18 @@ def check_end(world: World) -> None:
         assert not left or world.compensations, "goods left for nothing"
     if order.status is OrderStatus.SETTLED:
         assert payment.held_minor == 0
-        assert payment.captured_minor - payment.refunded_minor == TOTAL_MINOR - missing_minor + kept_minor
-        assert {state for _, state in world.parcels} == {"delivered"}
+        sold_minor = TOTAL_MINOR - missing_minor + kept_minor
+        assert payment.captured_minor - payment.refunded_minor == sold_minor - world.owed_minor
+        assert world.closed_minor == world.returns * UNIT_MINOR, "a return was forgotten"
+        assert {state for _, state in world.parcels} <= {"delivered", "lost"}
 
 
 def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
     """Visit every world that can be reached; return how many there are, and the stages in which they come to rest."""
     order = an_order(on_shortage=scenario.on_shortage)
     story = Story.received(structs.replace(order, payment_terms=PaymentTerms(capture_at=scenario.capture_at)))
-    first = told(World(story.state), on.ReviewPassed(), scenario)
+    reviewed = on.ReviewHeld(("amount-above-limit",)) if scenario.is_held else on.ReviewPassed()
+    first = told(World(story.state), reviewed, scenario)
     waiting, seen, ends = [first], {key(first)}, set[OrderStatus]()
     while waiting:
         world = waiting.pop()
@@ -316,6 +375,19 @@ def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
             Scenario(cancellations=1, edits=1),
             {OrderStatus.SETTLED, OrderStatus.CANCELLED},
             id="edited and called off at any time",
+        ),
+        pytest.param(Scenario(repetitions=1), {OrderStatus.SETTLED}, id="anything is heard of twice"),
+        pytest.param(
+            Scenario(is_held=True, cancellations=1, deadlines=1),
+            {OrderStatus.SETTLED, OrderStatus.CANCELLED, OrderStatus.REFUSED},
+            id="reviewed by a person, called off, late at any time",
+        ),
+        pytest.param(Scenario(returns=1), {OrderStatus.SETTLED}, id="sent back at any time"),
+        pytest.param(Scenario(losses=1), {OrderStatus.SETTLED}, id="a parcel is lost"),
+        pytest.param(
+            Scenario(stock="partly reserved in one place", on_shortage="split", returns=1),
+            {OrderStatus.SETTLED},
+            id="goes ahead, and some of it is sent back",
         ),
     ],
 )

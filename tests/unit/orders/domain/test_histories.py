@@ -6,6 +6,7 @@ difference: it is what open orders will live through on the day of the deploymen
 """
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ from tests.unit.orders.domain.worlds import (
     an_order,
     delivered,
     dispatched,
+    in_one_place,
     shipment_id,
     stock_backordered,
     stock_reserved,
@@ -171,6 +173,96 @@ def wanted_more(story: Story) -> None:
     )
 
 
+def reviewed_late(story: Story) -> None:
+    story.tell(on.ReviewHeld(("first-order",), 60, "rules/7"), on.DeadlinePassed(TimerKind.REVIEW_ESCALATION))
+    settled(story)
+
+
+def reviewed_by_nobody(story: Story) -> None:
+    story.tell(on.ReviewHeld(("first-order",), 60, "rules/7")).wait(TimerKind.REVIEW)
+
+
+def divided(story: Story) -> Story:
+    """Let an order go ahead without two of its mirrors."""
+    story.tell(on.ReviewPassed(), in_one_place(1, 1)).pay(StepKind.AUTHORISE)
+    return story.tell(on.ShipmentPlanned(shipment_id("leeds"), "leeds"), dispatched("leeds")).pay(StepKind.CAPTURE)
+
+
+def got_the_rest_later(story: Story) -> None:
+    divided(story).tell(delivered("leeds"), on.RemainderShipped(shipment_id("lyon"))).pay(StepKind.CAPTURE)
+
+
+def never_got_the_rest(story: Story) -> None:
+    divided(story).tell(on.RemainderEnded("backorder-expired"), delivered("leeds")).pay(StepKind.VOID)
+
+
+def was_called_off_with_its_rest(story: Story) -> None:
+    story.tell(on.ReviewPassed(), in_one_place(1, 1)).pay(StepKind.AUTHORISE)
+    story.tell(on.ShipmentPlanned(shipment_id("leeds"), "leeds"), on.CancellationRequested("changed-mind"))
+    story.tell(on.RemainderEnded("changed-mind"), on.ShipmentCancelled(shipment_id("leeds"))).pay(StepKind.VOID)
+
+
+def waited_on(story: Story) -> None:
+    story.tell(on.ReviewPassed(), stock_backordered(1))
+    story.tell(on.WaitProlonged("patient", story.now + timedelta(days=60)), stock_reserved(2)).pay(StepKind.AUTHORISE)
+
+
+def was_exchanged_in_vain(story: Story) -> None:
+    settled(story)
+    story.tell(on.ExchangeEnded(shipment_id("leeds"), 1_300)).pay(StepKind.REFUND)
+
+
+def could_not_be_paid_back(story: Story) -> None:
+    shipped(story).pay(StepKind.CAPTURE).tell(delivered("leeds"), RETURN)
+    story.tell(on.RefundDeclined(story.state.steps[-1].id, "card-expired"), on.OperatorSkipped("paid by transfer"))
+    story.tell(delivered("lyon"))
+
+
+def could_not_be_let_go_of(story: Story) -> None:
+    story.tell(on.ReviewPassed(), stock_reserved()).wait(TimerKind.PAYMENT).pay(StepKind.AUTHORISE)
+    story.tell(on.VoidDeclined(story.state.steps[-1].id, "expired"), on.OperatorSkipped("the hold has expired"))
+
+
+def was_never_to_be_had(story: Story) -> None:
+    story.tell(on.ReviewPassed(), on.StockRejected("insufficient-stock"))
+
+
+def was_called_off_before_anybody_was_asked(story: Story) -> None:
+    story.tell(on.ReviewPassed(), stock_reserved(), on.CancellationRequested("changed-mind"))
+    story.tell(on.AuthorisationWithdrawn(story.state.steps[-1].id))
+
+
+def found_again_by_a_person(story: Story) -> None:
+    shipped(story).pay(StepKind.CAPTURE).wait(TimerKind.DELIVERY).tell(on.OperatorSkipped("the customer has it"))
+
+
+def wanted(story: Story, quantity: int) -> Story:
+    """Let a confirmed order want so many chairs."""
+    story.tell(on.ReviewPassed(), stock_reserved(1)).pay(StepKind.AUTHORISE)
+    lines = (replace(an_order().lines[0], quantity=quantity), an_order().lines[1])
+    return story.tell(on.OrderEdited(EDIT_ID, story.state.sequence, "changed-mind", lines=lines))
+
+
+def wanted_what_could_not_be_paid(story: Story) -> None:
+    wanted(story, 4)
+    story.tell(on.AuthorisationDeclined(story.state.steps[-1].id, "card-declined"))
+
+
+def wanted_and_was_paid_too_late(story: Story) -> None:
+    wanted(story, 4).wait(TimerKind.CANCELLATION).pay(StepKind.AUTHORISE).pay(StepKind.VOID)
+
+
+def wanted_what_was_not_there(story: Story) -> None:
+    wanted(story, 4).pay(StepKind.AUTHORISE)
+    for place in ("leeds", "lyon"):
+        story.tell(on.ShipmentPlanned(shipment_id(place), place), on.ShipmentCancelled(shipment_id(place)))
+    story.tell(on.StockChangeRefused(EDIT_ID, "insufficient-stock", 2)).pay(StepKind.VOID)
+
+
+def wanted_what_had_left(story: Story) -> None:
+    wanted(story, 1).tell(dispatched("leeds"), dispatched("lyon")).pay(StepKind.CAPTURE)
+
+
 HISTORIES: Mapping[str, Callable[[Story], object]] = {
     history.__name__: history
     for history in (
@@ -187,6 +279,22 @@ HISTORIES: Mapping[str, Callable[[Story], object]] = {
         was_ended_by_a_person,
         wanted_less,
         wanted_more,
+        reviewed_late,
+        reviewed_by_nobody,
+        got_the_rest_later,
+        never_got_the_rest,
+        was_called_off_with_its_rest,
+        waited_on,
+        was_exchanged_in_vain,
+        could_not_be_paid_back,
+        could_not_be_let_go_of,
+        was_never_to_be_had,
+        was_called_off_before_anybody_was_asked,
+        found_again_by_a_person,
+        wanted_what_could_not_be_paid,
+        wanted_and_was_paid_too_late,
+        wanted_what_was_not_there,
+        wanted_what_had_left,
     )
 }
 
@@ -218,12 +326,13 @@ def test_a_history_is_lived_again(name: str) -> None:
         assert msgspec.json.decode(msgspec.json.encode(outcome(story))) == line["outcome"], f"message {number}"
 
 
-def test_the_histories_pass_through_every_stage() -> None:
+def test_the_histories_pass_through_every_stage_and_hear_every_message() -> None:
     recorded = msgspec.json.decode(FILE.read_bytes())
 
     stages = {line["outcome"]["status"] for lines in recorded.values() for line in lines}
     assert recorded.keys() == HISTORIES.keys()
     assert stages >= {one.value for one in OrderStatus if one is not OrderStatus.RECEIVED}
+    assert {line["message"]["name"] for lines in recorded.values() for line in lines} == KINDS.keys()
 
 
 if __name__ == "__main__":
