@@ -15,7 +15,7 @@ from collections import Counter
 import structlog
 
 from tests.simulation.mutants import MUTANTS, Mutant
-from tests.simulation.shop import simulate
+from tests.simulation.shop import has_habit, simulate
 from tests.simulation.world import Violated
 
 _COLLECT_EVERY = 100
@@ -98,6 +98,8 @@ def _run(first: int, seeds: int, *, seconds: float, is_traced: bool = False) -> 
 def _is_found(mutant: Mutant, seeds: int) -> bool:
     with mutant.applied():
         for seed in range(seeds):
+            if not has_habit(seed, mutant.where):
+                continue
             try:
                 simulate(seed)
             except Violated as violation:

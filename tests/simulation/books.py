@@ -22,24 +22,28 @@ def due_of_orders(shop: "Shop") -> dict[UUID, int]:
 
     What was missing of it counts if that was sent later. What came back does not count, nor does a parcel that was paid
     back, nor what was to be sent for goods that came back and never was. Every penny goes back of an order that a
-    person has ended, whatever of it has left, or come back since.
+    person has ended, or of the parcels that one has given up, whatever of them has left, or come back since.
     """
     rows = shop.orders.table("orders")
     due: dict[UUID, int] = dict.fromkeys(rows, 0)
-    _add_parcels(shop, due)
+    rest = _add_parcels(shop, due)
     _add_exchanges(shop, due)
     for one in shop.orders.table("returns").values():
         if one.status is ReturnStatus.CLOSED:
             due[one.order_id] -= one.refund_minor
+    given_up = set[UUID]()
     for action in shop.orders.table("actions").values():
         due[action.order_id] -= action.refund_minor or 0
+        if action.refund_minor or rows[action.order_id].state.status is not OrderStatus.SETTLED:
+            given_up.add(action.order_id)
     return {
-        order_id: minor if rows[order_id].state.status is OrderStatus.SETTLED else max(0, minor)
-        for order_id, minor in due.items()
+        order_id: (max(0, minor) if order_id in given_up else minor) + rest[order_id] for order_id, minor in due.items()
     }
 
 
-def _add_parcels(shop: "Shop", due: dict[UUID, int]) -> None:
+def _add_parcels(shop: "Shop", due: dict[UUID, int]) -> Counter[UUID]:
+    """Add the price of what left for orders; return that of what left for their rests, which they pay for."""
+    rest: Counter[UUID] = Counter()
     for parcel in shop.logistics.table("shipments").values():
         row = shop.orders.table("orders")[parcel.order_id]
         facts = row.order.facts
@@ -49,7 +53,8 @@ def _add_parcels(shop: "Shop", due: dict[UUID, int]) -> None:
         if facts.origin is None:
             due[parcel.order_id] += value
         elif facts.is_remainder:
-            due[facts.origin.order_id] += value
+            rest[facts.origin.order_id] += value
+    return rest
 
 
 def _add_exchanges(shop: "Shop", due: dict[UUID, int]) -> None:

@@ -160,7 +160,9 @@ class Invariants:
         passed = Counter(
             row.order.facts.customer_id
             for order_id, row in shop.orders.table("orders").items()
-            if order_id not in reviewed and row.order.facts.origin is None
+            if order_id not in reviewed
+            and row.order.facts.origin is None
+            and row.state.status_reason != "review-refused"
         )
         most = max(passed.values(), default=0)
         self._claim(most <= ORDERS_BY_RULE_MAX, "I3 review", f"{passed} passed without a person")

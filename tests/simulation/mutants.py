@@ -12,20 +12,23 @@ from libs.common.messaging.consumer import Consumer
 from libs.common.outbox import relay
 from services.inventory.domain.reservations import Reservation
 from services.inventory.domain.stock import Level
-from services.inventory.handlers import order_events
-from services.orders.domain import moves
-from services.orders.handlers import payments
+from services.inventory.handlers import holds, order_events, transfers
+from services.inventory.handlers.desk import Desk
+from services.logistics.handlers import planning
+from services.orders.domain import held_edits, interventions, moves, remainders
+from services.orders.handlers import payments, review
 from services.orders.handlers.deadlines import DeadlineWatch
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A function (or a property) with one piece of its source replaced."""
+    """A function (or a property) with one piece of its source replaced; it is run only `where` people have a habit."""
 
     name: str
     target: Any
     old: str
     new: str
+    where: str | None = None
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -140,5 +143,102 @@ MUTANTS: Final = (
         DeadlineWatch._fire,  # noqa: SLF001
         "answer = saga.apply(order_id, DeadlinePassed(timer))",
         "answer = Answer.IGNORE",
+    ),
+    Mutant(
+        "orders of one customer do not wait for each other's review",
+        review._histories,  # noqa: SLF001
+        "    if needs.counts:\n",
+        "    if False:\n",
+        where="reviews",
+    ),
+    Mutant(
+        "the rest of an order is sent and not charged",
+        moves.charge_remainder,
+        "        _charge(draft, parcel, min(value_minor, _uncharged_minor(state)))\n",
+        "        pass\n",
+        where="shortages",
+    ),
+    Mutant(
+        "what an order leaves to its rest is nobody's",
+        Desk.divide,
+        "remainder.hold(origin.part_with(remainder.wanted, keeps))",
+        "origin.part_with(remainder.wanted, keeps)",
+        where="shortages",
+    ),
+    Mutant(
+        "money goes back before it has come",
+        moves._give_back,  # noqa: SLF001
+        "if amount_minor <= _refundable_minor(draft.state):",
+        "if True:",
+        where="returns",
+    ),
+    Mutant(
+        "an exchange that fails is not paid back",
+        remainders.tell_ended,
+        "and facts.origin.prepaid_minor:",
+        "and False:",
+        where="returns",
+    ),
+    Mutant(
+        "an order is edited while its parcels leave",
+        held_edits.go_on,
+        "if not _are_parcels_stopped(state):",
+        "if False:",
+        where="edits",
+    ),
+    Mutant(
+        "what an edit makes cheaper is held for good",
+        moves.keep_what_it_costs,
+        "if surplus > 0:",
+        "if False:",
+        where="edits",
+    ),
+    Mutant(
+        "parcels are stopped although one has left",
+        planning._cancel,  # noqa: SLF001
+        "if any(shipment.status is not Status.PLANNED for shipment in shipments):",
+        "if False:",
+    ),
+    Mutant(
+        "a hold keeps what an order takes over",
+        Reservation.hand_over,
+        "line.quantity -= units",
+        "pass",
+        where="holds",
+    ),
+    Mutant(
+        "holds do not expire",
+        holds.expire_holds,
+        "    if not ids:\n",
+        "    if True:\n",
+        where="holds",
+    ),
+    Mutant(
+        "a transfer that is called off keeps its units",
+        transfers._let_go,  # noqa: SLF001
+        "desk.stock.hold(-units, sku=sku, warehouse=source)",
+        "pass",
+        where="transfers",
+    ),
+    Mutant(
+        "orders hold what is lost",
+        Desk._unreserve_overdrawn,  # noqa: SLF001
+        "for sku, warehouse in self.stock.overdrawn():",
+        "for sku, warehouse in []:",
+        where="losses",
+    ),
+    Mutant(
+        "an order that a person ends is sent all the same",
+        interventions.compensate,
+        "if state.warehouses and state.status in _PARCELS_PLANNED:",
+        "if False:",
+        where="operators",
+    ),
+    Mutant(
+        "a lost parcel is given up and not paid back",
+        moves.give_up_parcel,
+        "    if message.refund_minor:\n",
+        "    if False:\n",
+        where="lost_parcels",
     ),
 )

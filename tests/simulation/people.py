@@ -145,8 +145,8 @@ class People:
             wishes.append(self._send_back(order.id))
         if self.habits.shortages and order.facts.on_shortage == "wait":
             wishes.append(self._wait_on(order.id))
-        if self.habits.operators and chance.random() < 0.15:
-            wishes.append(self._act(order.id, Action.FORCE_COMPENSATE, None, chance.expovariate(0.04)))
+        if self.habits.operators and chance.random() < 0.4:
+            wishes.append(self._act(order.id, Action.FORCE_COMPENSATE, None, chance.expovariate(0.1)))
         await asyncio.gather(*wishes)
 
     async def _call_off(self, order_id: UUID) -> None:

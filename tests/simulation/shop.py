@@ -423,6 +423,13 @@ def prepare(seed: int, world: World) -> None:
     )
 
 
+def has_habit(seed: int, habit: str | None) -> bool:
+    """Tell whether people have a habit in the run of a seed, without running it."""
+    chance = random.Random(seed)  # noqa: S311 - as the run draws
+    weather_of(chance)
+    return habit is None or bool(getattr(habits_of(chance), habit))
+
+
 def simulate(seed: int, *, is_traced: bool = False) -> World:
     """
     Run one schedule.

@@ -9,7 +9,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 # Of one core, for each range of seeds; how many schedules that makes depends on the machine.
 CPU_SECONDS = 45
-MUTANT_SCHEDULES = 400
+MUTANT_SCHEDULES = 800
 
 
 def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
