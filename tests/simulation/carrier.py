@@ -19,7 +19,7 @@ from tests.simulation.store import MemoryDatabase, session_of
 from tests.simulation.world import World
 
 _STEP_SECONDS: Final = 3.0
-_MOVING: Final = frozenset({Status.PLANNED, Status.DISPATCHED})
+MOVING: Final = frozenset({Status.PLANNED, Status.DISPATCHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Logistics:
         while not stop.is_set():
             await asyncio.sleep(chance.uniform(0.5, 2 * _STEP_SECONDS))
             rows = self.database.store.table("shipments").values()
-            moving = sorted((one for one in rows if one.status in _MOVING), key=lambda one: one.id)
+            moving = sorted((one for one in rows if one.status in MOVING), key=lambda one: one.id)
             if not moving:
                 continue
             chosen = chance.choice(moving)

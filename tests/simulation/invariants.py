@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from libs.common.events.base import EventReader
+from libs.common.events.orders import OrderCancellationRequested
 from libs.common.events.registry import EVENTS
+from libs.common.events.topics import ORDERS_ORDER
 from libs.common.outbox.writer import decode_headers
 from services.inventory.domain.reservations import LIVE, ReservationStatus
 from services.inventory.domain.stock import MovementKind
@@ -170,6 +172,15 @@ class Invariants:
             seen = [entry.stage for entry, _ in self._timeline(order_id)]
             self._claim(OrderStatus.HELD in seen, "I3 review", f"{order_id} waits for nobody: {seen}")
 
+    def _asked_to_stop(self) -> set[UUID]:
+        """Return the orders of which logistics was asked to stop all parcels."""
+        headers = (dict(record.headers) for record in self._shop.bus.records(ORDERS_ORDER.name))
+        return {
+            UUID(one["ce_subject"].decode())
+            for one in headers
+            if one["ce_type"].decode() == OrderCancellationRequested.type
+        }
+
     def _timeline(self, order_id: UUID) -> list[tuple[StageEntered, UUID | None]]:
         rows = self._shop.orders.table("timeline")
         return [entry for (owner, _), entry in sorted(rows.items()) if owner == order_id]
@@ -218,6 +229,10 @@ class Invariants:
             is_final = parcel.status not in {Status.PLANNED, Status.DISPATCHED}
             is_consistent = is_final and (parcel.status is not Status.DELIVERED or status in _WITH_PARCELS)
             self._claim(is_consistent, "I5 parcel", f"{parcel.order_id} is {status}, {parcel}")
+            if status is OrderStatus.CANCELLED and parcel.dispatched_at is not None:
+                ended_at = self._timeline(parcel.order_id)[-1][0].entered_at
+                is_asked = parcel.dispatched_at <= ended_at or parcel.order_id in self._asked_to_stop()
+                self._claim(is_asked, "I5 stopped", f"nobody stopped what left after the end: {parcel}")
         expected, booked = moved_goods(shop), booked_goods(shop)
         for key in expected.keys() | booked.keys():
             self._claim(booked[key] == expected[key], "I5 ledger", f"{key}: {booked[key]}, not {expected[key]}")

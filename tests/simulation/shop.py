@@ -33,7 +33,7 @@ from services.orders.handlers.deadlines import DeadlineWatch
 from services.orders.handlers.fulfilment import Policy
 from services.orders.handlers.payments import PaymentExecutor
 from tests.simulation.bus import Bus, MemoryProducer, SimulatedConsumer
-from tests.simulation.carrier import Logistics
+from tests.simulation.carrier import MOVING, Logistics
 from tests.simulation.invariants import Invariants
 from tests.simulation.inventory_store import WAREHOUSES, initial_level, memory_tools
 from tests.simulation.loop import wait_for
@@ -181,7 +181,9 @@ class Shop:
                 return
 
     def _awaited(self) -> bool:
-        """Whether a person has something to do yet, or a hold has yet to expire."""
+        """Whether a person has something to do yet, a parcel is under way, or a hold has yet to expire."""
+        if any(one.status in MOVING for one in self.logistics.table("shipments").values()):
+            return True
         return any(needs_person(row.state) for row in self.orders.table("orders").values()) or any(
             row.status is ReservationStatus.HELD and row.terms is not None and row.terms.expires_at is not None
             for row in self.inventory.table("reservations").values()
