@@ -15,6 +15,7 @@ from tests.faults.bus import rewind
 from tests.faults.checker import READERS
 from tests.faults.matrix import Broken, expect, row
 from tests.faults.quiet import SilentSteps
+from tests.faults.rows.recovery import lose_the_disk
 from tests.faults.workload import SKUS
 from tests.support.eventually import NeverHappened, eventually
 
@@ -198,11 +199,16 @@ async def schema_expanded(arena: Arena) -> str:
 
 @row(
     "F67",
-    "a database is restored from before what the bus holds",
-    expects="what came since is read again, and nothing twice",
-    shows=("I5", "I12"),
+    "a disk is lost, and a database restored from before what the bus holds",
+    expects="with the log, nothing is lost; without, what came since is read again, and nothing twice",
+    shows=("I1", "I2", "I4", "I5", "I6", "I7", "I9", "I10", "I12"),
 )
 async def restored(arena: Arena) -> str:
+    return f"{await lose_the_disk(arena)}; {await restore_an_older_dump(arena)}"
+
+
+async def restore_an_older_dump(arena: Arena) -> str:
+    """Take one service back to a dump, and let it read again what came since."""
     # As docs/operations.md says. This database is written by what its group reads and by nothing else.
     service, processes = "recommender", [name for name in arena.services if name.startswith("recommender")]
     dump = arena.state / "recommender.dump"
