@@ -18,6 +18,7 @@ _TRANSIENT_STATES: Final = {
     "55P03": "lock-timeout",
     "57014": "statement-timeout",
     "57P": "shutdown",  # crash recovery, cannot connect now
+    "25006": "read-only",  # it is being restored, or a replica that is not promoted yet
     "25P03": "idle-timeout",
     "25P04": "transaction-timeout",
 }
