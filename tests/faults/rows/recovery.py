@@ -80,7 +80,9 @@ def _restore(base: Path, archive: Path, data: Path) -> None:
     shutil.move(base, data)
     (data / "recovery.signal").touch()
     with (data / "postgresql.auto.conf").open("a", encoding="ascii") as settings:
-        settings.write(f"restore_command = 'cp \"{archive}/%f\" \"%p\"'\nsynchronous_standby_names = ''\nhot_standby = off\n")
+        settings.write(
+            f"restore_command = 'cp \"{archive}/%f\" \"%p\"'\nsynchronous_standby_names = ''\nhot_standby = off\n"
+        )
     for path in (data, *data.rglob("*"), archive, *archive.iterdir()):
         os.chown(path, owner.st_uid, owner.st_gid)
     data.chmod(owner.st_mode & 0o777)

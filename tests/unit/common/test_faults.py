@@ -24,6 +24,8 @@ class TestTransientFault:
             (ConnectionRefusedError("refused"), "connection"),
             (TimeoutError("slow"), "timeout"),
             (asyncpg.LockNotAvailableError("lock_timeout"), "lock-timeout"),
+            # A server that is being restored, or a replica that is not promoted yet.
+            (asyncpg.ReadOnlySQLTransactionError("restoring"), "read-only"),
             (wrapped(asyncpg.InvalidCachedStatementError("a column has another type now")), "stale-plan"),
             (LookupError("a bug"), None),
         ],
