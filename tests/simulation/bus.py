@@ -280,7 +280,9 @@ class MemoryConsumer:
         """Note how far the group is, and what is said beside that."""
         world = self._bus.world
         commits = {place: found if isinstance(found, tuple) else (found, "") for place, found in offsets.items()}
-        self._applied.update({place: offset for place, (offset, _) in commits.items()})
+        for place, (offset, _) in commits.items():
+            # What is only said to have survived is said beside an earlier offset.
+            self._applied[place] = max(offset, self._applied.get(place, 0))
         try:
             await self._process.awaits(Link.BUS)
         except ConnectionResetError as error:
