@@ -44,6 +44,8 @@ VALUES: Final[Mapping[str, Any]] = {
     "a year of ten digits": "9999999999-01-01T00:00:00Z",
     "the year 0": "0000-01-01T00:00:00Z",
     "the last year": "9999-12-31T23:59:59Z",
+    "before all time in UTC": "0001-01-01T00:00:00+14:00",
+    "after all time in UTC": "9999-12-31T23:59:59-14:00",
     "0": 0,
     "-1": -1,
     "half": 0.5,
@@ -56,6 +58,13 @@ VALUES: Final[Mapping[str, Any]] = {
     "1e308": 1e308,
     "-0.0": -0.0,
     "5e-324": 5e-324,
+}
+
+# What JSON says otherwise than it is meant, by the type of what it stands for: a reader that converts takes it.
+CONVERTIBLE: Final[Mapping[type, tuple[str, ...]]] = {
+    int: ("true", '"1"', "1.5", "[1]", '" 1 "', "1e400"),
+    float: ("true", '"51.5"', "[1.5]", '"NaN"'),
+    bool: ("0", "1", '"true"', '"yes"', '"on"'),
 }
 
 # Bodies that are no JSON, or JSON that parsers disagree about, with how they must be answered whatever the route is;
@@ -86,6 +95,8 @@ BODIES: Final[Mapping[str, tuple[bytes, frozenset[int] | None]]] = {
     "comments": (b'{/* a */"sku":1}', frozenset({400, 422})),
     "single quotes": (b"{'sku': 'a'}", frozenset({400, 422})),
     "two values": (b"{}{}", None),
+    "a key twice": (b'{"sku":"a","sku":"b"}', frozenset({400, 422})),
+    "a key twice, once escaped": (b'[{"a":{"sku":"a","\\u0073ku":"b"}}]', frozenset({400, 422})),
     "a number": (b"7", None),
     "XML": (b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>', frozenset({400, 422})),
     "prototype": (b'{"__proto__":{"is_admin":true},"constructor":1}', None),
@@ -97,6 +108,8 @@ CONTENT_TYPES: Final = (
     "application/x-www-form-urlencoded",
     "multipart/form-data; boundary=a",
     "application/json; charset=utf-16",
+    "application/json; charset=latin-1",
+    "application/x-ndjson; charset=windows-1252",
     "application/octet-stream",
     "*/*",
     "json",
@@ -141,9 +154,15 @@ QUERIES: Final = (
     "9999-99-99",
     "0000-01-01",
     "10000-01-01",
+    "9999-12-31T23:59:59-14:00",
+    "1_0",
+    "%2B1",
+    "1.0",
     "price_minor%3BDELETE%20FROM%20products",
     "W10",
     "bnVsbA",
     "WyJcdTAwMDAiLCAxZTQwMF0",
+    # A time that there is not in UTC, and an id, as a cursor of several lists has them.
+    "WyIwMDAxLTAxLTAxVDAwOjAwOjAwKzE0OjAwIiwiMDE4OTAwMDAtMDAwMC03MDAwLTgwMDAtMDAwMDAwMDAwMDAwIl0",
     "",
 )

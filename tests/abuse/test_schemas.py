@@ -2,14 +2,16 @@
 What the OpenAPI documents say is true: schemathesis makes requests of them, right and wrong ones, and judges answers.
 
 No fault, no status and no media type that is not declared, no body and no header against its schema, no wrong request
-accepted, no key ignored, nothing used after it was deleted, missing headers noticed, other methods refused.
+accepted, no right one refused but for a reason of `refusals.py`, no key ignored, nothing used after it was deleted,
+missing headers noticed, other methods refused.
 """
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +26,12 @@ CONFIGURATION: Final = Path(__file__).with_name("schemathesis.toml")
 HOOKS: Final = "tests.abuse.schemathesis_hooks"
 SEED: Final = "20260302"
 PHASES: Final = "examples,coverage,fuzzing,stateful"
+# Ours asks more: `allowed_is_accepted` of the hooks wants a reason for each field of each refusal.
+REPLACED: Final = "positive_data_acceptance"
+# What is deleted there is no more sold, and still shown with its history.
+KEEPS_WHAT_IS_DELETED: Final = frozenset({"catalog"})
+LINKS: Final = re.compile(r"API Links: +(?P<covered>\d+) covered")
+LINKS_MIN: Final = 3
 # What is right all the same, by the end of an operation's name. Uploads are judged row by row: the answer to a wrong
 # row is that it was rejected. Where another route has a parameter, an address is also an order's or a category's.
 EXPECTED: Final = {
@@ -31,48 +39,35 @@ EXPECTED: Final = {
     "Allow header mismatch": ("/import",),
     "Wrong response to undeclared method": ("/import",),
 }
-# Beyond the time that is given, for reading the document and for the last requests.
-GRACE_SECONDS: Final = 180
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How long a run may take, and how many examples it makes of each operation."""
-
-    seconds: int
-    examples: int
-
-
-def budget_of(effort: Effort, service: str) -> Budget:
-    if not effort.is_thorough:
-        return Budget(seconds=3, examples=1)
-    return Budget(seconds=70 if service in {"inventory", "orders"} else 35, examples=40)
+# Examples of each operation. Not a time: on a busy machine that would be over before most of them had their turn.
+EXAMPLES: Final = 8
+EXAMPLES_OF_LESSER_CALLERS: Final = 2
+# Only for what never ends.
+SECONDS_MAX: Final = 840
+AT_ONCE: Final = 2
 
 
 class TestDocuments:
     @pytest.mark.timeout(900)
     async def test_are_true_for_who_may_do_everything(self, site: Site, effort: Effort, tmp_path: Path) -> None:
-        reports = {}
-        # Two at a time: schemathesis and the services it asks share the machine.
-        places = asyncio.Semaphore(2)
-
-        async def run(service: str) -> None:
-            async with places:
-                reports[service] = await _run(
-                    site,
-                    service,
-                    site.keys.ops,
-                    tmp_path / service,
-                    budget=budget_of(effort, service),
-                    phases=PHASES if effort.is_thorough else "fuzzing",
-                )
-
-        async with asyncio.TaskGroup() as group:
-            for service in SERVICES:
-                group.create_task(run(service.name))
+        reports = await _run_all(
+            lambda service: _run(
+                site,
+                service,
+                site.keys.ops,
+                tmp_path / service,
+                examples=EXAMPLES if effort.is_thorough else 1,
+                phases=PHASES if effort.is_thorough else "fuzzing",
+            )
+        )
 
         assert {service: faults for service, report in reports.items() if (faults := _faults(report))} == {}
-        assert all(report["test_cases"]["generated"] for report in reports.values())
+        if effort.is_thorough:
+            # Things are made, and then asked for, changed and removed under the ids that they were given.
+            links = [found for report in reports.values() for found in LINKS.finditer(report["output"])]
+            assert sum(int(found["covered"]) for found in links) >= LINKS_MIN
+        untried = {service: report["operations"] for service, report in reports.items() if _untried(report)}
+        assert untried == {}
 
     @pytest.mark.timeout(900)
     @pytest.mark.parametrize("caller", ["storefront", "warehouse", "nobody"])
@@ -80,28 +75,44 @@ class TestDocuments:
         if not effort.is_thorough:
             pytest.skip("tried by `make abuse`; the role matrix calls every route with every key")
         key = site.keys.roles.get(caller)
-        for service in SERVICES:
-            report = await _run(
-                site, service.name, key, tmp_path / service.name, budget=Budget(seconds=8, examples=4), phases="fuzzing"
-            )
 
-            assert _faults(report) == [], service.name
+        reports = await _run_all(
+            lambda service: _run(
+                site, service, key, tmp_path / service, examples=EXAMPLES_OF_LESSER_CALLERS, phases="fuzzing"
+            )
+        )
+
+        assert {service: faults for service, report in reports.items() if (faults := _faults(report))} == {}
+
+
+async def _run_all(run: Callable[[str], Awaitable[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Return the report of each service; a few at a time: schemathesis and the services it asks share the machine."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def run_one(service: str) -> dict[str, Any]:
+        async with places:
+            return await run(service)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = {service.name: group.create_task(run_one(service.name)) for service in SERVICES}
+    return {service: task.result() for service, task in tasks.items()}
 
 
 async def _run(
-    site: Site, service: str, key: str | None, folder: Path, *, budget: Budget, phases: str
+    site: Site, service: str, key: str | None, folder: Path, *, examples: int, phases: str
 ) -> dict[str, Any]:
     """Run schemathesis against one service; return its report, with what it printed."""
     await asyncio.to_thread(folder.mkdir)
     document = folder / "openapi.json"
     document.write_text(json.dumps(applications()[service].openapi()), "utf-8")
     report = folder / "report.json"
+    excluded = f"{REPLACED},use_after_free" if service in KEEPS_WHAT_IS_DELETED else REPLACED
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "--no-color", "run"),
         *(str(document), "--url", site.services[service].url),
         *(("--header", f"Authorization: Bearer {key}") if key else ()),
-        *("--checks", "all", "--exclude-checks", "positive_data_acceptance", "--phases", phases, "--seed", SEED),
-        *("--max-time", str(budget.seconds), "--max-examples", str(budget.examples), "--continue-on-failure"),
+        *("--checks", "all", "--exclude-checks", excluded, "--phases", phases, "--seed", SEED),
+        *("--max-examples", str(examples), "--continue-on-failure"),
         # A key that was made up would take the place of the one that is sent.
         *("--generation-with-security-parameters", "false", "--generation-database", "none", "--no-shrink"),
         *("--request-timeout", "30", "--suppress-health-check", "all"),
@@ -116,11 +127,16 @@ async def _run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=budget.seconds + GRACE_SECONDS,
+        timeout=SECONDS_MAX,
     )
     assert await asyncio.to_thread(report.exists), done.stdout[-2000:] + done.stderr[-2000:]
     found: dict[str, Any] = json.loads(report.read_text("utf-8"))
     return found | {"output": done.stdout}
+
+
+def _untried(report: dict[str, Any]) -> bool:
+    operations = report["operations"]
+    return not report["complete"] or operations["tested"] < operations["total"]
 
 
 def _faults(report: dict[str, Any]) -> list[str]:

@@ -12,8 +12,9 @@ from services.recommender.handlers.intake import Report
 from services.recommender.handlers.recommending import Recommendation
 
 Sku: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
-# Ids stand for people and must not name them: an e-mail address is refused by its form.
-PersonId: TypeAlias = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s@]+$")]
+# Ids stand for people and must not name them: an e-mail address is refused by its form. Of U+0085, the readers of the
+# document and ours disagree whether it is a blank.
+PersonId: TypeAlias = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s\x85@]+$")]
 Label: TypeAlias = Annotated[str, Field(min_length=1, max_length=64)]
 Quantity: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 
