@@ -89,11 +89,11 @@ def _restore(base: Path, archive: Path, data: Path) -> None:
 
 
 async def _program(name: str, arena: Arena, *arguments: str) -> None:
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [packaged_programs() / name, f"--dbname={arena.stack.addresses.admin_url}", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
+    process = await asyncio.create_subprocess_exec(
+        str(packaged_programs() / name),
+        f"--dbname={arena.stack.addresses.admin_url}",
+        *arguments,
+        stderr=subprocess.PIPE,
     )
-    expect(done.returncode == 0, f"{name}: {done.stderr[:500]}")
+    _, errors = await process.communicate()
+    expect(process.returncode == 0, f"{name}: {errors.decode(errors='replace')[:500]}")
