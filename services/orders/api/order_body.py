@@ -27,6 +27,7 @@ class _Payment(msgspec.Struct):
     authorised_minor: int
     captured_minor: int
     refunded_minor: int
+    voided_minor: int
 
 
 class _Order(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -77,7 +78,7 @@ def render_order(view: OrderView) -> bytes:
             ],
             placed_at=view.placed_at,
             received_at=view.received_at,
-            payment=_Payment(view.authorised_minor, view.captured_minor, view.refunded_minor),
+            payment=_Payment(view.authorised_minor, view.captured_minor, view.refunded_minor, view.voided_minor),
             shipments=(),
             on_shortage=SHOWN[view.on_shortage],
             expected_at=view.expected_at,

@@ -353,6 +353,7 @@ class PaymentResponse(_Response):
     authorised_minor: int
     captured_minor: int
     refunded_minor: int
+    voided_minor: int = Field(description="Authorised, and let go of without being captured.")
 
 
 class ShipmentResponse(_Response):

@@ -53,6 +53,7 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
     authorised_minor: int
     captured_minor: int
     refunded_minor: int
+    voided_minor: int
     lines: tuple[OrderLine, ...]
     shipments: tuple[ShipmentView, ...] = ()
     findings: tuple[OrderFinding, ...] = ()
@@ -136,6 +137,7 @@ def view_of_new(order: NewOrder, state: OrderState) -> OrderView:
         authorised_minor=0,
         captured_minor=0,
         refunded_minor=0,
+        voided_minor=0,
         lines=order.lines,
         findings=order.findings,
         on_shortage=facts.on_shortage,

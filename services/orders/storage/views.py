@@ -16,7 +16,8 @@ from services.orders.handlers.queries import LinkedOrder, OrderFilter, OrderView
 _ORDER = """
 SELECT orders.id, orders.version, orders.revision, status, status_reason, deadline_at, customer_id, channel,
        orders.reference, orders.currency, orders.total_minor, placed_at, received_at,
-       authorised_minor, captured_minor, refunded_minor, on_shortage, expected_at, order_origins.origin_id,
+       authorised_minor, captured_minor, refunded_minor, voided_minor, on_shortage, expected_at,
+       order_origins.origin_id,
        (
            SELECT array_agg((linked.id, linked.channel) ORDER BY linked.id)
            FROM order_origins came JOIN orders linked ON linked.id = came.order_id WHERE came.origin_id = orders.id

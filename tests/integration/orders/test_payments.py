@@ -138,6 +138,8 @@ class TestAuthorisation:
 
         assert await charge(shop) == (TOTAL_MINOR, 0, 0, TOTAL_MINOR)
         assert (await shop.published_types())[-3:] == ["order.cancelled", "payment.authorised", "payment.voided"]
+        payment = (await shop.order(order_id))["payment"]
+        assert payment["authorised_minor"] == payment["voided_minor"] > 0
 
     async def test_that_succeeds_after_the_deadline_is_voided(self, shop: Shop) -> None:
         order_id = await shop.place(token="tok_late")

@@ -33,6 +33,7 @@ PLAIN = OrderView(
     authorised_minor=0,
     captured_minor=0,
     refunded_minor=0,
+    voided_minor=0,
     lines=(
         OrderLine(line=1, sku="A", quantity=2, unit_price_minor=500),
         OrderLine(line=2, sku="B", quantity=1, unit_price_minor=0, returned_quantity=1, charged_minor=500),
