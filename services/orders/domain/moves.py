@@ -235,6 +235,9 @@ def charge_remainder(draft: Draft, message: on.RemainderShipped) -> None:
         _charge(draft, parcel, _unasked_minor(state))
     else:
         _capture_what_left(draft)
+    if state.status in _ENDED and not draft.state.open_minor(StepKind.CAPTURE):
+        # It cost nothing, so that no capture will come after which the rest is let go of.
+        _let_go(draft)
     go_on_with_what_waits(draft)
     settle_if_complete(draft)
 

@@ -97,6 +97,25 @@ def test_captures_refunds_and_what_is_let_go_of_sum_to_the_total(
     assert story.state.status is (OrderStatus.CANCELLED if is_cancelled else OrderStatus.SETTLED)
 
 
+def test_a_cancelled_order_whose_remainder_left_for_nothing_holds_no_money() -> None:
+    order = an_order(on_shortage="split")
+    shipping = Charge(kind=ChargeKind.SHIPPING, code="standard", amount_minor=0)
+    gift = OrderLine(line=1, sku="CHAIR", quantity=1, unit_price_minor=0)
+    lamp = OrderLine(line=2, sku="LAMP", quantity=1, unit_price_minor=700)
+    lines = price((gift, lamp), (shipping,), currency="GBP").lines
+    order = replace(order, lines=lines, facts=replace(order.facts, total_minor=700))
+    held = Allocation(warehouse="leeds", sku="LAMP", quantity=1)
+    missing = SkuQuantity(sku="CHAIR", quantity=1)
+    story = Story.received(order).tell(on.ReviewPassed()).tell(on.StockPartlyReserved((held,), (missing,), 1))
+    _pay(story, StepKind.AUTHORISE)
+
+    story.tell(on.CancellationRequested("changed-mind"), on.ShipmentPlanned(shipment_id("leeds"), "leeds"))
+    story.tell(on.ShipmentCancelled(shipment_id("leeds")), on.RemainderShipped(REMAINDER_PARCEL))
+    _pay(story, StepKind.VOID)
+
+    assert (story.state.payment.held_minor, story.state.payment.voided_minor) == (0, 700)
+
+
 @settings(max_examples=150, deadline=None)
 @given(lines=charged_lines(), data=st.data())
 def test_units_that_come_back_in_any_parts_are_worth_what_was_charged(
