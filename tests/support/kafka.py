@@ -9,7 +9,7 @@ from typing import Self
 from uuid import UUID, uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
 
 from libs.common.events.base import Envelope, Event, EventReader, Topic, WireRecord, encode
@@ -98,6 +98,19 @@ class TestBus:
         async with self._reader(self.topic_prefix + group) as consumer:
             partitions = await self._assign(consumer, topic.name)
             await consumer.commit(dict.fromkeys(partitions, 0))
+
+    async def expire(self, topic: Topic) -> int:
+        """Delete all that a topic holds, as its retention does in time; return how many records that were."""
+        client = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await client.start()
+        try:
+            async with self._reader() as consumer:
+                ends = await consumer.end_offsets(await self._assign(consumer, topic.name))
+            filled = {place: RecordsToDelete(before_offset=end) for place, end in ends.items() if end}
+            await client.delete_records(filled)
+        finally:
+            await client.close()
+        return sum(ends.values())
 
     async def leave_beside_offset(self, group: str, topic: Topic, metadata: str) -> None:
         """Rewind `group`, and leave a text beside its offset of every partition; it must have no running member."""

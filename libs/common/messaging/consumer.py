@@ -387,8 +387,25 @@ class Consumer:
         # There is no public way to what stands beside an offset.
         coordinator = consumer._coordinator  # noqa: SLF001
         committed = await coordinator.fetch_committed_offsets(list(consumer.assignment()))
+        await self._tell_of_expired(consumer, {place: found.offset for place, found in committed.items()})
         marks = ((place, Mark.decode(found.offset, found.metadata)) for place, found in committed.items())
         return {place: mark for place, mark in marks if mark is not None}
+
+    async def _tell_of_expired(self, consumer: AIOKafkaConsumer, committed: Mapping[TopicPartition, int]) -> None:
+        """Tell of records that are gone and were never read: the client goes on behind them without a word."""
+        known = {place: offset for place, offset in committed.items() if offset >= 0}
+        beginnings = await consumer.beginning_offsets(list(known)) if known else {}
+        for place, beginning in beginnings.items():
+            expired = beginning - known[place]
+            if expired > 0:
+                metrics.consumer_records_expired_total.labels(self._service, self.group, place.topic).inc(expired)
+                log.error(
+                    "consumer.records_expired",
+                    group=self.group,
+                    topic=place.topic,
+                    partition=place.partition,
+                    records=expired,
+                )
 
     async def _process(self, records: Sequence[_Record], stop: asyncio.Event) -> bool:
         """Turn every record into its effect or a dead letter; False if `stop` came first."""

@@ -105,6 +105,11 @@ consumer_rebalances_total = Counter(
     "Times partitions were taken from or given to this process.",
     ["service", "group"],
 )
+consumer_records_expired_total = Counter(
+    "consumer_records_expired_total",
+    "Records that a topic's retention took away before the group had read them.",
+    ["service", "group", "topic"],
+)
 consumer_suspicions_total = Counter(
     "consumer_suspicions_total",
     "Partitions that were taken over from a process that died while it handled them: read one record at a time.",

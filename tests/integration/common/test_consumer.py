@@ -4,6 +4,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
 from libs.common.clock import SystemClock
 from libs.common.db import Transaction
@@ -48,6 +49,13 @@ class EffectsHandler:
             if envelope.event.sku == POISON and self.refuses_poison:
                 msg = "this one never works"
                 raise LookupError(msg)
+
+
+def expired_records(bus: TestBus) -> float | None:
+    """Return how many records a group has told of that were gone before it read them."""
+    topic = bus.topic_prefix + INVENTORY_WAREHOUSE.name
+    labels = {"service": "test", "group": GROUP, "topic": topic}
+    return REGISTRY.get_sample_value("consumer_records_expired_total", labels)
 
 
 async def effects(database: FreshDatabase) -> list[str]:
@@ -117,6 +125,24 @@ class TestConsumer:
             await eventually(lambda: effects(database), lambda skus: len(skus) > 1)
 
         assert await effects(database) == ["CRUNCHY-ARMCHAIR", "OMINOUS-MIRROR"]
+
+    async def test_tells_of_records_that_were_gone_before_it_read_them(
+        self, database: FreshDatabase, bus: TestBus
+    ) -> None:
+        await bus.publish(a_receipt())
+        async with running(a_consumer(database, bus, EffectsHandler())):
+            await eventually(lambda: effects(database))
+        assert expired_records(bus) is None
+        for _ in range(5):
+            await bus.publish(a_receipt())
+
+        assert await bus.expire(INVENTORY_WAREHOUSE) == 6
+        await bus.publish(a_receipt())
+        async with running(a_consumer(database, bus, EffectsHandler())):
+            await eventually(lambda: effects(database), lambda skus: len(skus) > 1)
+
+        assert len(await effects(database)) == 2
+        assert expired_records(bus) == 5
 
     async def test_sets_poison_aside_and_applies_its_neighbours(self, database: FreshDatabase, bus: TestBus) -> None:
         for number in range(20):
