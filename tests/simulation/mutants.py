@@ -73,6 +73,12 @@ MUTANTS: Final = (
         "    published, left = await self._publish(claimed)",
     ),
     Mutant(
+        "the relay publishes the beginning of a bundle",
+        relay._claimed,  # noqa: SLF001
+        "records_of(topic, key, headers, value)",
+        "records_of(topic, key, headers, value)[:1]",
+    ),
+    Mutant(
         "the consumer commits its offsets before the database",
         Consumer._handle,  # noqa: SLF001
         "if not await self._process(",
