@@ -230,14 +230,16 @@ class Reservation(msgspec.Struct, kw_only=True, eq=False):
         """
         Leave to another order what it wants: first what is waited for, then what is held beyond what this one `keeps`.
 
-        `keeps` is by (SKU, warehouse). Return what was held and is the other's now.
+        `keeps` is by (SKU, warehouse); what has left is of it. Return what was held and is the other's now.
         """
         given = []
         for sku, units in wanted.items():
             missing = units - self._waive(sku, units)
             for (line_sku, warehouse), line in self.lines.items():
-                spare = line.held - keeps.get((sku, warehouse), 0) if line_sku == sku else 0
-                taken = min(missing, spare)
+                if line_sku != sku:
+                    continue
+                kept = max(0, keeps.get((sku, warehouse), 0) - line.committed)
+                taken = min(missing, line.held - kept)
                 if taken > 0:
                     line.quantity -= taken
                     missing -= taken

@@ -185,6 +185,9 @@ class Desk:
             return
         remainder.terms = msgspec.structs.replace(terms_of(remainder), approved_at=terms_of(origin).approved_at)
         remainder.hold(origin.part_with(remainder.wanted, keeps))
+        if origin in self._asking and not origin.wanted:
+            # A parcel of it has just left, and what it waited for is the other's.
+            self._asking.remove(origin)
         self._changed[origin.order_id] = origin
         self.outcomes["divided"] += 1
 

@@ -495,6 +495,32 @@ class TestRemainder:
         assert reserved[-1].allocations == [Allocation(warehouse="MAN", sku=ARMCHAIR, quantity=1)]
         assert await shop.level(ARMCHAIR) == await shop.level(ARMCHAIR, "MAN") == (0, 0)
 
+    async def test_gets_what_came_for_an_order_whose_parcel_has_left_before(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3), on_shortage="partial")
+        await shop.reports(received(1))
+        await shop.orders(order)
+        [part] = await shop.announced(StockPartlyReserved)
+        await shop.reports(received(4))
+
+        remainder = approved((ARMCHAIR, 2), remainder_of=order.order_id, keeps=part.allocations)
+        await shop.orders(dispatched(order.order_id, (ARMCHAIR, 1)), remainder)
+
+        assert await shop.status(order.order_id) == "committed"
+        assert await shop.status(remainder.order_id) == "held"
+        assert await shop.level(ARMCHAIR) == (4, 2)
+
+    async def test_leaves_an_order_whose_parcel_has_left_before_nothing_to_wait_for(self, shop: Shop) -> None:
+        order = approved((ARMCHAIR, 3), on_shortage="partial")
+        await shop.reports(received(1))
+        await shop.orders(order)
+        [part] = await shop.announced(StockPartlyReserved)
+
+        remainder = approved((ARMCHAIR, 2), remainder_of=order.order_id, keeps=part.allocations)
+        await shop.orders(dispatched(order.order_id, (ARMCHAIR, 1)), remainder)
+
+        assert await shop.fates(order.order_id) == ["stock.partly-reserved", "stock.committed"]
+        assert await shop.fates(remainder.order_id) == ["stock.backordered"]
+
     async def test_of_an_order_that_was_called_off_stands_for_itself(self, shop: Shop) -> None:
         order = approved((ARMCHAIR, 3), on_shortage="partial")
         await shop.reports(received(2))

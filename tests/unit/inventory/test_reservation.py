@@ -61,6 +61,17 @@ class TestShip:
         assert reservation.status is ReservationStatus.RELEASED
 
 
+class TestPartWith:
+    def test_leaves_what_is_kept_and_has_not_left_yet(self) -> None:
+        reservation = a_reservation((ARMCHAIR, "LON", 5))
+        reservation.ship(ARMCHAIR, "LON", 1)
+
+        given = reservation.part_with({ARMCHAIR: 3}, {(ARMCHAIR, "LON"): 2})
+
+        assert given == [_allocation(ARMCHAIR, "LON", 3)]
+        assert reservation.held() == [_allocation(ARMCHAIR, "LON", 1)]
+
+
 class TestRelease:
     def test_keeps_what_has_left(self) -> None:
         reservation = a_reservation((ARMCHAIR, "LON", 3))
