@@ -1,5 +1,6 @@
 """What people decide about orders that do not move by themselves; every decision is kept, with who made it and why."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,6 +96,9 @@ async def act_on_order(order_id: UUID, request: Request, *, unit: Unit, policy: 
         case Action.REFUND_PARCEL | Action.RESHIP:
             parcel = _parcel(before, request.shipment_id)
             goods, value_minor = await _goods_of(before, parcel, unit)
+            if not goods:
+                # All of it came back: it is not lost, and was paid back by its return.
+                raise ActionNotPossible(order_id, request.action, before.status)
             if request.action is Action.RESHIP:
                 replacement = derived_order(
                     before,
@@ -144,15 +148,36 @@ def _parcel(state: OrderState, shipment_id: UUID | None) -> Shipment:
 
 
 async def _goods_of(state: OrderState, parcel: Shipment, unit: Unit) -> tuple[Sequence[OrderLine], int]:
-    """Return the units in a parcel, and what they cost."""
+    """Return the units in a parcel that have not come back, and what they cost."""
     lines = await unit.orders.lines_of(state.id)
     if len(state.warehouses) <= 1 and state.payment.remainder is None:
-        return lines, state.facts.total_minor
-    allocations, missing = await unit.orders.allocations_of(state.id)
+        packed, value_minor = Counter[str](), state.facts.total_minor
+        for line in lines:
+            packed[line.sku] += line.quantity
+    else:
+        allocations, missing = await unit.orders.allocations_of(state.id)
+        packed = Counter({one.sku: one.quantity for one in allocations if one.warehouse == parcel.warehouse})
+        values, _ = parcel_values(lines, allocations, missing)
+        value_minor = values.get(parcel.warehouse or "", 0)
+    back, back_minor = _came_back(lines, packed)
     goods = [
-        OrderLine(line=number, sku=one.sku, quantity=one.quantity, unit_price_minor=0)
-        for number, one in enumerate(allocations, start=1)
-        if one.warehouse == parcel.warehouse
+        OrderLine(line=number, sku=sku, quantity=units, unit_price_minor=0)
+        for number, (sku, units) in enumerate((packed - back).items(), start=1)
     ]
-    values, _ = parcel_values(lines, allocations, missing)
-    return goods, values.get(parcel.warehouse or "", 0)
+    return goods, max(0, value_minor - back_minor)
+
+
+def _came_back(lines: Sequence[OrderLine], packed: Counter[str]) -> tuple[Counter[str], int]:
+    """Return the units by SKU that came back and can only have been in this parcel, and what they cost."""
+    elsewhere = Counter[str]()
+    for line in lines:
+        elsewhere[line.sku] += line.quantity
+    elsewhere -= packed
+    back, back_minor = Counter[str](), 0
+    for line in lines:
+        others = min(elsewhere[line.sku], line.returned_quantity)
+        elsewhere[line.sku] -= others
+        units = line.returned_quantity - others
+        back[line.sku] += units
+        back_minor += line.share_minor(others, units)
+    return back, back_minor

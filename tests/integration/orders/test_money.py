@@ -234,6 +234,29 @@ class TestActions:
         assert (response.status_code, response.json()["refund_minor"]) == (200, PARCELS_MINOR["lyon"])
         assert (await shop.order(order_id))["payment"]["refunded_minor"] == PARCELS_MINOR["lyon"]
 
+    async def test_pay_nothing_back_and_send_nothing_again_of_what_came_back_from_it(self, shop: Shop) -> None:
+        order_id = await self._with_a_failed_parcel(shop)
+        parcel = str(shipment_id(order_id, "lyon"))
+        # Three mirrors were in it, and none elsewhere.
+        await returned(shop, order_id, 1)
+        await shop.pay()
+
+        refunded = await act(shop, order_id, "refund-parcel", shipment_id=parcel)
+        await shop.pay()
+        assert refunded.json()["refund_minor"] == PARCELS_MINOR["lyon"] - 500
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == PARCELS_MINOR["lyon"]
+
+        other_id = await self._with_a_failed_parcel(shop)
+        await returned(shop, other_id, 1)
+        again = await act(shop, other_id, "reship", shipment_id=str(shipment_id(other_id, "lyon")))
+        [line] = (await shop.order(UUID(again.json()["replacement_order_id"])))["lines"]
+        assert (line["sku"], line["quantity"]) == ("OMINOUS-MIRROR", 2)
+
+        third_id = await self._with_a_failed_parcel(shop)
+        await returned(shop, third_id, 3)
+        refused = await act(shop, third_id, "reship", shipment_id=str(shipment_id(third_id, "lyon")))
+        assert (refused.status_code, refused.json()["code"]) == (409, "action-not-possible")
+
     async def test_reship_a_lost_parcel_as_an_order_that_costs_nothing(self, shop: Shop) -> None:
         order_id = await self._with_a_failed_parcel(shop)
 
