@@ -60,14 +60,19 @@ FROM (
 ) AS counted
 WHERE promotions.code = counted.code
 """
-# Two statements on two tables: neither sees what the other does.
+# Two statements on two tables: neither sees what the other does. Whoever gives back waits as whoever counts does.
 _UNCOUNT = """
 UPDATE promotions SET used = used - gone.uses, spent_minor = promotions.spent_minor - gone.spent_minor
 FROM (
+    SELECT code FROM promotions
+    WHERE code IN (SELECT code FROM promotion_uses WHERE order_id = ANY($1::uuid[]) AND given_back_at IS NULL)
+    ORDER BY code FOR NO KEY UPDATE
+) AS locked
+JOIN (
     SELECT code, count(*) AS uses, sum(amount_minor)::bigint AS spent_minor
-    FROM promotion_uses WHERE order_id = ANY($1::uuid[]) AND given_back_at IS NULL GROUP BY code ORDER BY code
-) AS gone
-WHERE promotions.code = gone.code
+    FROM promotion_uses WHERE order_id = ANY($1::uuid[]) AND given_back_at IS NULL GROUP BY code
+) AS gone USING (code)
+WHERE promotions.code = locked.code
 """
 _GIVE_BACK = """
 UPDATE promotion_uses SET given_back_at = $2 WHERE order_id = ANY($1::uuid[]) AND given_back_at IS NULL
