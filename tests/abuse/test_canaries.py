@@ -14,7 +14,7 @@ from tests.abuse.site import RunningService, Site, dead_letter_topics
 # One distinct value for each place that may hold something of a person; so that what leaks says where it came from.
 CANARY: Final = "canary"
 PERSON: Final[Mapping[str, Any]] = {
-    "name": "canary-name-Zebulon",
+    "name": "canary-name-Zachary",
     "address_lines": ["canary-street 17", "canary-flat 4"],
     "city": "canary-city",
     "postal_code": "canary-postcode",
