@@ -117,6 +117,12 @@ _RENAMED: Final = tuple(
         )
         INSERT INTO journey_marks (day) SELECT DISTINCT day FROM changed
         """,
+        # Those days are summed up anew in a moment, without the person's words; nobody reads them until then.
+        """
+        DELETE FROM reason_summaries USING order_journeys
+        WHERE order_journeys.order_id = ANY($1::uuid[]) AND order_journeys.customer_id = $2
+          AND reason_summaries.day = order_journeys.day AND reason_summaries.reason !~ CODE
+        """,
     )
 )
 _EMPTIED: Final = tuple(
