@@ -72,12 +72,14 @@ class OutboxWriter:
         *,
         source: str,
         clock: Clock,
+        redact: Callable[[Event], Event] | None = None,
         wake_relay: Callable[[], None] | None = None,
     ) -> None:
-        """`source` is the service's name; `wake_relay` is called after the commit."""
+        """`source` is the service's name; `redact` leaves what may be told; `wake_relay` follows the commit."""
         self._transaction = transaction
         self._source = source
         self._clock = clock
+        self._redact = redact
         self._wake_relay = wake_relay
         self._records: list[tuple[UUID, WireRecord]] = []
         self._now = clock.now()
@@ -97,6 +99,8 @@ class OutboxWriter:
             self._transaction.before_commit(self._write)
             if self._wake_relay is not None:
                 self._transaction.after_commit(self._wake_relay)
+        if self._redact is not None:
+            event = self._redact(event)
         event_id = new_id()
         record = encode(
             Envelope(

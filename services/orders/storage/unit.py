@@ -6,7 +6,9 @@ from typing import TypeVar
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction
 from libs.common.decisions.storage import PostgresDecisionLog
+from libs.common.outbox import OutboxWriter
 from libs.common.privacy import Pseudonyms
+from services.orders.domain.erasure import published
 from services.orders.handlers.ports import Unit
 from services.orders.storage.actions import PostgresOrderActions
 from services.orders.storage.edits import PostgresEdits
@@ -17,7 +19,6 @@ from services.orders.storage.orders import PostgresOrders
 from services.orders.storage.payments import PostgresPaymentCommands
 from services.orders.storage.prices import PostgresPrices
 from services.orders.storage.promotions import PostgresPromotions
-from services.orders.storage.published import PublicOutbox
 from services.orders.storage.returns import PostgresReturns
 from services.orders.storage.review_blocks import PostgresBlocks
 from services.orders.storage.reviews import PostgresReviews
@@ -55,8 +56,12 @@ class PostgresUnit:
         self.ledger = PostgresLedger(transaction)
         self.notices = PostgresPaymentNotices(transaction)
         self.views = PostgresOrderViews(transaction)
-        self.outbox = PublicOutbox(
-            transaction, source=_SOURCE, clock=clock, pseudonyms=pseudonyms, wake_relay=wake_relay
+        self.outbox = OutboxWriter(
+            transaction,
+            source=_SOURCE,
+            clock=clock,
+            redact=lambda event: published(event, pseudonyms),
+            wake_relay=wake_relay,
         )
         self.decisions = PostgresDecisionLog(transaction)
         self._transaction = transaction
