@@ -17,6 +17,8 @@ from tests.integration.orders.shop import TOTAL_MINOR, Shop
 from tests.support.postgres import FreshDatabase
 
 SOON = timedelta(seconds=2)
+# Longer than any test may take: nobody gives up because a machine is slow.
+PATIENCE = timedelta(minutes=10)
 TOTAL = "44.00"
 FREEZE, PAY, REFUND = "alipay.fund.auth.order.freeze", "alipay.trade.pay", "alipay.trade.refund"
 NOTIFY_URL = "https://shop.example/v1/payment-webhooks/alipay"
@@ -51,8 +53,8 @@ async def pay(shop: Shop, provider: AlipayDouble) -> AsyncIterator[Pay]:
         gateway_url=f"{provider.url}/gateway.do",
         notify_url=NOTIFY_URL,
     )
-    async with httpx.AsyncClient(timeout=0.4) as client:
-        payments = AlipayPayments(client, account, clock=shop.clock, calls_max=4, answer_within=timedelta(seconds=5))
+    async with httpx.AsyncClient(timeout=PATIENCE.total_seconds()) as client:
+        payments = AlipayPayments(client, account, clock=shop.clock, calls_max=4, answer_within=PATIENCE)
         yield lambda: shop.pay(payments, provider="alipay", visible_after=timedelta(minutes=1))
 
 

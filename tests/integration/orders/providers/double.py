@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from libs.common.clock import SystemClock
 from libs.common.http.health import Health
@@ -17,7 +18,7 @@ from libs.common.http.server import serve
 
 
 class Fault(Enum):
-    """How a request fails; the first three after the provider has done what was asked."""
+    """How a request fails; the first three after the provider has done what was asked. The silent ones hang up."""
 
     DONE_BUT_SILENT = auto()
     DONE_BUT_500 = auto()
@@ -32,6 +33,13 @@ class Fault(Enum):
         return self in {Fault.DONE_BUT_SILENT, Fault.DONE_BUT_500, Fault.DONE_BUT_GARBLED}
 
 
+class HangUp(Response):
+    """The beginning of an answer, after which the server closes the connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the interface is ASGI's
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+
+
 @dataclass
 class Double:
     """A provider's server; `faults` are by what a request is about, the next one first."""
@@ -39,6 +47,7 @@ class Double:
     url: str = ""
     requests: list[str] = field(default_factory=list)
     faults: dict[str, list[Fault]] = field(default_factory=dict)
+    never_answers: bool = False
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     def fail(self, what: str, *faults: Fault) -> None:
@@ -51,6 +60,8 @@ class Double:
     async def answer(self, what: str, do: Callable[[], Awaitable[Response]]) -> Response:
         """Do what is asked, or what the next fault makes of it."""
         self.requests.append(what)
+        if self.never_answers:
+            await self._stop.wait()
         fault = self.next_fault(what)
         if fault is None:
             return await do()
@@ -58,8 +69,7 @@ class Double:
             await do()
         match fault:
             case Fault.SILENT | Fault.DONE_BUT_SILENT:
-                await self._stop.wait()
-                return PlainTextResponse("too late")
+                return HangUp()
             case Fault.FAILS | Fault.DONE_BUT_500:
                 return JSONResponse({"error": {"type": "api_error", "message": "Something went wrong."}}, 500)
             case Fault.GARBLED | Fault.DONE_BUT_GARBLED:
