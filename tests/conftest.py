@@ -5,14 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.infrastructure import Infrastructure, chosen_infrastructure
 from tests.support.postgres import drop_templates
 
-# Two cores shared by servers and tests: how long one example takes says nothing about the code.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+# Two cores shared by servers and tests: how long an example takes says nothing about the code. And the same code gets
+# the same examples, so that a run that fails says something about a change; `--hypothesis-profile=searching` looks for
+# what no run has met.
+settings.register_profile("searching", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", settings.get_profile("searching"), derandomize=True)
+settings.load_profile("steady")
 
 TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("integration", "e2e", "faults")

@@ -226,7 +226,9 @@ ROWS = st.lists(
     max_size=12,
     unique_by=lambda row: row["sku"],
 )
-ON_A_DATABASE = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ON_A_DATABASE = settings(
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 class TestIdempotence:
