@@ -62,7 +62,7 @@ class Life:
         async def look() -> dict[str, Any]:
             return dict((await self.orders.get(f"/v1/orders/{order_id}")).json())
 
-        found: dict[str, Any] = await eventually(look, lambda order: order["status"] in statuses, timeout_seconds=60)
+        found: dict[str, Any] = await eventually(look, lambda order: order["status"] in statuses)
         return found
 
     async def parcel(self, order_id: str) -> str:
@@ -70,7 +70,7 @@ class Life:
             listed = (await self.others["logistics"].get("/v1/shipments", params={"order_id": order_id})).json()
             return [one for one in listed["items"] if one["status"] == "planned"]
 
-        [parcel] = await eventually(look, timeout_seconds=60)
+        [parcel] = await eventually(look)
         return f"/v1/shipments/{parcel['id']}"
 
     async def supply(self) -> None:
@@ -107,7 +107,7 @@ class Life:
             assert answer.is_success or answer.status_code == HTTPStatus.PRECONDITION_FAILED, answer.text
             return answer.is_success
 
-        await eventually(edited, timeout_seconds=20)
+        await eventually(edited)
         await self.reached(order_id, "confirmed")
         parcel = await self.parcel(order_id)
         logistics = self.others["logistics"]
@@ -130,7 +130,7 @@ class Life:
             listed = (await self.orders.get("/v1/orders", params={"customer_id": CUSTOMER})).json()["items"]
             return [one["id"] for one in listed if one["id"] not in self.order_ids]
 
-        [exchange] = await eventually(look, timeout_seconds=30)
+        [exchange] = await eventually(look)
         parcel = await self.parcel(exchange)
         await self.post(self.others["logistics"], f"{parcel}/dispatch", {})
         await self.post(self.others["logistics"], f"{parcel}/delivery", {})
@@ -200,14 +200,14 @@ class TestErasure:
             assert [one["order_id"] for one in held_up["waits_for"]] == [open_order]
             cancelled = {"reason": "Zebulon wants to be forgotten"}
             await life.post(life.orders, f"/v1/orders/{open_order}/cancellation", cancelled)
-        done = await eventually(life.erasure, lambda state: state["status"] == "done", timeout_seconds=60)
+        done = await eventually(life.erasure, lambda state: state["status"] == "done")
 
         assert {one["service"] for one in done["services"] if "erased_at" in one} == {
             "orders", "inventory", "logistics", "recommender",
         }  # fmt: skip
         assert done["orders"] >= len(life.order_ids)
         # Days that were being summed up meanwhile are summed up anew in a moment.
-        await eventually(lambda: places_with_canary(site), lambda places: not places, timeout_seconds=30)
+        await eventually(lambda: places_with_canary(site), lambda places: not places)
 
         shown = (await life.orders.get(f"/v1/orders/{life.order_ids[0]}")).json()
         assert shown["customer_id"] == done["erased_name"]

@@ -144,7 +144,7 @@ class TestWritingBehind:
         async with narrow.transaction() as transaction:
             await transaction.write(write, rows=1_000)
             assert not written.is_set()
-            await asyncio.wait_for(written.wait(), 5)
+            await asyncio.wait_for(written.wait(), 60)
 
         assert await notes(narrow) == ["behind"]
 
@@ -153,7 +153,7 @@ class TestWritingBehind:
             for number in range(2):
                 written = asyncio.Event()
                 await transaction.write(_adding(number, then=written.set), rows=1_000)
-                await asyncio.wait_for(written.wait(), 5)
+                await asyncio.wait_for(written.wait(), 60)
 
         assert len(await notes(narrow)) == 2_000
 

@@ -66,7 +66,7 @@ async def test_goes_on_with_another_producer_and_loses_nothing(
         await eventually(lambda: pending(database), lambda count: count == 0)
         await mishap(producer.begun[0], bus.topic_prefix + INVENTORY_WAREHOUSE.name)
         later = await write(database, *(an_adjustment(delta=delta) for delta in range(2, 6)))
-        await eventually(lambda: pending(database), lambda count: count == 0, timeout_seconds=20)
+        await eventually(lambda: pending(database), lambda count: count == 0)
         stop.set()
 
     records = await bus.read_records(INVENTORY_WAREHOUSE.name)

@@ -200,4 +200,4 @@ class TestLeash:
         supervisor.send_signal(signal.SIGKILL)
         await supervisor.wait()
 
-        await eventually(partial(is_gone, orphan), timeout_seconds=5)
+        await eventually(partial(is_gone, orphan))

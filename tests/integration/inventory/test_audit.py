@@ -172,7 +172,7 @@ class TestChanges:
 
         # Transactions in other tests' databases hold it up as well: they share the server.
         expected = {ARMCHAIR: 6, MIRROR: 8}
-        await eventually(checkpoints, lambda units: units == expected, timeout_seconds=60)
+        await eventually(checkpoints, lambda units: units == expected)
         assert await office.go_round(Look.LEVELS) == Drift(0, 0)
 
 

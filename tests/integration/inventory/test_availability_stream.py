@@ -34,7 +34,7 @@ class Stream:
 
     async def event(self) -> dict[str, Any]:
         """Return the data of the next event."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (part := await self._parts.get()).startswith(b"id: "):
                 pass
         [data] = [line for line in part.split(b"\n") if line.startswith(b"data: ")]

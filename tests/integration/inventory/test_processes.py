@@ -127,7 +127,7 @@ class TestProcess:
             await bus.publish(order)
 
         async with running([*build_consumers(settings, adapters)[:1], *build_consumers(settings, adapters)[:1]]):
-            await eventually(lambda: _answered(shop), lambda answered: answered == 60, timeout_seconds=30)
+            await eventually(lambda: _answered(shop), lambda answered: answered == 60)
 
         assert await shop.level(ARMCHAIR) == (1, 1)
         assert len(await shop.announced(StockReserved)) == 1
@@ -152,7 +152,7 @@ async def _eventually_shows(client: httpx.AsyncClient, expected: dict[str, Any])
     def is_expected(item: dict[str, Any]) -> bool:
         return all(item[name] == value for name, value in expected.items())
 
-    await eventually(shown, is_expected, timeout_seconds=20)
+    await eventually(shown, is_expected)
 
 
 async def _answered(shop: Shop) -> int:

@@ -55,7 +55,7 @@ class TestWorker:
         async with asyncio.TaskGroup() as group:
             for component in process.components:
                 group.create_task(_run(component, stop))
-            await eventually(delivered, lambda count: count >= 20, timeout_seconds=30)
+            await eventually(delivered, lambda count: count >= 20)
             stop.set()
         for close in process.closers:
             await close()

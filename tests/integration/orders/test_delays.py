@@ -403,7 +403,7 @@ async def test_the_role_follows_what_the_service_publishes(
             async def promised() -> int:
                 return await shop.count("SELECT count(*) FROM order_journeys WHERE promised_by IS NOT NULL")
 
-            await eventually(promised, lambda orders: orders == 1, timeout_seconds=20)
+            await eventually(promised, lambda orders: orders == 1)
             stop.set()
         for close in reversed(process.closers):
             await close()

@@ -58,7 +58,7 @@ class TestService:
             await bus.publish(reserved, event_id=UUID(int=1))
             await bus.publish(reserved, event_id=UUID(int=1))
 
-            await eventually(lambda: shop.status(order_id), lambda status: status == "confirmed", timeout_seconds=20)
+            await eventually(lambda: shop.status(order_id), lambda status: status == "confirmed")
             published = await eventually(lambda: bus.read_all(ORDERS_ORDER), lambda events: len(events) == 4)
 
         types = [envelope.event.type for envelope in published]

@@ -502,7 +502,7 @@ async def test_the_role_tells_what_the_service_publishes(
             async def told() -> list[str]:
                 return [request.payload["type"] for request in desk.receiver.requests]
 
-            types = await eventually(told, lambda types: len(types) == 2, timeout_seconds=20)
+            types = await eventually(told, lambda types: len(types) == 2)
             stop.set()
         for close in reversed(process.closers):
             await close()

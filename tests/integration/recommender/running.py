@@ -80,7 +80,7 @@ def settings_for(database: FreshDatabase, *, bootstrap_servers: str, topic_prefi
         port=0,
         api_keys_file=Path("unused"),
         counts_age_seconds_max=0,
-        intake_timeout_seconds=1.0,
+        intake_timeout_seconds=30.0,
         shutdown_timeout_seconds=5.0,
     )
 
@@ -101,7 +101,7 @@ async def running_api(
             async with httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{await port}",
                 headers={"Authorization": "Bearer storefront-key"},
-                timeout=10,
+                timeout=60,
                 trust_env=False,
             ) as client:
                 yield client

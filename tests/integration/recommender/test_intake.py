@@ -89,7 +89,7 @@ class TestIntake:
                 async with PostgresReads(database) as reads:
                     return {item.sku: item.popularity for item in await reads.popular()}
 
-            found = await eventually(popularity_by_sku, lambda found: "TALL-LAMP" in found, timeout_seconds=20)
+            found = await eventually(popularity_by_sku, lambda found: "TALL-LAMP" in found)
 
         # A view that counted twice would have added one half-life.
         assert found["CRUNCHY-ARMCHAIR"] == pytest.approx(act(VIEW_WEIGHT, NOON))

@@ -32,7 +32,7 @@ class TestRecommendations:
 
             # Both topics have been learned from once all three are there.
             everything = ["OMINOUS-MIRROR", "BLUE-VASE", "TALL-LAMP"]
-            await eventually(beside_the_armchair, lambda skus: skus == everything, timeout_seconds=20)
+            await eventually(beside_the_armchair, lambda skus: skus == everything)
             answer = await shop.recommend(sku="CRUNCHY-ARMCHAIR")
             assert answer["items"][0]["reason"] == "bought together with CRUNCHY-ARMCHAIR"
             assert answer["items"][1]["reason"] == "viewed together with CRUNCHY-ARMCHAIR"
@@ -59,7 +59,7 @@ class TestRecommendations:
             async def for_the_visitor() -> list[str]:
                 return await shop.recommended(user_id="visitor-1", placement="home")
 
-            await eventually(for_the_visitor, lambda skus: skus == ["BLUE-VASE"], timeout_seconds=20)
+            await eventually(for_the_visitor, lambda skus: skus == ["BLUE-VASE"])
 
             async def shown() -> list[RecommendationShown]:
                 events = [envelope.event for envelope in await shop.bus.read_all(STOREFRONT_BEHAVIOUR)]

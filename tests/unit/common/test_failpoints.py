@@ -144,10 +144,11 @@ class TestReaching:
     async def test_sleeping_lets_others_go_on(self) -> None:
         others = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            sleeper = group.create_task(armed("consumer.after-commit=sleep:0.05").reach(PLACE))
+            sleeper = group.create_task(armed("consumer.after-commit=sleep:60").reach(PLACE))
             group.create_task(asyncio.sleep(0)).add_done_callback(lambda _: others.set())
             await others.wait()
             assert not sleeper.done()
+            sleeper.cancel()
 
     def test_exits_without_a_word(self) -> None:
         ended = subprocess.run(

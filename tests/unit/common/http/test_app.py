@@ -360,7 +360,7 @@ async def send_slowly(app: Any, path: str) -> dict[str, Any]:
     async def send(message: dict[str, Any]) -> None:
         started.update(message if message["type"] == "http.response.start" else {})
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await app(_scope("PUT", path, [(b"transfer-encoding", b"chunked")]), receive, send)
     return started
 

@@ -12,10 +12,13 @@ from starlette.responses import Response
 from libs.common.http import server as server_module
 from libs.common.http.auth import public
 from libs.common.http.health import Health
-from libs.common.http.server import ApplicationNotStarted, PortUnavailable, serve
+from libs.common.http.server import ApplicationNotStarted, GuardedProtocol, PortUnavailable, serve
 from libs.common.http.sse import LastEventId, ServerEvent, event_stream
 from tests.support.eventually import eventually
 from tests.unit.common.http.conftest import AppFactory
+
+# For the busiest machine: none of these tests waits so long for what comes true.
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -25,7 +28,7 @@ async def entered() -> asyncio.Event:
 
 
 @pytest.fixture
-def app(make_app: AppFactory, entered: asyncio.Event) -> FastAPI:
+def router(entered: asyncio.Event) -> APIRouter:
     router = APIRouter(dependencies=[public()])
 
     @router.get("/slow/{seconds}")
@@ -56,7 +59,12 @@ def app(make_app: AppFactory, entered: asyncio.Event) -> FastAPI:
 
         return event_stream(request, events(), heartbeat_seconds=0.02)
 
-    return make_app(router, request_body_bytes_max=1024, request_receive_timeout_seconds=0.2)
+    return router
+
+
+@pytest.fixture
+def app(make_app: AppFactory, router: APIRouter) -> FastAPI:
+    return make_app(router, request_body_bytes_max=1024)
 
 
 class Served:
@@ -76,7 +84,7 @@ class Served:
         received = b""
         # Closing with input unread resets the connection, which may overtake the answer.
         with suppress(ConnectionError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 while chunk := await reader.read(65_536):
                     received += chunk
         writer.close()
@@ -84,7 +92,7 @@ class Served:
 
 
 @asynccontextmanager
-async def running(app: FastAPI, *, shutdown_timeout_seconds: float = 5) -> AsyncIterator[Served]:
+async def running(app: FastAPI, *, shutdown_timeout_seconds: float = 30) -> AsyncIterator[Served]:
     stop = asyncio.Event()
     ports: asyncio.Queue[int] = asyncio.Queue()
     async with asyncio.TaskGroup() as group:
@@ -129,7 +137,7 @@ class TestServe:
         assert health.stopping
 
     async def test_does_not_wait_for_ever_when_stopped(self, app: FastAPI, entered: asyncio.Event) -> None:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             async with running(app, shutdown_timeout_seconds=3) as served, asyncio.TaskGroup() as group:
                 group.create_task(served.exchange(get("/slow/3600")))
                 await entered.wait()
@@ -164,12 +172,12 @@ class TestSlowClients:
     async def test_that_drip_a_second_head_on_a_kept_connection_are_cut(
         self, app: FastAPI, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(server_module, "HEAD_TIMEOUT_SECONDS", 0.1)
         async with running(app) as served:
             reader, writer = await served.open()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 writer.write(get("/healthz", headers=b""))
                 await reader.readuntil(b'{"status":"alive"}')
+                monkeypatch.setattr(server_module, "HEAD_TIMEOUT_SECONDS", 0.1)
                 writer.write(b"GET / HTTP/1.1\r\n")
                 answer = await reader.read()
             writer.close()
@@ -181,7 +189,8 @@ class TestSlowClients:
         async with running(app) as served:
             assert (await served.exchange(b"")).startswith(b"HTTP/1.1 408")
 
-    async def test_that_never_finish_a_body_are_told_and_cut(self, app: FastAPI) -> None:
+    async def test_that_never_finish_a_body_are_told_and_cut(self, make_app: AppFactory, router: APIRouter) -> None:
+        app = make_app(router, request_receive_timeout_seconds=0.1)
         head = b"POST /note HTTP/1.1\r\nhost: orders\r\ncontent-length: 100\r\n\r\n"
         async with running(app) as served:
             answer = await served.exchange(head + b"x")
@@ -191,15 +200,23 @@ class TestSlowClients:
 
     async def test_that_do_not_read_their_answer_are_cut(self, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server_module, "STALLED_WRITE_SECONDS_MAX", 0.1)
+        cut = asyncio.Event()
+        lose = GuardedProtocol.connection_lost
+
+        def note(protocol: GuardedProtocol, error: Exception | None) -> None:
+            lose(protocol, error)
+            cut.set()
+
+        monkeypatch.setattr(GuardedProtocol, "connection_lost", note)
         async with running(app) as served:
             reader, writer = await served.open()
             writer.write(get("/large"))
             # The buffers of both sockets fill up while nothing is read.
-            await asyncio.sleep(0.5)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await cut.wait()
 
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                async with asyncio.timeout(5):
-                    await reader.readexactly(20_000_000)
+                await reader.readexactly(20_000_000)
             writer.close()
 
 
@@ -242,7 +259,7 @@ class TestEventStream:
         async with running(app) as served:
             reader, writer = await served.open()
             writer.write(get("/events"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 received = await reader.readuntil(b'data: {"number":2}\n\n')
                 await reader.readuntil(b": alive\n\n")
             writer.close()
@@ -254,7 +271,7 @@ class TestEventStream:
         async with running(app) as served:
             reader, writer = await served.open()
             writer.write(get("/events", headers=b"last-event-id: 41\r\n"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 received = await reader.readuntil(b'data: {"number":42}\n\n')
             writer.close()
 
@@ -302,12 +319,12 @@ class TestEventStream:
             await reader.readuntil(b"data: x")
             writer.close()
 
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await closed.wait()
 
     async def test_ends_when_the_process_stops(self, app: FastAPI) -> None:
-        async with asyncio.timeout(5):
-            async with running(app, shutdown_timeout_seconds=60) as served:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async with running(app, shutdown_timeout_seconds=600) as served:
                 reader, writer = await served.open()
                 writer.write(get("/events"))
                 await reader.readuntil(b": alive\n\n")

@@ -53,14 +53,14 @@ def counted(outcome: str) -> float:
 class TestBehaviourStream:
     async def test_publishes_posts_that_wait_together_at_once_and_in_order(self) -> None:
         producer = RecordingProducer()
-        async with KafkaBehaviourStream(producer, timeout_seconds=1.0) as stream:
+        async with KafkaBehaviourStream(producer, timeout_seconds=60.0) as stream:
             await asyncio.gather(*(stream.publish([a_view(f"visitor-{number}")]) for number in range(50)))
 
         assert len(producer.batches) < 5
         assert [key for batch in producer.batches for key in batch] == [f"visitor-{n}".encode() for n in range(50)]
 
     async def test_refuses_all_waiting_posts_when_the_broker_is_down(self) -> None:
-        async with KafkaBehaviourStream(RecordingProducer(is_down=True), timeout_seconds=1.0) as stream:
+        async with KafkaBehaviourStream(RecordingProducer(is_down=True), timeout_seconds=60.0) as stream:
             outcomes = await asyncio.gather(
                 *(stream.publish([a_view("visitor-1")]) for _ in range(3)), return_exceptions=True
             )
@@ -71,7 +71,7 @@ class TestBehaviourStream:
         stream = KafkaBehaviourStream(RecordingProducer(is_silent=True), timeout_seconds=0.05)
 
         async def post() -> None:
-            async with stream, asyncio.timeout(5):
+            async with stream, asyncio.timeout(60):
                 await stream.publish([a_view("visitor-1")])
 
         with pytest.raises(ExceptionGroup) as group:
@@ -81,7 +81,7 @@ class TestBehaviourStream:
 
     async def test_lets_no_refused_post_fail_the_others(self) -> None:
         producer = RecordingProducer(refused_keys=[b"visitor-2"])
-        async with KafkaBehaviourStream(producer, timeout_seconds=1.0) as stream:
+        async with KafkaBehaviourStream(producer, timeout_seconds=60.0) as stream:
             outcomes = await asyncio.gather(
                 stream.publish([a_view("visitor-1")]),
                 stream.publish([a_view("visitor-2"), a_view("visitor-3")]),
