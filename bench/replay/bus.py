@@ -41,10 +41,12 @@ class TopicReading:
     by_type: Counter[str] = field(default_factory=Counter)
     event_ids: dict[str, set[UUID]] = field(default_factory=lambda: defaultdict(set))
     versions: defaultdict[str, dict[int, UUID]] = field(default_factory=lambda: defaultdict(dict))
-    # Subjects of which one version was given to two different events, or came after a later one.
+    # Subjects of which one version was given to two different events, or lies behind a later one of its partition.
     clashes: set[str] = field(default_factory=set)
     disorders: set[str] = field(default_factory=set)
     unversioned: int = 0
+    # By subject and partition.
+    _latest: dict[tuple[str, int], int] = field(default_factory=dict)
 
     @property
     def events(self) -> int:
@@ -59,6 +61,11 @@ class TopicReading:
     def latest_version(self, subject: str) -> int:
         """Return the highest version of a subject, 0 if it has none."""
         return max(self.versions.get(subject, ()), default=0)
+
+    def parted(self) -> set[str]:
+        """Return the subjects that lie in several partitions, between which there is no order."""
+        partitions = Counter(subject for subject, _ in self._latest)
+        return {subject for subject, count in partitions.items() if count > 1}
 
     def subjects(self, event_type: str) -> set[str]:
         """Return what events of a type are about."""
@@ -86,8 +93,10 @@ class TopicReading:
         version = int(headers["aggregate_version"])
         if version in self.versions[subject]:
             self.clashes.add(subject)
-        if version < self.latest_version(subject):
+        place = subject, record.partition
+        if version < self._latest.get(place, 0):
             self.disorders.add(subject)
+        self._latest[place] = max(version, self._latest.get(place, 0))
         self.versions[subject][version] = event_id
 
 

@@ -83,12 +83,6 @@ async def rewind(bootstrap_servers: str, group: str, topics: Sequence[str]) -> N
         await consumer.commit(dict.fromkeys(partitions, 0))
 
 
-async def end_offset(bootstrap_servers: str, topics: Sequence[str]) -> int:
-    """Return how many records were ever written to topics."""
-    async with reader(bootstrap_servers) as consumer, admin(bootstrap_servers) as client:
-        return sum((await consumer.end_offsets(await partitions_of(client, topics))).values())
-
-
 async def add_partitions(bootstrap_servers: str, counts: Mapping[str, int]) -> None:
     """Let topics have so many partitions from now on."""
     async with admin(bootstrap_servers) as client:

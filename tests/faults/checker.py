@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -62,17 +63,27 @@ READERS = {
     "orders.insights": (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN, LOGISTICS_SHIPMENT),
 }
 
-_ORDERS = "SELECT id::text, reference, status FROM orders WHERE channel = $1"
-_RECEIVED = """
+ORDERS = "SELECT id::text, reference, status FROM orders WHERE channel = $1"
+RECEIVED = """
 SELECT event_id::text, sum(delta_on_hand)::bigint AS units
 FROM stock_movements WHERE kind = 'receipt' AND event_id = ANY($1::uuid[]) GROUP BY event_id
 """
-_RESERVATIONS = "SELECT order_id::text FROM reservations WHERE order_id = ANY($1::uuid[])"
-_OVERDUE_HOLDS = """
+RESERVATIONS = "SELECT order_id::text FROM reservations WHERE order_id = ANY($1::uuid[])"
+OVERDUE_HOLDS = """
 SELECT count(*) FROM reservations WHERE status = 'held' AND expires_at < now() - interval '15 seconds'
 """
-_RETURNS = "SELECT id::text, status FROM returns"
-_UNBOOKED_MONEY = """
+HANDLED = """
+SELECT event_id, processed_at FROM inbox_events WHERE consumer_group = $1 AND event_id = ANY($2::uuid[])
+"""
+ACTIONS = """
+SELECT id::text, reason, principal FROM order_actions
+UNION ALL
+SELECT '', detail, '' FROM order_timeline AS entry WHERE cause LIKE 'operator.%' AND NOT EXISTS (
+    SELECT FROM order_actions AS kept WHERE kept.order_id = entry.order_id AND kept.reason = entry.detail
+)
+"""
+RETURNS = "SELECT id::text, status FROM returns"
+UNBOOKED_MONEY = """
 SELECT count(*) FROM payments
 LEFT JOIN (
     SELECT order_id, sum(amount_minor) FILTER (WHERE fact = 'captured') AS captured,
@@ -81,7 +92,7 @@ LEFT JOIN (
 ) AS booked USING (order_id)
 WHERE captured_minor <> coalesce(captured, 0) OR refunded_minor <> coalesce(refunded, 0)
 """
-_OPEN_TRANSACTIONS = """
+OPEN_TRANSACTIONS = """
 SELECT count(*) FROM pg_stat_activity
 WHERE state LIKE 'idle in transaction%' AND state_change < now() - interval '5 seconds' AND datname <> 'postgres'
 """
@@ -124,18 +135,25 @@ async def judge(
         return [
             *(Judged(invariant_of(verdict), verdict) for verdict in verdicts),
             Judged("I6", in_order(readings)),
-            Judged("I4", await _none(databases["orders"], "the ledger of money says the same", _UNBOOKED_MONEY)),
-            *await _acknowledged(databases, history),
-            Judged("I8", await _none(databases["inventory"], "no expired hold is still held", _OVERDUE_HOLDS)),
+            Judged("I6", await none_overtaken(databases, readings)),
+            *await at_rest(databases),
+            *await acknowledged(databases, history),
             Judged("I9", one_answer_a_key(history)),
             Judged("I10", anticipated_answers(history)),
             Judged("I11", only_injected(letters, injected)),
-            Judged(
-                "I10",
-                await _none(databases["orders"], "no connection sleeps inside a transaction", _OPEN_TRANSACTIONS),
-            ),
             Judged("I13", told_no_secret(logs, secrets)),
+            Judged("I14", await every_action_written_down(databases["orders"], history)),
         ]
+
+
+async def at_rest(databases: Databases) -> Iterable[Judged]:
+    """Count what there must be none of when all is quiet."""
+    orders, inventory = databases["orders"], databases["inventory"]
+    return [
+        Judged("I4", await _none(orders, "the ledger of money says the same", UNBOOKED_MONEY)),
+        Judged("I8", await _none(inventory, "no expired hold is still held", OVERDUE_HOLDS)),
+        Judged("I10", await _none(orders, "no connection sleeps inside a transaction", OPEN_TRANSACTIONS)),
+    ]
 
 
 def invariant_of(verdict: Verdict) -> str:
@@ -153,9 +171,29 @@ def in_order(readings: Mapping[str, TopicReading]) -> Verdict:
     )
 
 
-async def _acknowledged(databases: Databases, history: History) -> Iterable[Judged]:
+async def none_overtaken(databases: Databases, readings: Mapping[str, TopicReading]) -> Verdict:
+    """Tell whether groups handled versions in their order where partitions do not keep it: of parted aggregates."""
+    off: list[str] = []
+    parted = 0
+    for name, topics in READERS.items():
+        database = databases[name.partition(".")[0]]
+        for reading in (readings[topic.name] for topic in topics):
+            versions = {subject: reading.versions[subject] for subject in reading.parted()}
+            parted += len(versions)
+            event_ids = [event_id for events in versions.values() for event_id in events.values()]
+            handled_at = {
+                row["event_id"]: row["processed_at"] for row in await database.fetch(HANDLED, name, event_ids)
+            }
+            for subject, events in versions.items():
+                moments = [handled_at[events[one]] for one in sorted(events) if events[one] in handled_at]
+                if any(later < earlier for earlier, later in pairwise(moments)):
+                    off.append(f"{name}:{subject}")
+    return _verdict("no version overtakes another on the way to a group", off, f"{parted:,} in several partitions")
+
+
+async def acknowledged(databases: Databases, history: History) -> Iterable[Judged]:
     """Compare what clients were told with what is there."""
-    rows = await databases["orders"].fetch(_ORDERS, CHANNEL)
+    rows = await databases["orders"].fetch(ORDERS, CHANNEL)
     statuses = {row["id"]: row["status"] for row in rows}
     by_reference = Counter(row["reference"] for row in rows)
     ids = {row["reference"]: row["id"] for row in rows}
@@ -173,7 +211,7 @@ async def _acknowledged(databases: Databases, history: History) -> Iterable[Judg
             [
                 attempt.key
                 for attempt in history.accepted("cancel").values()
-                if attempt.answer["status"] == "cancelled" and statuses[attempt.answer["id"]] != "cancelled"
+                if attempt.answer["status"] == "cancelled" and statuses.get(attempt.answer["id"]) != "cancelled"
             ],
             f"{len(history.accepted('cancel')):,} accepted",
         ),
@@ -195,7 +233,7 @@ async def _received(inventory: asyncpg.Connection, history: History) -> Judged:
         row["id"] for attempt in history.accepted("stock-events").values() for row in attempt.request["rows"]
     }
     booked = {
-        row["event_id"]: row["units"] for row in await inventory.fetch(_RECEIVED, [UUID(event_id) for event_id in sent])
+        row["event_id"]: row["units"] for row in await inventory.fetch(RECEIVED, [UUID(event_id) for event_id in sent])
     }
     # What was never answered may or may not have happened, but never by half or twice.
     off = [
@@ -210,12 +248,12 @@ async def _received(inventory: asyncpg.Connection, history: History) -> Judged:
 
 async def _held(inventory: asyncpg.Connection, history: History) -> Judged:
     holds = {str(attempt.request["reservation_id"]) for attempt in history.accepted("hold").values()}
-    there = {row["order_id"] for row in await inventory.fetch(_RESERVATIONS, [UUID(hold) for hold in holds])}
+    there = {row["order_id"] for row in await inventory.fetch(RESERVATIONS, [UUID(hold) for hold in holds])}
     return _judged("I10", "every acknowledged hold is there", sorted(holds - there), f"{len(holds):,} acknowledged")
 
 
 async def _returned(orders: asyncpg.Connection, history: History) -> Iterator[Judged]:
-    statuses = {row["id"]: row["status"] for row in await orders.fetch(_RETURNS)}
+    statuses = {row["id"]: row["status"] for row in await orders.fetch(RETURNS)}
     announced = [attempt.answer["id"] for attempt in history.accepted("return").values()]
     received = [attempt.answer["id"] for attempt in history.accepted("receipt").values()]
     return iter(
@@ -233,6 +271,26 @@ async def _returned(orders: asyncpg.Connection, history: History) -> Iterator[Ju
                 f"{len(received):,} acknowledged",
             ),
         )
+    )
+
+
+async def every_action_written_down(orders: asyncpg.Connection, history: History) -> Verdict:
+    """Tell whether what operators did is kept once, with who did it and why, and nothing that was not done."""
+    kept = {row["id"]: row for row in await orders.fetch(ACTIONS)}
+    reasons = Counter(row["reason"] for row in kept.values())
+    accepted = history.accepted("action")
+    lost = [
+        key
+        for key, attempt in accepted.items()
+        if (row := kept.get(attempt.answer["id"])) is None or row["reason"] != key or not row["principal"]
+    ]
+    twice = [str(reason) for reason, count in reasons.items() if count > 1]
+    never_done = [key for key in _refused(history, "action") if reasons[key]]
+    unwritten = [f"{row['reason']} (by nobody)" for row in kept.values() if not row["principal"]]
+    return _verdict(
+        "what operators did is written down, once, with who and why",
+        [*lost, *twice, *never_done, *unwritten],
+        f"{len(accepted):,} accepted, {len(reasons):,} written down",
     )
 
 

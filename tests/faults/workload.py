@@ -31,7 +31,7 @@ OPENING_UNITS = 20_000
 
 # How the sandbox provider treats an order, and how many of a hundred.
 _TOKENS = {"tok_ok": 80, "tok_declined": 4, "tok_timeout": 5, "tok_late": 5, "tok_capture_timeout": 6}
-_OPERATIONS = {"order": 50, "stock": 16, "hold": 16, "cancel": 9, "return": 9}
+_OPERATIONS = {"order": 50, "stock": 16, "hold": 16, "cancel": 9, "return": 9, "action": 3}
 
 _TIMEOUT_SECONDS = 20.0
 # A server may be away for a minute, and everything behind it needs its time.
@@ -282,6 +282,7 @@ class Workload:
                 "hold": self._hold,
                 "cancel": self._cancel,
                 "return": self._return,
+                "action": self._act,
             }
             # A read that finds nobody is nothing to write down: the wish comes again.
             with suppress(httpx.HTTPError):
@@ -314,7 +315,7 @@ class Workload:
 
     async def _hold(self) -> None:
         lines = {sku: self._random.randint(1, 2) for sku in self._random.sample(SKUS, 2)}
-        wish = self.hold_wish(lines, ttl_seconds=self._random.choice((2, 5, 20)))
+        wish = self.hold_wish(lines, ttl_seconds=self._random.choice((2, 5, 10)))
         attempt = await self._clients.insist(wish)
         if not attempt.is_accepted:
             return
@@ -337,8 +338,7 @@ class Workload:
     async def _cancel(self) -> None:
         if not self._order_ids:
             return
-        # Mostly a fresh one, which has not left yet.
-        order_id = self._order_ids[-1] if self._random.random() < 0.6 else self._random.choice(self._order_ids)
+        order_id = self._mostly_fresh()
         wish = Wish(
             operation="cancel",
             key=self._key("cancel"),
@@ -349,6 +349,26 @@ class Workload:
         )
         if (await self._clients.insist(wish)).is_accepted:
             await self._perhaps_again(wish)
+
+    async def _act(self) -> None:
+        if not self._order_ids:
+            return
+        key = self._key("action")
+        wish = Wish(
+            operation="action",
+            key=key,
+            service="orders",
+            caller="ops",
+            path=f"/v1/orders/{self._mostly_fresh()}/actions",
+            # The reason is found again in what is written down.
+            body={"action": "retry", "reason": key},
+        )
+        if (await self._clients.insist(wish)).is_accepted:
+            await self._perhaps_again(wish)
+
+    def _mostly_fresh(self) -> str:
+        """Return an order that mostly has not left yet."""
+        return self._order_ids[-1] if self._random.random() < 0.6 else self._random.choice(self._order_ids)
 
     async def _return(self) -> None:
         # Old enough to have arrived, young enough to be taken back.

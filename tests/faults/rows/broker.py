@@ -10,17 +10,19 @@ from libs.common.events.topics import (
     ORDERS_RETURN,
 )
 from tests.faults.arena import Arena
-from tests.faults.bus import add_partitions, admin, end_offset, partitions_of, rewind
+from tests.faults.bus import add_partitions, admin, partitions_of, rewind
 from tests.faults.matrix import expect, row
 from tests.faults.nemesis import resident_bytes
 from tests.faults.proxy import Direction, Weather
-from tests.faults.workload import SKUS
+from tests.faults.quiet import SilentSteps
+from tests.faults.workload import SCARCE_SKU, SKUS
 from tests.support.eventually import eventually
 
 _MEBIBYTE = 1024 * 1024
 _GROWTH_BYTES_MAX = 64 * _MEBIBYTE
 # Longer than a publish may take before its producer is given up.
 _HANG_SECONDS = 35.0
+_WAITING_ORDERS, _GOODS_FOR_ALL = 12, 2_000
 
 
 @row("F29", "broker killed", expects="outboxes grow and drain, consumers resume", shows=("I5", "I6", "I7", "I12"))
@@ -112,16 +114,11 @@ async def offsets_lost(arena: Arena) -> str:
 
 @row("F36", "topics get more partitions", expects="drained first, nothing overtakes", shows=("I6", "I12"))
 async def more_partitions(arena: Arena) -> str:
+    # These go on after the change, and so lie in two partitions each.
+    waiting = [(await arena.workload.place_order({SCARCE_SKU: 1})).answer["id"] for _ in range(_WAITING_ORDERS)]
     # As docs/reliability.md says: keys move to other partitions, so what is under way must have been read.
-    await arena.workload.pause()
+    await arena.settle(SilentSteps())
     topics = [topic.name for topic in (ORDERS_ORDER, INVENTORY_RESERVATION, LOGISTICS_SHIPMENT)]
-
-    async def still() -> bool:
-        before = await end_offset(arena.bootstrap_servers, topics)
-        await asyncio.sleep(4)
-        return before == await end_offset(arena.bootstrap_servers, topics)
-
-    await eventually(still, timeout_seconds=60)
     await add_partitions(arena.bootstrap_servers, dict.fromkeys(topics, 18))
     async with admin(arena.bootstrap_servers) as client:
         count = len(await partitions_of(client, topics[:1]))
@@ -131,5 +128,9 @@ async def more_partitions(arena: Arena) -> str:
         *(arena.nemesis.terminate(f"{service}-relay") for service in ("orders", "inventory", "logistics"))
     )
     arena.workload.flow()
-    await asyncio.sleep(5)
-    return "12 to 18 partitions"
+    # More than the orders that wait may want, of which those of earlier rounds come first.
+    goods = arena.workload.stock_wish([(SCARCE_SKU, "NORTH", _GOODS_FOR_ALL)])
+    expect((await arena.clients.insist(goods)).is_accepted, "the goods were refused")
+    still_waiting = "SELECT count(*) FROM orders WHERE status = 'backordered' AND id::text IN ('{}')"
+    await arena.until("orders", still_waiting.format("', '".join(waiting)), lambda orders: orders == 0)
+    return f"12 to 18 partitions amid the lives of {len(waiting)} orders"

@@ -12,13 +12,15 @@ from libs.common.events.topics import ORDERS_ORDER
 FIRST, SECOND, THIRD = uuid4(), uuid4(), uuid4()
 
 
-def a_record(event_id: UUID, *, version: int | None = 1, subject: str = "order-1") -> "ConsumerRecord[Any, Any]":
+def a_record(
+    event_id: UUID, *, version: int | None = 1, subject: str = "order-1", partition: int = 0
+) -> "ConsumerRecord[Any, Any]":
     headers = [("ce_id", str(event_id)), ("ce_type", "order.placed"), ("ce_subject", subject)]
     if version is not None:
         headers.append(("aggregate_version", str(version)))
     return ConsumerRecord(
         topic=ORDERS_ORDER.name,
-        partition=0,
+        partition=partition,
         offset=0,
         timestamp=0,
         timestamp_type=0,
@@ -68,6 +70,23 @@ class TestTopicReading:
         reading.take(a_record(SECOND, version=1))
 
         assert reading.clashes == {"order-1"}
+
+    def test_finds_a_version_that_lies_behind_a_later_one(self, reading: TopicReading) -> None:
+        reading.take(a_record(SECOND, version=2))
+        reading.take(a_record(FIRST, version=1))
+
+        assert reading.disorders == {"order-1"}
+        assert reading.parted() == set()
+
+    def test_knows_of_no_order_between_partitions(self, reading: TopicReading) -> None:
+        # Whoever reads several partitions may be sent the newest of them first.
+        reading.take(a_record(THIRD, version=3, partition=1))
+        reading.take(a_record(FIRST, version=1))
+        reading.take(a_record(SECOND, version=2))
+
+        assert reading.disorders == set()
+        assert reading.parted() == {"order-1"}
+        assert reading.gaps() == []
 
     def test_knows_nothing_of_other_aggregates(self, reading: TopicReading) -> None:
         reading.take(a_record(FIRST, version=1))
