@@ -91,7 +91,7 @@ async def carry_out(site: Site, attacks: Sequence[Attack]) -> dict[str, list[str
             request = clients[attack.service].build_request(**attack.request)
             try:
                 answer = await clients[attack.service].send(request, stream=True)
-            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
                 # Who still sends what was refused may find the connection broken before the answer is read.
                 return attack.name, [] if len(request.content) > MEBIBYTE else ["the connection broke"]
             try:

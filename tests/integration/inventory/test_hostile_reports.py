@@ -135,7 +135,6 @@ class TestRows:
         "changes",
         [
             {"quantity": 2},
-            {"sku": MIRROR},
             {"warehouse": "MAN"},
             {"type": "goods.written-off", "reason": "broken"},
             {"type": "goods.adjusted", "quantity": None, "delta": 1, "reason": "found"},
@@ -160,6 +159,25 @@ class TestRows:
         assert error_after == error | {"row": 1}
         assert error["reason"] == "Under this id came a receipt of 1 units of CRUNCHY-ARMCHAIR in LON."
         assert await shop.level(ARMCHAIR) == (1, 0)
+
+    async def test_under_the_id_of_another_skus_are_told_whichever_comes_first(
+        self, client: httpx.AsyncClient, shop: Shop
+    ) -> None:
+        first = an_event()
+        rows = [first, first | {"sku": MIRROR}, first]
+
+        # The rows of two SKUs are applied side by side: either may be the first under the id.
+        results = [
+            (await client.post("/v1/stock-events", content="\n".join(map(json.dumps, rows)), headers=NDJSON)).json()
+            for _ in range(2)
+        ]
+
+        is_first_taken = await shop.level(ARMCHAIR) == (1, 0)
+        taken, told = (2, 1) if is_first_taken else (1, 2)
+        assert await shop.level(MIRROR) == (0 if is_first_taken else 1, 0)
+        assert [one["accepted"] for one in results] == [1, 0]
+        assert [one["duplicates"] for one in results] == [taken - 1, taken]
+        assert [[error["code"] for error in one["errors"]] for one in results] == [["event-id-reused"] * told] * 2
 
     async def test_under_their_own_id_are_the_same_however_they_are_told(self, shop: Shop) -> None:
         reports = [
