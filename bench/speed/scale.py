@@ -14,7 +14,7 @@ class Scale:
     stock_events: int = 40_000
     reservation_skus: int = 1_000
     reservations: int = 45_000
-    hot_reservations: int = 60_000
+    hot_reservations: int = 120_000
     single_reservations: int = 2_000
     reads: int = 20_000
     open_load_seconds: float = 10.0

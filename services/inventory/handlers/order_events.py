@@ -46,14 +46,17 @@ async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk
     reservation is asked for, and let go of, once.
 
     :raises UnusableOrder: if an order has no lines or impossible ones.
+    :raises ReservationRaced: if an order was reserved by another transaction while this one began; it can be tried again.
     """
     concerned = _concerned(batch)
-    # Read without locks, so that the first set of locks is nearly always the right one.
+    # Read without locks, so that the first set of locks is nearly always the right one, and that nobody waits for locks
+    # while thousands of new orders are looked up in vain: one that comes to be meanwhile fails the batch.
     skus = concerned.skus | await tools.reservations.skus_of(concerned.known_ids)
+    loaded_ids = concerned.known_ids | await tools.reservations.known(concerned.new_ids)
     booked_ids, edit_ids = concerned.booked_ids, concerned.edit_ids
 
     async def work(desk: Desk) -> None:
-        await desk.load(concerned.new_ids | concerned.known_ids)
+        await desk.load(loaded_ids)
         # Asked under the locks: the same event in another transaction meets itself here.
         done = await tools.stock.recorded(booked_ids) if booked_ids else set[UUID]()
         edited = await tools.reservations.edited_by(edit_ids) if edit_ids else set[UUID]()
