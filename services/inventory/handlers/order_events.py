@@ -46,7 +46,7 @@ async def apply_order_events(batch: Sequence[Envelope], *, tools: Tools) -> Desk
     reservation is asked for, and let go of, once.
 
     :raises UnusableOrder: if an order has no lines or impossible ones.
-    :raises ReservationRaced: if an order was reserved by another transaction while this one began; it can be tried again.
+    :raises ReservationRaced: if an order was reserved by another transaction meanwhile; it can be tried again.
     """
     concerned = _concerned(batch)
     # Read without locks, so that the first set of locks is nearly always the right one, and that nobody waits for locks
