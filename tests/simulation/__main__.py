@@ -51,7 +51,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="run one schedule and say what happens in it")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no schedule after so much CPU time")
     parser.add_argument("--mutants", action="store_true")
     arguments = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":  # noqa: TID251 - sets of texts are iterated by it
@@ -67,26 +66,22 @@ def main() -> None:
         missed = [mutant.name for mutant in MUTANTS if not _is_found(mutant, arguments.seeds)]
         sys.exit(bool(missed))
     if arguments.seed is not None:
-        sys.exit(not _run(arguments.seed, 1, seconds=float("inf"), is_traced=True))
-    sys.exit(not _run(arguments.first, arguments.seeds, seconds=arguments.seconds))
+        sys.exit(not _run(arguments.seed, 1, is_traced=True))
+    sys.exit(not _run(arguments.first, arguments.seeds))
 
 
-def _run(first: int, seeds: int, *, seconds: float, is_traced: bool = False) -> bool:
+def _run(first: int, seeds: int, *, is_traced: bool = False) -> bool:
     began_at = time.process_time()
     met: Counter[str] = Counter()
-    schedules = 0
-    for seed in range(first, first + seeds):
-        if time.process_time() - began_at > seconds:
-            break
+    for schedules, seed in enumerate(range(first, first + seeds), 1):
         try:
             met.update(simulate(seed, is_traced=is_traced).met.keys())
         except Violated as violation:
             _say(f"seed {seed}: {violation}\nagain: python -m tests.simulation --seed {seed}")
             return False
-        schedules += 1
         if schedules % _COLLECT_EVERY == 0:
             gc.collect()
-    _say(f"{schedules} schedules in {time.process_time() - began_at:.1f} s; of them with")
+    _say(f"{seeds} schedules in {time.process_time() - began_at:.1f} s; of them with")
     for path, times in sorted(met.items()):
         _say(f"{times:8}  {path}")
     never = SOMETIMES - met.keys()
