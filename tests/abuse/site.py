@@ -20,7 +20,6 @@ import httpx
 from deploy.local import leash
 from libs.common.data_keys import create_data_keys
 from libs.common.events.topics import ALL_TOPICS
-from libs.common.http.server import KEEP_ALIVE_SECONDS
 from libs.common.messaging.dead_letters import dead_letter_topic
 from libs.common.messaging.producer import BusProducer
 from libs.common.messaging.topics import create_topics
@@ -74,9 +73,7 @@ class RunningService:
 
     def client(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        # A connection is not used again when the server may be about to close it.
-        limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_SECONDS / 2)
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=120, limits=limits, **options)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=120, **options)
 
 
 @dataclass(frozen=True, kw_only=True)

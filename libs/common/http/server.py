@@ -18,7 +18,9 @@ HEAD_BYTES_MAX: Final = 64 * 1024
 HEADERS_MAX: Final = 100
 # How long a client may leave a response unread before the connection is cut.
 STALLED_WRITE_SECONDS_MAX: Final = 30.0
-KEEP_ALIVE_SECONDS: Final = 5
+# Longer than clients and proxies let a connection rest (60 s at most of them): if the server closed it first, it could
+# do so just as the next request is sent.
+KEEP_ALIVE_SECONDS: Final = 75
 _BACKLOG: Final = 2048
 # What remains of the shutdown timeout for the rest of the process after the last request has ended.
 _SHUTDOWN_RESERVE_SECONDS: Final = 2
