@@ -1,5 +1,6 @@
 """Time-ordered identifiers (UUID version 7, RFC 9562): unique without asking anyone, and index-friendly."""
 
+import hashlib
 import os
 import random
 import threading
@@ -42,6 +43,14 @@ def new_id() -> UUID:
     random_tail = _random.getrandbits(32)
     value = milliseconds << 80 | 0x7 << 76 | counter_high << 64 | 0b10 << 62 | counter_low << 32 | random_tail
     return QuickUUID(value.to_bytes(16))
+
+
+def named_id(namespace: UUID, name: str) -> UUID:
+    """Return the UUIDv5 of `name` within `namespace` (RFC 9562, 5.5): who asks twice is told the same."""
+    digest = bytearray(hashlib.sha1(namespace.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    return QuickUUID(bytes(digest))
 
 
 def quick_id(known: UUID) -> UUID:

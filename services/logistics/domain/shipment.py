@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Final, TypeAlias
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from libs.common.errors import Conflict, Invalid
+from libs.common.ids import named_id
 from services.logistics.domain.geography import Coordinates, Site
 
 _SHIPMENT_IDS: Final = UUID("6f1c9f6e-2f0b-5e0e-9a53-0d9c3c1f7a51")
@@ -232,4 +233,4 @@ class Shipment:
 
 def shipment_id(order_id: UUID, warehouse: str, plan: int = 0) -> UUID:
     """Return the id of what `warehouse` sends for an order: always the same, so that no replay plans it twice."""
-    return uuid5(_SHIPMENT_IDS, f"{order_id}/{warehouse}/{plan}" if plan else f"{order_id}/{warehouse}")
+    return named_id(_SHIPMENT_IDS, f"{order_id}/{warehouse}/{plan}" if plan else f"{order_id}/{warehouse}")

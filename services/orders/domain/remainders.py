@@ -8,12 +8,13 @@ other has to know, in one transaction.
 
 from collections.abc import Collection, Iterable
 from typing import Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from msgspec.structs import replace
 
 from libs.common.events.orders import OrderDivided
 from libs.common.events.shapes import Allocation, SkuQuantity
+from libs.common.ids import named_id
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import EXCHANGE_CHANNEL, OrderLine, units_by_sku
@@ -30,7 +31,7 @@ _NOWHERE: Final = "\U0010ffff"
 
 def remainder_id(order_id: UUID) -> UUID:
     """Return the id of an order's remainder: always the same, and in lists next to the order's own (RFC 9562, v7)."""
-    drawn = uuid5(order_id, "remainder").int & _RANDOM_BITS
+    drawn = named_id(order_id, "remainder").int & _RANDOM_BITS
     return UUID(int=order_id.int >> _TIME_BITS << _TIME_BITS | _VERSION | _VARIANT | drawn)
 
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final
-from uuid import UUID, uuid5
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from libs.common.errors import NotFound
+from libs.common.ids import named_id
 
 # Webhooks hear of reminders under this type.
 REMINDER_TYPE: Final = "reminder.due"
@@ -113,7 +114,7 @@ class Notification:
 
 def notification_id(rule: str, subject_id: UUID, channel: Channel) -> UUID:
     """Return the id of a notification: the same reminder is the same message, however often it is decided."""
-    return uuid5(_NAMESPACE, f"{rule}/{subject_id}/{channel}")
+    return named_id(_NAMESPACE, f"{rule}/{subject_id}/{channel}")
 
 
 _OPERATOR_SUBJECTS: Final = {

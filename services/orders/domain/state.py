@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
 from libs.common.events.base import Event
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
+from libs.common.ids import named_id
 from services.orders.domain.ledger import Transfer
 from services.orders.domain.order import CaptureMoment, OrderFacts, OrderLine, OrderStatus
 
@@ -286,7 +287,7 @@ def _purpose(step: PaymentStep) -> tuple[StepKind, UUID | None, UUID | None, UUI
 
 def step_id(order_id: UUID, name: str) -> UUID:
     """Return the id of a payment step: deciding the same twice names the same step."""
-    return uuid5(order_id, name)
+    return named_id(order_id, name)
 
 
 class Answer(StrEnum):

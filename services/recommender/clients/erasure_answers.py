@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from typing import Final, Protocol
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from libs.common.clock import Clock
 from libs.common.events.base import Envelope, encode
 from libs.common.events.customers import CustomerErased
+from libs.common.ids import named_id
 from libs.common.messaging.producer import BusProducer, PublishFailed
 from libs.common.telemetry.logs import get_logger
 
@@ -48,7 +49,7 @@ class ErasureAnswering:
         records = [
             encode(
                 Envelope(
-                    id=uuid5(_NAMESPACE, f"{self._service}:{part_id}"),
+                    id=named_id(_NAMESPACE, f"{self._service}:{part_id}"),
                     event=CustomerErased(erasure_id=erasure_id, part_id=part_id, service=self._service, rows=rows),
                     time=now,
                     source=self._service,
