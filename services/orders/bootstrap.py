@@ -78,7 +78,7 @@ from services.orders.consumers import (
     saga,
 )
 from services.orders.domain.delays import WorkCalendar
-from services.orders.domain.durations import counted
+from services.orders.domain.durations import counted_quantile
 from services.orders.domain.findings import Consequence
 from services.orders.domain.order import SANDBOX_PROVIDER, CaptureMoment, PaymentTerms
 from services.orders.domain.prices import PricePolicy
@@ -615,9 +615,9 @@ async def measure_delays(database: Database, *, clock: Clock) -> int:
         lambda transaction: insight_storage.recent_cycle_times(transaction, days=_CYCLE_TIME_DAYS)
     )
     for row in stages:
-        took = counted(dict(zip(row["buckets"], row["counts"], strict=True)))
+        took = dict(zip(row["buckets"], row["counts"], strict=True))
         for quantile in (0.5, 0.9):
-            metrics.orders_stage_seconds.labels(row["stage"], str(quantile)).set(took.quantile(quantile))
+            metrics.orders_stage_seconds.labels(row["stage"], str(quantile)).set(counted_quantile(took, quantile))
     return 0
 
 

@@ -86,7 +86,7 @@ SELECT stage,
        CASE WHEN stage IN ('pick', 'hand-over') THEN warehouse
             WHEN stage IN ('carrier', 'last-mile', 'transit') THEN carrier ELSE '' END AS place,
        CASE WHEN stage IN ('carrier', 'last-mile', 'transit') THEN country ELSE '' END AS destination,
-       bucket, sum(orders)::bigint AS orders
+       greatest(bucket, 0) AS bucket, sum(orders)::bigint AS orders
 FROM stage_summaries WHERE day > (SELECT max(day) FROM stage_summaries) - $1::integer
 GROUP BY 1, 2, 3, 4
 """

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from services.orders.domain.delays import Stage
 from services.orders.settings import OrdersSettings
 from tests.integration.orders.observer import Observer
 from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, key
@@ -138,6 +139,23 @@ class TestCycleTimes:
         assert "pick" not in stages
         by_warehouse = await report(shop, "cycle-times", by="warehouse")
         assert {one["value"] for one in by_warehouse} == {"leeds"}
+
+    async def test_tell_milliseconds_from_seconds(self, shop: Shop, observer: Observer) -> None:
+        took = (0.0, 0.04, 0.05, 0.06, 3.0, 20.0, 200.0)
+        for seconds in took:
+            order_id = await shop.place()
+            shop.clock.advance(timedelta(seconds=seconds))
+            await shop.confirm(order_id)
+        await observer.follow()
+        await observer.summarise()
+        await observer.learn()
+
+        [stock] = [one for one in await report(shop, "cycle-times") if one["stage"] == "stock"]
+
+        assert stock["p50_seconds"] == pytest.approx(0.06, rel=0.13)
+        assert stock["p95_seconds"] == pytest.approx(200.0, rel=0.13)
+        # Promises are learned from all of them, in buckets of a minute and more.
+        assert observer.holder.model.orders_seen(Stage.STOCK) == len(took)
 
 
 class TestCohorts:

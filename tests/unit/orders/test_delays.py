@@ -21,7 +21,15 @@ from services.orders.domain.delays import (
     make_promise,
     probability_late,
 )
-from services.orders.domain.durations import BUCKETS, EDGES_SECONDS, Distribution, bucket_of, learned
+from services.orders.domain.durations import (
+    BUCKETS,
+    EDGES_SECONDS,
+    FINEST,
+    Distribution,
+    bucket_of,
+    counted_quantile,
+    learned,
+)
 
 MONDAY = datetime(2026, 3, 2, 9, tzinfo=UTC)
 HOUR = 3600.0
@@ -59,6 +67,18 @@ class TestDistributions:
         believed = learned(counted(*seen), PRIOR, strength=20)
 
         assert believed.below(believed.quantile(share)) == pytest.approx(share, abs=1e-6)
+
+    @given(st.lists(st.floats(1e-3, 100 * 86_400), min_size=1, max_size=50), st.floats(0.01, 0.99))
+    def test_a_counted_quantile_is_that_of_a_duration_next_to_it(self, seen: list[float], share: float) -> None:
+        counts: dict[int, int] = {}
+        for duration in seen:
+            bucket = max(FINEST, 1 + math.floor(6 * math.log2(duration / 60)))
+            counts[bucket] = counts.get(bucket, 0) + 1
+
+        found = counted_quantile(counts, share)
+
+        exact = sorted(seen)[math.ceil(share * len(seen)) - 1]
+        assert found == pytest.approx(exact, rel=2 ** (1 / 6) - 1, abs=0.0165)
 
     def test_the_prior_is_the_log_normal_distribution(self) -> None:
         assert PRIOR.quantile(0.5) == pytest.approx(24 * HOUR, rel=0.01)
