@@ -15,6 +15,10 @@ _Reference = Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,255}$")]
 
 # Stripe counts these in hundredths although they have none: https://docs.stripe.com/currencies#special-cases
 _IN_HUNDREDTHS: Final = frozenset({"ISK", "UGX"})
+# Stripe counts these in whole units although they have hundredths: https://docs.stripe.com/currencies#zero-decimal
+_IN_WHOLE_UNITS: Final = frozenset({"MGA"})
+# The last of their three digits has to be 0: https://docs.stripe.com/currencies#three-decimal
+_IN_TENS: Final = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})
 
 _DECLINES: Final[Mapping[str, str]] = {
     "insufficient_funds": "insufficient-funds",
@@ -38,6 +42,14 @@ _DECLINED: Final = "card-declined"
 
 class UnexpectedAnswer(Exception):
     """Stripe says something that does not go together with what was asked; whatever happened is not known."""
+
+
+class AmountNotPayable(Exception):
+    """Stripe moves no such amount of the currency; it was not asked to."""
+
+    def __init__(self, amount_minor: int, currency: str) -> None:
+        """Name the amount."""
+        super().__init__(f"{amount_minor} minor units of {currency} are not payable by card")
 
 
 class Intent(msgspec.Struct, kw_only=True, frozen=True):
@@ -106,12 +118,23 @@ def captures_of(intent: Intent) -> dict[UUID, int]:
 
 
 def to_stripe_amount(amount_minor: int, currency: str) -> int:
-    """Return an amount as Stripe counts it."""
-    return amount_minor * 100 if currency.upper() in _IN_HUNDREDTHS else amount_minor
+    """
+    Return an amount as Stripe counts it.
+
+    :raises AmountNotPayable: if it cannot be moved by Stripe.
+    """
+    currency = currency.upper()
+    if (currency in _IN_TENS and amount_minor % 10) or (currency in _IN_WHOLE_UNITS and amount_minor % 100):
+        raise AmountNotPayable(amount_minor, currency)
+    if currency in _IN_WHOLE_UNITS:
+        return amount_minor // 100
+    return amount_minor * 100 if currency in _IN_HUNDREDTHS else amount_minor
 
 
 def from_stripe_amount(amount: int, currency: str) -> int:
     """Return an amount in minor units of ISO 4217."""
+    if currency.upper() in _IN_WHOLE_UNITS:
+        return amount * 100
     return amount // 100 if currency.upper() in _IN_HUNDREDTHS else amount
 
 

@@ -22,6 +22,7 @@ from services.orders.clients.stripe_books import StripeBooks
 from services.orders.clients.stripe_objects import (
     COMMAND_ID,
     ORDER_ID,
+    AmountNotPayable,
     Intent,
     Refund,
     UnexpectedAnswer,
@@ -231,6 +232,8 @@ async def _certain(command: PaymentCommand, ask: Ask) -> PaymentResult:
     """Ask; only what Stripe has decided is a decline, everything else that goes wrong leaves the outcome unknown."""
     try:
         return await ask(command)
+    except AmountNotPayable:
+        return PaymentResult(PaymentOutcome.DECLINED, reason="amount-not-payable")
     except stripe.CardError as error:
         return PaymentResult(PaymentOutcome.DECLINED, reason=decline_reason(_card_error(error)))
     except stripe.IdempotencyError as error:
@@ -238,6 +241,9 @@ async def _certain(command: PaymentCommand, ask: Ask) -> PaymentResult:
         return _unknown(command, error)
     except stripe.InvalidRequestError as error:
         reason = _TOKEN_USED if _USED_BEFORE in (error.user_message or "") else _REFUSALS.get(error.code or "")
+        if error.param == "currency":
+            # One that Stripe does not know; this refusal has no code.
+            reason = "currency-not-supported"
         return _unknown(command, error) if reason is None else PaymentResult(PaymentOutcome.DECLINED, reason=reason)
     except (stripe.StripeError, UnexpectedAnswer, msgspec.ValidationError) as error:
         return _unknown(command, error)

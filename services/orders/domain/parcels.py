@@ -3,9 +3,13 @@
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from libs.common.events.shapes import Allocation
 from services.orders.domain.order import OrderLine
+
+# What card networks move multiples of, where that is more than the minor unit: https://docs.stripe.com/currencies
+_PAYABLE_STEPS_MINOR: Final[Mapping[str, int]] = {**dict.fromkeys(["BHD", "JOD", "KWD", "OMR", "TND"], 10), "MGA": 100}
 
 
 def value_by_warehouse(lines: Iterable[OrderLine], allocations: Collection[Allocation]) -> dict[str, int]:
@@ -35,6 +39,11 @@ def value_by_warehouse(lines: Iterable[OrderLine], allocations: Collection[Alloc
     price = sum(one.take(one.left) for sku, rest in units.items() if sku not in allocated for one in rest)
     _spread(price, parts, values)
     return values
+
+
+def payable_part(value_minor: int, currency: str) -> int:
+    """Return what of a part of a price can be moved by itself, in minor units; the rest goes with the last part."""
+    return value_minor - value_minor % _PAYABLE_STEPS_MINOR.get(currency, 1)
 
 
 @dataclass(slots=True)

@@ -168,6 +168,65 @@ class TestPayments:
         assert provider.intent["status"] == "succeeded"
 
 
+class TestCurrencies:
+    @pytest.mark.parametrize(
+        ("currency", "asked_for"), [("JPY", 4_400), ("ISK", 440_000), ("MGA", 44), ("KWD", 4_400), ("GBP", 4_400)]
+    )
+    async def test_are_counted_as_stripe_counts_them(
+        self, shop: Shop, provider: StripeDouble, pay: Pay, currency: str, asked_for: int
+    ) -> None:
+        order_id = await shop.place(token=CARD, currency=currency)
+        await shop.reserve(order_id)
+        await pay()
+        await shop.plan(order_id)
+        await shop.dispatch(order_id)
+        await pay()
+
+        assert (provider.intent["amount"], provider.captures) == (asked_for, [asked_for])
+        assert (await shop.order(order_id))["payment"]["captured_minor"] == TOTAL_MINOR
+
+    @pytest.mark.parametrize(
+        ("currency", "unit_price_minor", "reason"),
+        [
+            ("KWD", 1_005, "amount-not-payable"),
+            ("MGA", 1_050, "amount-not-payable"),
+            ("IQD", 50, "currency-not-supported"),
+        ],
+    )
+    async def test_and_amounts_that_stripe_does_not_move_are_declined_at_once(
+        self, shop: Shop, pay: Pay, currency: str, unit_price_minor: int, reason: str
+    ) -> None:
+        lines = [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 1, "unit_price_minor": unit_price_minor}]
+        order_id = await shop.place(token=CARD, currency=currency, lines=lines)
+        await shop.reserve(order_id)
+        await pay()
+
+        [*_, last] = (await shop.get(f"/orders/{order_id}/timeline")).json()["items"]
+        assert (last["stage"], last["detail"]) == ("refused", f"payment-declined: {reason}")
+
+    async def test_with_three_decimals_are_captured_in_tens(
+        self, database: FreshDatabase, provider: StripeDouble
+    ) -> None:
+        lines = [
+            {"sku": "CRUNCHY-ARMCHAIR", "quantity": 3, "unit_price_minor": 1_001},
+            {"sku": "OMINOUS-MIRROR", "quantity": 3, "unit_price_minor": 499},
+        ]
+        async with (
+            Shop.open(database, **SETTINGS, stripe_multicapture=True) as shop,
+            adapter(provider, is_multicapture=True) as payments,
+        ):
+            order_id = await shop.place(token=CARD, currency="KWD", lines=lines)
+            await shop.reserve(order_id)
+            await shop.pay(payments, provider="stripe")
+            await shop.plan(order_id)
+            for place in ("leeds", "lyon"):
+                await shop.dispatch(order_id, place)
+                await shop.pay(payments, provider="stripe")
+
+            assert provider.captures == [3_000, 1_500]
+            assert (await shop.order(order_id))["payment"]["captured_minor"] == 4_500
+
+
 class TestAnswersThatAreLost:
     @pytest.mark.parametrize(
         "fault", [one for one in Fault if one is not Fault.OTHER_SCHEMA], ids=lambda fault: fault.name.lower()

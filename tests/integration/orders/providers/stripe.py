@@ -23,6 +23,7 @@ DECLINES = {
 CARD = "pm_card_visa"
 OTHER_CARD = "pm_card_mastercard"
 CREATED = 1_772_442_000
+CURRENCIES = {"gbp", "jpy", "isk", "mga", "kwd"}
 USED = (
     "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with a"
     " connected account without Customer attachment, or was detached from a Customer. It may not be used again. To use"
@@ -120,6 +121,8 @@ class StripeDouble(Double):
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
         assert asked["capture_method"] == "manual"
         assert asked["confirm"] == "true"
+        if asked["currency"] not in CURRENCIES:
+            raise Refused(400, type="invalid_request_error", param="currency", message="Invalid currency")
         token = asked["payment_method"]
         if token in DECLINES:
             raise Refused(
