@@ -22,6 +22,7 @@ from services.orders.api.schemas import (
     Reason,
     ShipToRequest,
     ShortageResponse,
+    TaxRequest,
 )
 from services.orders.domain.charges import Charge
 from services.orders.domain.edits import AddedLine, Edit, EditStatus, LineQuantity
@@ -32,6 +33,7 @@ from services.orders.handlers.ports import Unit
 router = APIRouter(prefix="/v1", tags=["orders"])
 
 _LINES_MAX: Final = 2_000
+_TAXES_MAX: Final = 50
 _ORDER: Final[dict[int | str, dict[str, Any]]] = {
     HTTPStatus.OK: {"model": OrderResponse},
     HTTPStatus.ACCEPTED: {"model": OrderResponse, "description": "Others were asked first."},
@@ -70,10 +72,20 @@ class EditOrderRequest(BaseModel):
         description="Of what the provider is asked with for what the order costs more, once it is paid for.",
     )
 
+    taxes: list[TaxRequest] | None = Field(
+        default=None,
+        max_length=_TAXES_MAX,
+        description="All taxes of the edited order, instead of those that it has; without, each is computed anew by its"
+        " own rate. Lines that are added are those after the last, in their order.",
+    )
+
     @model_validator(mode="after")
     def _changes_something(self) -> Self:
         if not self.lines and not self.add and self.ship_to is None:
             message = "name lines, lines to add, or an address"
+            raise ValueError(message)
+        if self.taxes is not None and not self.lines and not self.add:
+            message = "taxes are stated with lines"
             raise ValueError(message)
         numbers = [one.line for one in self.lines]
         if len(set(numbers)) < len(numbers):
@@ -152,6 +164,7 @@ async def edit(
         address=None if body.ship_to is None else _address(body.ship_to),
         destination=None if body.ship_to is None else _destination(body.ship_to),
         payment_token=body.payment_token,
+        taxes=None if body.taxes is None else [one.charge() for one in body.taxes],
     )
 
     async def effect(unit: Unit) -> StoredResponse:

@@ -113,6 +113,16 @@ class EditPending(Conflict):
         super().__init__(f"Edit {edit_id} of this order is not answered yet.")
 
 
+class RemainderPending(Conflict):
+    """Inventory has not heard yet which units are those of the remainder; ask again in a moment."""
+
+    code: ClassVar[str] = "remainder-pending"
+
+    def __init__(self, other_id: UUID) -> None:
+        """Name the remainder."""
+        super().__init__(f"The remainder {other_id} is not put in line yet; lines can be changed once it is.")
+
+
 class LineNotInOrder(Invalid):
     """The order has no line of this number."""
 
@@ -142,7 +152,10 @@ class ChargesNotEditable(Conflict):
 
     def __init__(self, category: str, reason: str) -> None:
         """Name the tax and why, and say what to do instead."""
-        super().__init__(f"The tax {category} {reason}; cancel the order and place it anew.")
+        super().__init__(
+            f"The tax {category} {reason}; state all taxes of the edited order in `taxes`, lines that are added as"
+            " those after the last."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +244,7 @@ def why_lines_are_fixed(state: OrderState, *, has_other_address: bool) -> str | 
     """Return why lines cannot be changed, where the stage does not say it; None if it does."""
     origin = state.facts.origin
     if origin is not None and state.facts.channel in DERIVED_CHANNELS:
-        return f"it comes of order {origin.order_id}"
+        return f"it comes of order {origin.order_id}; call it off and place another for what is wanted"
     if any(parcel.has_left for parcel in state.shipments) or state.payment.shipped_remainder_minor:
         return "a parcel has left"
     if state.stuck_since is not None:

@@ -23,6 +23,7 @@ from services.orders.domain.edits import (
     OrderNotEditable,
     PaymentPending,
     PaymentTokenMissing,
+    RemainderPending,
     check_lines,
     edited_lines,
     further_step_id,
@@ -38,7 +39,8 @@ from services.orders.domain.order import (
     OrderStatus,
     total_borne,
 )
-from services.orders.domain.recharging import recharged
+from services.orders.domain.recharging import placed_charges, recharged
+from services.orders.domain.remainders import remainder_id
 from services.orders.domain.review import NO_HISTORY, Subject, Verdict, review
 from services.orders.domain.state import Answer, OrderState, PaymentStep
 from services.orders.handlers.fulfilment import Addressed, Policy, Saga, advance_orders
@@ -66,6 +68,8 @@ class EditRequest:
     destination: Destination | None = None
     # What the provider is asked with for what the order costs more; that of the order otherwise.
     payment_token: str | None = None
+    # Of the edited order, instead of those that it has.
+    taxes: Sequence[Charge] | None = None
 
 
 async def edit_order(
@@ -87,6 +91,7 @@ async def edit_order(
     :raises PaymentPending: if its price is not authorised yet.
     :raises PaymentTokenMissing: if it costs more, and its provider needs a token of its own for that.
     :raises EditPending: if inventory has not answered another edit yet.
+    :raises RemainderPending: if inventory does not know yet which units are its remainder's.
     :raises UnitsInRemainder: if units would go that are those of its remainder.
     :raises NothingBesidesRemainder: if nothing would be left but these.
     :raises ChargesNotEditable: if what its lines would bear is not for us to say.
@@ -102,8 +107,9 @@ async def edit_order(
     await _check_is_current(order_id, request.revision, unit)
     before = tuple(await unit.orders.lines_of(order_id))
     wants_lines = bool(request.quantities or request.added)
+    _check_remainder(saga, state, wants_lines=wants_lines)
     after = edited_lines(before, request.quantities, request.added) if wants_lines else before
-    after, charges = await _with_charges(state, before, after, unit)
+    after, charges = await _with_charges(state, before, after, request.taxes, unit)
     address_before = await unit.orders.address_of(order_id)
     is_address_changed = request.address is not None and (
         request.address != address_before or request.destination != state.facts.destination
@@ -129,6 +135,7 @@ async def edit_order(
         edited = await _with_findings(edited, added, unit=unit, price_check=price_check, now=now)
     if charges is not None:
         edited = await _with_discounts(edited, charges, unit=unit, price_check=price_check)
+        edited = _with_tax_findings(edited, charges, request.taxes, price_check)
     await _review(edited, state, unit=unit, reviewing=reviewing, now=now)
     further = _further_step(saga, order_id, edit_id)
     await _check_has_token(further, order_id, request.payment_token, unit)
@@ -170,16 +177,31 @@ async def _set_lines(
 
 
 async def _with_charges(
-    state: OrderState, before: tuple[OrderLine, ...], after: tuple[OrderLine, ...], unit: Unit
+    state: OrderState,
+    before: tuple[OrderLine, ...],
+    after: tuple[OrderLine, ...],
+    taxes: Sequence[Charge] | None,
+    unit: Unit,
 ) -> tuple[tuple[OrderLine, ...], tuple[Charge, ...] | None]:
     """Return edited lines with what they bear, and what the order costs besides them; None if that is as it was."""
-    if after == before or all(line.charged_minor is None for line in before):
+    if after == before or (not taxes and all(line.charged_minor is None for line in before)):
         return after, None
     found = await unit.views.find(state.id)
     charges = () if found is None else found.charges
     codes = {one.code for one in charges if one.kind is ChargeKind.DISCOUNT}
     promotions = await unit.promotions.as_of(codes, state.facts.received_at) if codes else {}
-    return recharged(before, after, charges, currency=state.facts.currency, promotions=promotions)
+    return recharged(before, after, charges, currency=state.facts.currency, promotions=promotions, taxes=taxes)
+
+
+def _check_remainder(saga: Saga, state: OrderState, *, wants_lines: bool) -> None:
+    """
+    Refuse other lines while inventory may yet divide what is held by what the order was made of before.
+
+    :raises RemainderPending: if so.
+    """
+    remainder = None if state.payment.remainder is None else saga.state(remainder_id(state.id))
+    if wants_lines and remainder is not None and remainder.status is OrderStatus.APPROVED:
+        raise RemainderPending(remainder.id)
 
 
 def _apply(saga: Saga, state: OrderState, message: OrderEdited) -> None:
@@ -271,6 +293,19 @@ async def _with_findings(
     [checked] = await price_check.check(
         [structs.replace(order, facts=facts, lines=added)], prices=unit.prices, promotions=unit.promotions, now=now
     )
+    if not isinstance(checked, NewOrder):
+        raise checked
+    return structs.replace(order, findings=checked.findings)
+
+
+def _with_tax_findings(
+    order: NewOrder, charges: tuple[Charge, ...], stated: Sequence[Charge] | None, price_check: PriceCheck
+) -> NewOrder:
+    """Hold taxes that are stated with an edit, if any are, against what they say of themselves."""
+    if stated is None:
+        return order
+    placed = tuple(placed_charges(order.lines, charges))
+    checked = price_check.check_taxes(structs.replace(order, charges=placed))
     if not isinstance(checked, NewOrder):
         raise checked
     return structs.replace(order, findings=checked.findings)

@@ -152,6 +152,13 @@ class PriceCheck:
             now=now,
         )
 
+    def check_taxes(self, order: NewOrder) -> NewOrder | OrderPriceRefused:
+        """Return an order with what was found about its taxes, or why it is refused."""
+        found = list(check_taxes(order.lines, order.charges, self._policy_of(order)))
+        for one in found:
+            metrics.orders_findings_total.labels(one.kind, one.consequence).inc()
+        return _with_findings(order, found)
+
     async def take_more_off(self, order: NewOrder, *, promotions: Promotions) -> NewOrder | OrderPriceRefused:
         """Count what an edited order takes off beyond what was counted (see `promotion_uses.take_more_off`)."""
         return await take_more_off(order, promotions=promotions, policy=self._policy_of(order))

@@ -10,7 +10,7 @@ from libs.common.events.orders import OrderEditRequested
 from libs.common.events.shapes import Allocation, SkuQuantity
 from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, shipment_id
 from tests.integration.orders.test_edits import change, edit, edits_of, money_of, recalled, stock
-from tests.integration.orders.test_shortage import MISSING_MINOR, divided, restock, send
+from tests.integration.orders.test_shortage import MISSING_MINOR, backordered, divided, restock, send
 
 # Of three chairs and one mirror, while two mirrors more are waited for.
 ONE_CHAIR_LESS = {"reason": "one chair less", "lines": [{"line": 1, "quantity": 1}]}
@@ -22,6 +22,7 @@ FEWER_HELD = [
 
 async def planned(shop: Shop) -> tuple[UUID, UUID]:
     order_id, remainder = await divided(shop)
+    await shop.tell(backordered(remainder))
     await shop.plan(order_id, "leeds")
     return order_id, remainder
 
@@ -42,6 +43,16 @@ async def ship_anew(shop: Shop, order_id: UUID) -> None:
 
 
 class TestOwnUnits:
+    async def test_are_edited_once_inventory_knows_which_they_are(self, shop: Shop) -> None:
+        order_id, remainder = await divided(shop)
+
+        early = await edit(shop, order_id, ONE_CHAIR_LESS)
+        await shop.tell(backordered(remainder))
+        late = await edit(shop, order_id, ONE_CHAIR_LESS)
+
+        assert (early.status_code, early.json()["code"]) == (409, "remainder-pending")
+        assert late.status_code == 202
+
     async def test_are_edited_while_the_rest_is_waited_for(self, shop: Shop) -> None:
         order_id, remainder = await planned(shop)
 

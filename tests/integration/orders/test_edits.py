@@ -663,3 +663,34 @@ class TestCharged:
 
         assert (response.status_code, response.json()["code"]) == (409, "charges-not-editable")
         assert await holding.order(order_id) == before
+
+    async def test_order_bears_the_taxes_that_are_stated_with_the_edit(self, holding: Shop) -> None:
+        tax = {**TAX, "base": "goods", "lines": [1]}
+        order_id = await holding.place(taxes=[{**tax, "amount_minor": 400}])
+        # A fifth of two armchairs, and half of that on the lamp.
+        stated = [{**tax, "amount_minor": 400}, {**tax, "lines": [4], "rate_ppm": 100_000, "amount_minor": 90}]
+
+        unknown = await edit(holding, order_id, {**A_LAMP, "taxes": [{**tax, "lines": [5], "amount_minor": 1}]})
+        response = await edit(holding, order_id, {**A_LAMP, "taxes": stated})
+        untaxed = await edit(holding, order_id, {**ONE_LESS, "taxes": []})
+
+        assert (unknown.status_code, unknown.json()["errors"][0]["pointer"]) == (422, "/taxes/0/lines")
+        assert response.status_code == 200, response.text
+        edited = response.json()
+        assert [(one["lines"], one["amount_minor"]) for one in edited["charges"]] == [([1], 400), ([4], 90)]
+        assert edited["total_minor"] == TOTAL_MINOR + 900 + 490
+        assert [line["charged_minor"] for line in edited["lines"]] == [2_400, 1_500, 900, 990]
+        assert (untaxed.json().get("charges"), untaxed.json()["total_minor"]) == (None, TOTAL_MINOR + 900 - 1_000)
+
+    async def test_order_is_held_against_the_taxes_that_are_stated(self, database: FreshDatabase) -> None:
+        async with Shop.open(database, review_amount_minor_max=1, price_policy={"on_mismatch": "refuse"}) as shop:
+            order_id = await shop.place()
+            wrong = {**TAX, "base": "goods", "amount_minor": 679}
+
+            refused = await edit(shop, order_id, {**ONE_LESS, "taxes": [wrong]})
+            taxed = await edit(shop, order_id, {**ONE_LESS, "taxes": [{**wrong, "amount_minor": 680}]})
+            alone = await edit(shop, order_id, {"reason": "tax", "taxes": []})
+
+            assert (refused.status_code, refused.json()["code"]) == (422, "price-refused")
+            assert (taxed.status_code, taxed.json()["total_minor"]) == (200, 3_400 + 680)
+            assert alone.status_code == 422
