@@ -33,6 +33,14 @@ def due_of_orders(shop: "Shop") -> dict[UUID, int]:
             due[one.order_id] -= one.refund_minor
     given_up = set[UUID]()
     for action in shop.orders.table("actions").values():
+        facts = rows[action.order_id].order.facts
+        if facts.origin is not None and facts.is_remainder:
+            # Paid back by the order that pays for it, or with all of the rest if that never came.
+            is_settled = rows[action.order_id].state.status is OrderStatus.SETTLED
+            rest[facts.origin.order_id] -= (action.refund_minor or 0) if is_settled else 0
+            if action.refund_minor:
+                shop.world.meet("rest paid back")
+            continue
         due[action.order_id] -= action.refund_minor or 0
         if action.refund_minor or rows[action.order_id].state.status is not OrderStatus.SETTLED:
             given_up.add(action.order_id)

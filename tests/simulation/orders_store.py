@@ -433,6 +433,17 @@ class MemoryReturns:
                     units[line.line] = units.get(line.line, 0) + line.received_quantity
         return units
 
+    async def exchanged_minor(self, order_id: UUID) -> int:
+        """Return what goods cost that were sent, or are to be, for what came back of a locked order."""
+        await self._session.statement()
+        ended = {OrderStatus.REFUSED, OrderStatus.CANCELLED}
+        origins = (
+            row.order.facts.origin
+            for _, row in self._session.rows("orders")
+            if row.state.status not in ended and not row.order.facts.is_remainder
+        )
+        return sum(one.prepaid_minor for one in origins if one is not None and one.order_id == order_id)
+
     async def add(self, one: Return) -> None:
         """Store a new return of a locked order."""
         await self._session.statement()

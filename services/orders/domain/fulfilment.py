@@ -64,6 +64,7 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.WaitProlonged:          "x x x A x x x x x x x x x",
     on.RemainderShipped:       "x x x A x A A A A A x x A",
     on.RemainderEnded:         "x x x A x A A A A A A x A",
+    on.RemainderLost:          "x x x A x A A A A A A x A",
     on.ExchangeEnded:          "x x x x x x x x A A A x x",
     on.AuthorisationSucceeded: "x x x A A c A c c c c c c",
     on.AuthorisationDeclined:  "x x x A A A A A A A A A A",
@@ -87,7 +88,7 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.OrderEdited:            "x A A A A A x x x x x x x",
     on.StockChanged:           "x x x A x x A x x x x . .",
     on.StockChangeRefused:     "x x x A A A A . . . . . .",
-    on.RefundRequested:        "x x x x x x x x A A A x x",
+    on.RefundRequested:        "x x x x x x x x A A A x A",
     on.DeadlinePassed:         "A A A c c A A A A A . . .",
 }  # fmt: skip
 
@@ -108,6 +109,7 @@ _MOVES: Final[Mapping[type[on.Message], Callable[[Draft, Any], None]]] = {
     on.WaitProlonged: moves.wait_on,
     on.RemainderShipped: moves.charge_remainder,
     on.RemainderEnded: moves.give_up_remainder,
+    on.RemainderLost: moves.refund_remainder,
     on.ExchangeEnded: moves.refund_exchange,
     on.AuthorisationSucceeded: moves.authorise,
     on.AuthorisationDeclined: moves.decline_authorisation,
@@ -264,7 +266,7 @@ def _exception_to_table(state: OrderState, message: on.Message, now: datetime) -
             answer = _answer_to_stock(state, message)
         case on.WaitProlonged(until=until):
             answer = Answer.IGNORE if state.deadline_at is not None and until <= state.deadline_at else None
-        case on.RemainderShipped() | on.RemainderEnded():
+        case on.RemainderShipped() | on.RemainderEnded() | on.RemainderLost():
             answer = _answer_about_remainder(state, message)
         case on.DeadlinePassed(timer=timer):
             answer = _answer_to_deadline(state, timer, now)
@@ -328,10 +330,15 @@ def _answer_to_part(state: OrderState, message: on.StockPartlyReserved) -> Answe
     return Answer.IGNORE if message.version == 0 or has_left or is_enough is not is_waiting else None
 
 
-def _answer_about_remainder(state: OrderState, message: on.RemainderShipped | on.RemainderEnded) -> Answer | None:
+def _answer_about_remainder(
+    state: OrderState, message: on.RemainderShipped | on.RemainderEnded | on.RemainderLost
+) -> Answer | None:
     remainder = state.payment.remainder
     if remainder is None:
         return Answer.REJECT
+    if isinstance(message, on.RemainderLost):
+        is_owed = remainder.status is RemainderStatus.SHIPPED and 0 <= message.refund_minor <= state.unpromised_minor
+        return None if is_owed else Answer.REJECT
     is_news = remainder.status is RemainderStatus.OPEN or (
         remainder.status is RemainderStatus.SHIPPED and isinstance(message, on.RemainderEnded)
     )
@@ -347,22 +354,14 @@ def _is_possible(state: OrderState, message: on.OperatorRetried | on.OperatorSki
         case on.ParcelGivenUp(shipment_id=shipment_id, refund_minor=refund_minor):
             parcel = next((one for one in state.shipments if one.id == shipment_id), None)
             is_under_way = parcel is not None and parcel.status in _UNDER_WAY
-            return is_under_way and 0 <= refund_minor <= _unpromised_minor(state)
-
-
-def _unpromised_minor(state: OrderState) -> int:
-    """Return what of the order's price was neither given back nor will be."""
-    gone = state.payment.refunded_minor + state.open_minor(StepKind.REFUND)
-    gone += sum(
-        step.amount_minor for step in state.steps if step.kind is StepKind.REFUND and step.status is StepStatus.WAIVED
-    )
-    gone += state.payment.voided_minor + state.open_minor(StepKind.VOID) + state.payment.open_remainder_minor
-    return max(0, state.payment.authorised_minor - gone)
+            # What was missing of another order was paid for by that.
+            is_covered = state.facts.is_remainder or refund_minor <= state.unpromised_minor
+            return is_under_way and is_covered and refund_minor >= 0
 
 
 def _answer_to_refund(state: OrderState, message: on.RefundRequested | on.ExchangeEnded) -> Answer:
     what = message.exchange_order_id if isinstance(message, on.ExchangeEnded) else message.return_id
     if state.step(moves.refund_step_id(state.id, what)) is not None:
         return Answer.IGNORE
-    is_covered = 0 <= message.amount_minor <= _unpromised_minor(state)
+    is_covered = 0 <= message.amount_minor <= state.unpromised_minor
     return Answer.ADVANCE if is_covered else Answer.REJECT

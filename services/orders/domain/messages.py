@@ -102,6 +102,16 @@ class RemainderEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class RemainderLost:
+    """Nobody expects a parcel any longer that what was missing of the order has left in; so much goes back for it."""
+
+    name: ClassVar[str] = "remainder.lost"
+
+    shipment_id: UUID
+    refund_minor: int
+
+
+@dataclass(frozen=True, slots=True)
 class ExchangeEnded:
     """What goods of the order were exchanged for will not come; it was paid for with so much."""
 
@@ -395,6 +405,7 @@ Message: TypeAlias = (
     | WaitProlonged
     | RemainderShipped
     | RemainderEnded
+    | RemainderLost
     | ExchangeEnded
     | StepResult
     | ShipmentMessage
@@ -419,6 +430,7 @@ MESSAGES: Final[tuple[type[Message], ...]] = (
     WaitProlonged,
     RemainderShipped,
     RemainderEnded,
+    RemainderLost,
     ExchangeEnded,
     AuthorisationSucceeded,
     AuthorisationDeclined,

@@ -35,6 +35,7 @@ from services.orders.domain.authorisations import ask_for, parts_of
 from services.orders.domain.draft import Draft
 from services.orders.domain.ledger import Fact
 from services.orders.domain.order import CaptureMoment, OrderStatus
+from services.orders.domain.parcels import payable_part
 from services.orders.domain.state import (
     OPEN_STEP,
     SHIPMENT_RANK,
@@ -244,16 +245,21 @@ def charge_remainder(draft: Draft, message: on.RemainderShipped) -> None:
 
 def give_up_remainder(draft: Draft, _message: on.RemainderEnded) -> None:
     """Let go of, or give back, the price of what was missing."""
-    value_minor = remainders.conclude(draft, RemainderStatus.ENDED)
+    value_minor = remainders.conclude(draft, RemainderStatus.ENDED) - _given_back_of_remainder_minor(draft.state)
     if draft.state.status in _ENDED:
         _let_go(draft)
         return
-    if value_minor:
+    if value_minor > 0:
         let_go_of_part(draft, value_minor)
     if draft.state.payment.capture_at is CaptureMoment.LAST_DISPATCH:
         _capture_what_left(draft)
     go_on_with_what_waits(draft)
     settle_if_complete(draft)
+
+
+def refund_remainder(draft: Draft, message: on.RemainderLost) -> None:
+    """Give back what is owed for a parcel of what was missing."""
+    _give_back(draft, message.refund_minor, shipment_id=message.shipment_id)
 
 
 def reject_stock(draft: Draft, message: on.StockRejected) -> None:
@@ -464,7 +470,9 @@ def give_up_parcel(draft: Draft, message: on.ParcelGivenUp) -> None:
     )
     draft.change(shipments=parcels)
     draft.enter(OrderStatus.SHIPPED, detail=message.reason)
-    if message.refund_minor:
+    if draft.state.facts.is_remainder:
+        remainders.tell_lost(draft, message)
+    elif message.refund_minor:
         _give_back(draft, message.refund_minor, shipment_id=message.shipment_id)
     follow_parcels(draft)
 
@@ -640,7 +648,8 @@ def _capture_what_left(draft: Draft) -> None:
             for parcel in parcels:
                 uncharged = _uncharged_minor(draft.state)
                 is_last = is_complete and parcel is parcels[-1]
-                value = uncharged if is_last else values.get(parcel.warehouse or "", 0)
+                own = payable_part(values.get(parcel.warehouse or "", 0), state.facts.currency)
+                value = uncharged if is_last else own
                 _charge(draft, parcel, min(value, uncharged))
 
 
@@ -731,9 +740,27 @@ def _let_go(draft: Draft) -> None:
             draft.pay(StepKind.VOID, held, status=StepStatus.WAITING)
         else:
             ask_for(draft, StepKind.VOID, held)
-    owed = _refundable_minor(draft.state) - state.payment.shipped_remainder_minor
+    owed = _refundable_minor(draft.state) - _kept_for_remainder_minor(state)
     if owed > 0:
         ask_for(draft, StepKind.REFUND, owed)
+
+
+def _kept_for_remainder_minor(state: OrderState) -> int:
+    """Return what was captured, or will be, of an order that ended for goods that left as its remainder."""
+    return max(0, state.payment.shipped_remainder_minor - _given_back_of_remainder_minor(state))
+
+
+def _given_back_of_remainder_minor(state: OrderState) -> int:
+    """Return what was, or will be, given back for parcels of the remainder that were lost."""
+    own = {parcel.id for parcel in state.shipments}
+    return sum(
+        step.amount_minor
+        for step in state.steps
+        if step.kind is StepKind.REFUND
+        and step.status is not StepStatus.WITHDRAWN
+        and step.shipment_id is not None
+        and step.shipment_id not in own
+    )
 
 
 def let_go_of_part(draft: Draft, amount_minor: int) -> None:

@@ -18,7 +18,7 @@ from libs.common.ids import named_id
 from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import EXCHANGE_CHANNEL, OrderLine, units_by_sku
-from services.orders.domain.parcels import value_by_warehouse
+from services.orders.domain.parcels import payable_part, value_by_warehouse
 from services.orders.domain.state import Divide, OrderState, Remainder, RemainderStatus
 
 _TIME_BITS: Final = 80
@@ -68,6 +68,7 @@ def divide(draft: Draft) -> None:
     if not state.missing or state.payment.remainder is not None:
         return
     _, value_minor = parcel_values(state.priced_lines, state.allocations, state.missing)
+    value_minor = payable_part(value_minor, state.facts.currency)
     other_id = remainder_id(state.id)
     draft.publish(
         OrderDivided(
@@ -101,6 +102,12 @@ def tell_shipped(draft: Draft, shipment_id: UUID) -> None:
     """Let the order that pays know that what was missing of it has left."""
     if (origin_id := _payer(draft.state)) is not None:
         draft.tell(origin_id, on.RemainderShipped(shipment_id))
+
+
+def tell_lost(draft: Draft, message: on.ParcelGivenUp) -> None:
+    """Have the order that pays give back what is owed for a parcel of what was missing of it."""
+    if (origin_id := _payer(draft.state)) is not None and message.refund_minor:
+        draft.tell(origin_id, on.RemainderLost(message.shipment_id, message.refund_minor))
 
 
 def tell_ended(draft: Draft, reason: str) -> None:

@@ -72,6 +72,16 @@ class OrderNotShipped(Conflict):
         super().__init__(f"Order {order_id} is {status}; only shipped orders can be returned.")
 
 
+class ReturnedToOrigin(Conflict):
+    """The order's goods were bought with another one, which has their prices."""
+
+    code: ClassVar[str] = "returned-to-origin"
+
+    def __init__(self, order_id: UUID, origin_id: UUID) -> None:
+        """Name both orders."""
+        super().__init__(f"Goods of order {order_id} were paid for with order {origin_id}; return them to that one.")
+
+
 class SkuNotInOrder(Invalid):
     """The order has no line of this SKU."""
 
@@ -160,6 +170,11 @@ class ReturnLine:
     refund_minor: int | None = None
 
     @property
+    def announced_minor(self) -> int:
+        """What would go back if all of it came: its price, unless the line bears another share."""
+        return self.quantity * self.unit_price_minor if self.refund_minor is None else self.refund_minor
+
+    @property
     def value_minor(self) -> int:
         """What goes back for what came: its price, unless the line bears another share or an inspection says so."""
         return self.received_quantity * self.unit_price_minor if self.refund_minor is None else self.refund_minor
@@ -220,10 +235,7 @@ class Return:
         """What the customer gets for it, in money or goods: as announced, or as received once it was."""
         if self.status is not ReturnStatus.REQUESTED:
             return sum(line.value_minor for line in self.lines)
-        return sum(
-            line.quantity * line.unit_price_minor if line.refund_minor is None else line.refund_minor
-            for line in self.lines
-        )
+        return sum(line.announced_minor for line in self.lines)
 
     @property
     def wanted_minor(self) -> int:

@@ -273,6 +273,18 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
         """Return the sum of the steps of a kind that may still happen."""
         return sum(step.amount_minor for step in self.steps if step.kind is kind and step.status in OPEN_STEP)
 
+    @property
+    def unpromised_minor(self) -> int:
+        """What of the order's price was neither given back nor will be."""
+        gone = self.payment.refunded_minor + self.open_minor(StepKind.REFUND)
+        gone += sum(
+            step.amount_minor
+            for step in self.steps
+            if step.kind is StepKind.REFUND and step.status is StepStatus.WAIVED
+        )
+        gone += self.payment.voided_minor + self.open_minor(StepKind.VOID) + self.payment.open_remainder_minor
+        return max(0, self.payment.authorised_minor - gone)
+
     def has_room_for(self, step: PaymentStep) -> bool:
         """Tell whether a step that was believed not to have happened can have, besides all that has."""
         is_replaced = step.kind is not StepKind.AUTHORISE and any(

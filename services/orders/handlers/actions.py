@@ -1,6 +1,5 @@
 """What people decide about orders that do not move by themselves; every decision is kept, with who made it and why."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from libs.common.ids import new_id
 from services.orders.domain import messages as on
 from services.orders.domain.erasure import check_not_erased
 from services.orders.domain.fulfilment import receive
+from services.orders.domain.given_up import came_back
 from services.orders.domain.order import (
     REPLACEMENT_CHANNEL,
     OrderLine,
@@ -21,9 +21,9 @@ from services.orders.domain.order import (
     Origin,
     units_by_sku,
 )
-from services.orders.domain.remainders import parcel_values
 from services.orders.domain.state import Answer, OrderState, Shipment
 from services.orders.handlers.fulfilment import Policy, Saga, derived_order
+from services.orders.handlers.given_up import bill_of, contents_of
 from services.orders.handlers.ports import OrderAction, Unit
 
 
@@ -95,10 +95,7 @@ async def act_on_order(order_id: UUID, request: Request, *, unit: Unit, policy: 
             message = on.OperatorCompensated(request.reason)
         case Action.REFUND_PARCEL | Action.RESHIP:
             parcel = _parcel(before, request.shipment_id)
-            goods, value_minor = await _goods_of(before, parcel, unit)
-            if not goods:
-                # All of it came back: it is not lost, and was paid back by its return.
-                raise ActionNotPossible(order_id, request.action, before.status)
+            goods, refund_minor = await _goods_owed(parcel, before, _payer_of(before, saga), request, unit)
             if request.action is Action.RESHIP:
                 replacement = derived_order(
                     before,
@@ -109,9 +106,6 @@ async def act_on_order(order_id: UUID, request: Request, *, unit: Unit, policy: 
                     origin=Origin(order_id=order_id),
                     now=now,
                 )
-                refund_minor = 0
-            else:
-                refund_minor = value_minor if request.refund_minor is None else request.refund_minor
             message = on.ParcelGivenUp(parcel.id, refund_minor, request.reason)
         case _:
             assert_never(request.action)
@@ -147,37 +141,33 @@ def _parcel(state: OrderState, shipment_id: UUID | None) -> Shipment:
     return found
 
 
-async def _goods_of(state: OrderState, parcel: Shipment, unit: Unit) -> tuple[Sequence[OrderLine], int]:
-    """Return the units in a parcel that have not come back, and what they cost."""
-    lines = await unit.orders.lines_of(state.id)
-    if len(state.warehouses) <= 1 and state.payment.remainder is None:
-        packed, value_minor = Counter[str](), state.facts.total_minor
-        for line in lines:
-            packed[line.sku] += line.quantity
-    else:
-        allocations, missing = await unit.orders.allocations_of(state.id)
-        packed = Counter({one.sku: one.quantity for one in allocations if one.warehouse == parcel.warehouse})
-        values, _ = parcel_values(lines, allocations, missing)
-        value_minor = values.get(parcel.warehouse or "", 0)
-    back, back_minor = _came_back(lines, packed)
+def _payer_of(state: OrderState, saga: Saga) -> OrderState:
+    """Return the order that pays for the parcels of an order: itself, unless it is what was missing of another one."""
+    origin = state.facts.origin
+    payer = saga.state(origin.order_id) if origin is not None and state.facts.is_remainder else None
+    return state if payer is None else payer
+
+
+async def _goods_owed(
+    parcel: Shipment, state: OrderState, payer: OrderState, request: Request, unit: Unit
+) -> tuple[Sequence[OrderLine], int]:
+    """
+    Return the units in a parcel that have not come back, and what is to be given back for them: nothing if sent again.
+
+    :raises ActionNotPossible: if all of them came back, or less than that is left of what was paid.
+    """
+    bill = await bill_of(payer, unit)
+    packed = await contents_of(parcel, order=state, payer=payer, bill=bill, unit=unit)
+    back = came_back(bill.lines, packed, bill.absent_of(payer))
     goods = [
         OrderLine(line=number, sku=sku, quantity=units, unit_price_minor=0)
-        for number, (sku, units) in enumerate((packed - back).items(), start=1)
+        for number, (sku, units) in enumerate((packed.units - back.units).items(), start=1)
     ]
-    return goods, max(0, value_minor - back_minor)
-
-
-def _came_back(lines: Sequence[OrderLine], packed: Counter[str]) -> tuple[Counter[str], int]:
-    """Return the units by SKU that came back and can only have been in this parcel, and what they cost."""
-    elsewhere = Counter[str]()
-    for line in lines:
-        elsewhere[line.sku] += line.quantity
-    elsewhere -= packed
-    back, back_minor = Counter[str](), 0
-    for line in lines:
-        others = min(elsewhere[line.sku], line.returned_quantity)
-        elsewhere[line.sku] -= others
-        units = line.returned_quantity - others
-        back[line.sku] += units
-        back_minor += line.share_minor(others, units)
-    return back, back_minor
+    refund_minor = 0
+    if request.action is Action.REFUND_PARCEL:
+        value_minor = max(0, packed.value_minor - back.value_minor)
+        refund_minor = value_minor if request.refund_minor is None else request.refund_minor
+    left_minor = payer.unpromised_minor - await unit.returns.exchanged_minor(payer.id)
+    if not goods or refund_minor > max(0, left_minor):
+        raise ActionNotPossible(state.id, request.action, state.status)
+    return goods, refund_minor

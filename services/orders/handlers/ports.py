@@ -119,6 +119,10 @@ class Returns(Protocol):
         """Return how many units of each line of a locked order came back with its other returns."""
         ...
 
+    async def exchanged_minor(self, order_id: UUID) -> int:
+        """Return what goods cost that were sent, or are to be, for what came back of a locked order."""
+        ...
+
     async def add(self, one: Return) -> None:
         """Store a new return of a locked order."""
         ...

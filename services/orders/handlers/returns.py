@@ -1,8 +1,9 @@
 """Goods that come back, and the money that goes back for them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from msgspec.structs import replace as replace_struct
@@ -13,8 +14,17 @@ from libs.common.ids import new_id
 from libs.common.telemetry.tracing import correlated
 from services.orders.domain.erasure import check_not_erased
 from services.orders.domain.fulfilment import receive
+from services.orders.domain.given_up import less, refunds_of_parcels, without_what_was_paid
 from services.orders.domain.messages import RefundRequested, ReviewPassed
-from services.orders.domain.order import EXCHANGE_CHANNEL, SHIPPED_OR_LATER, OrderNotFound, Origin
+from services.orders.domain.order import (
+    EXCHANGE_CHANNEL,
+    REMAINDER_CHANNEL,
+    REPLACEMENT_CHANNEL,
+    SHIPPED_OR_LATER,
+    OrderNotFound,
+    Origin,
+)
+from services.orders.domain.remainders import remainder_id
 from services.orders.domain.returns import (
     InspectedUnits,
     OrderNotShipped,
@@ -22,6 +32,7 @@ from services.orders.domain.returns import (
     ReceivedUnits,
     Return,
     ReturnAlreadySent,
+    ReturnedToOrigin,
     ReturnNotFound,
     ReturnStatus,
     ReturnWindowClosed,
@@ -35,7 +46,13 @@ from services.orders.domain.returns import (
 )
 from services.orders.domain.state import OrderState, RemainderStatus
 from services.orders.handlers.fulfilment import Policy, Saga, derived_order
+from services.orders.handlers.given_up import bill_of, paid_back_of
 from services.orders.handlers.ports import Unit
+
+_PAID_FOR_ELSEWHERE: Final = frozenset({REMAINDER_CHANNEL, REPLACEMENT_CHANNEL})
+
+# Returns a locked order.
+StateOf = Callable[[UUID], OrderState | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +81,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     Announce that units of an order come back; they count as returned from now on.
 
     :raises OrderNotFound: if there is no such order.
+    :raises ReturnedToOrigin: if another order has the prices of its goods.
     :raises OrderNotShipped: if it has not left yet.
     :raises SkuNotInOrder: if it has no line of one of the SKUs.
     :raises ReturnExceedsOrder: if fewer units have left, or are left to return.
@@ -77,26 +95,29 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     if state is None:
         raise OrderNotFound(order_id)
     check_not_erased(order_id, state.facts.customer_id)
+    origin = state.facts.origin
+    if origin is not None and state.facts.channel in _PAID_FOR_ELSEWHERE:
+        raise ReturnedToOrigin(order_id, origin.order_id)
     if state.status not in SHIPPED_OR_LATER:
         raise OrderNotShipped(order_id, state.status)
     _check_window(state, policy.return_window, now)
-    lines = lines_to_return(await unit.orders.lines_of(order_id), wish.units, await _absent(state, unit))
-    announced = agree_on_exchange(
-        Return(
-            id=new_id(),
-            order_id=order_id,
-            status=ReturnStatus.REQUESTED,
-            version=1,
-            reason=wish.reason,
-            reason_code=wish.reason_code,
-            currency=state.facts.currency,
-            lines=lines,
-            requested_at=now,
-            exchange_for=tuple(wish.exchange_for),
-            payment_token=wish.payment_token,
-        )
+    bought = await unit.orders.lines_of(order_id)
+    announced = Return(
+        id=new_id(),
+        order_id=order_id,
+        status=ReturnStatus.REQUESTED,
+        version=1,
+        reason=wish.reason,
+        reason_code=wish.reason_code,
+        currency=state.facts.currency,
+        lines=lines_to_return(bought, wish.units, await _absent(state, unit)),
+        requested_at=now,
+        exchange_for=tuple(wish.exchange_for),
+        payment_token=wish.payment_token,
     )
-    await unit.orders.add_returned(order_id, {line.line: line.quantity for line in lines})
+    before = {line.line: line.returned_quantity for line in bought}
+    announced = agree_on_exchange(await _without_what_was_paid(announced, before, state, saga.state, unit))
+    await unit.orders.add_returned(order_id, {line.line: line.quantity for line in announced.lines})
     await unit.returns.add(announced)
     with correlated(state.facts.correlation_id):
         unit.outbox.add(
@@ -132,9 +153,10 @@ async def receive_goods(
     state = saga.state(order_id)
     [announced] = await unit.returns.get([return_id])
     received = receive_return(announced, receipt.units, warehouse=receipt.warehouse, received_at=receipt.received_at)
-    received = await _with_shares(received, unit)
+    received = await _with_shares(received, saga.state, unit)
     # Counted and looked at in one go; who wants goods instead of money has them after an inspection.
     received = replace(received, inspected_at=now, inspected_by=principal, exchange_for=())
+    received = await _within_what_is_left(received, state, unit)
     await unit.returns.save([received], now=now)
     await _give_back_what_did_not_come(received, unit)
     with correlated(None if state is None else state.facts.correlation_id):
@@ -167,7 +189,7 @@ async def label_return(return_id: UUID, *, carrier: str, reference: str, unit: U
     :raises ReturnNotFound: if there is no such return.
     :raises ReturnAlreadySent: if its goods have arrived.
     """
-    announced = await _locked(return_id, unit)
+    announced, _ = await _locked(return_id, unit)
     if announced.status is not ReturnStatus.REQUESTED:
         raise ReturnAlreadySent(return_id)
     labelled = replace(announced, label_carrier=carrier, label_reference=reference, version=announced.version + 1)
@@ -187,9 +209,9 @@ async def take_in(return_id: UUID, *, receipt: Receipt, unit: Unit, now: datetim
     :raises ReturnAlreadyReceived: if they arrived before.
     :raises ReceiptExceedsReturn: if more came than was announced.
     """
-    announced = await _locked(return_id, unit)
+    announced, locked = await _locked(return_id, unit)
     arrived = receive_return(announced, receipt.units, warehouse=receipt.warehouse, received_at=receipt.received_at)
-    arrived = await _with_shares(arrived, unit)
+    arrived = await _with_shares(arrived, locked.get, unit)
     await unit.returns.save([arrived], now=now)
     await _give_back_what_did_not_come(arrived, unit)
     unit.outbox.add(_received_event(arrived, receipt), aggregate_version=arrived.version)
@@ -206,11 +228,12 @@ async def inspect_goods(
     :raises ReturnNotReceived: if they have not arrived, or were inspected before.
     :raises InspectionIncomplete: if other units were inspected than have arrived.
     """
-    arrived = await _locked(return_id, unit)
+    arrived, _ = await _locked(return_id, unit)
     saga = Saga(unit, policy=policy, now=now)
     await saga.load([arrived.order_id])
     inspected = inspect_return(arrived, found, inspected_at=now, inspected_by=principal)
     state = saga.state(arrived.order_id)
+    inspected = await _within_what_is_left(inspected, state, unit)
     if state is not None and inspected.exchange_minor:
         inspected = replace(
             inspected, exchange_order_id=await _exchange(saga, state, inspected, unit=unit, policy=policy, now=now)
@@ -263,21 +286,44 @@ async def _exchange(
     return exchange.id
 
 
-async def _locked(return_id: UUID, unit: Unit) -> Return:
-    """Return a return whose order is locked: only what is read behind that may be decided by."""
+async def _locked(return_id: UUID, unit: Unit) -> tuple[Return, Mapping[UUID, OrderState]]:
+    """Return a return whose order is locked, and that: only what is read behind the lock may be decided by."""
     order_id = await unit.returns.order_of(return_id)
     if order_id is None:
         raise ReturnNotFound(return_id)
-    await unit.orders.lock([order_id])
+    locked = await unit.orders.lock([order_id])
     [found] = await unit.returns.get([return_id])
-    return found
+    return found, locked
 
 
-async def _with_shares(received: Return, unit: Unit) -> Return:
-    if not received.is_charged:
+async def _with_shares(received: Return, state_of: StateOf, unit: Unit) -> Return:
+    state = state_of(received.order_id)
+    if state is None or not (received.is_charged or refunds_of_parcels(state)):
         return received
     before = await unit.returns.received_units(received.order_id, other_than=received.id)
-    return with_shares(received, await unit.orders.lines_of(received.order_id), before)
+    if received.is_charged:
+        received = with_shares(received, await unit.orders.lines_of(received.order_id), before)
+    return await _without_what_was_paid(received, before, state, state_of, unit)
+
+
+async def _without_what_was_paid(
+    sent_back: Return, before: Mapping[int, int], state: OrderState, state_of: StateOf, unit: Unit
+) -> Return:
+    """Leave out what was paid back for the units when the parcel that they were in was given up."""
+    if not refunds_of_parcels(state):
+        return sent_back
+    bill = await bill_of(state, unit)
+    paid = await paid_back_of(state, state_of(remainder_id(state.id)), bill, unit)
+    return without_what_was_paid(sent_back, bill.lines, before, paid)
+
+
+async def _within_what_is_left(counted: Return, state: OrderState | None, unit: Unit) -> Return:
+    """Promise no more than what is left of the order's price: an operator may have given back any of it."""
+    if state is None:
+        return counted
+    left_minor = state.unpromised_minor - await unit.returns.exchanged_minor(state.id)
+    surplus = counted.credit_minor - max(0, left_minor)
+    return less(counted, surplus) if surplus > 0 else counted
 
 
 async def _give_back_what_did_not_come(received: Return, unit: Unit) -> None:

@@ -71,6 +71,12 @@ FROM return_lines JOIN returns ON returns.id = return_lines.return_id
 WHERE returns.order_id = $1 AND returns.id <> $2 GROUP BY line
 """
 
+# What is given for goods that will not be sent is given back as money, and counted as that.
+_EXCHANGED = """
+SELECT coalesce(sum(prepaid_minor), 0) FROM order_origins JOIN orders ON orders.id = order_id
+WHERE origin_id = $1 AND NOT is_remainder AND status NOT IN ('refused', 'cancelled')
+"""
+
 
 class PostgresReturns:
     """The returns, as one transaction sees them."""
@@ -128,6 +134,11 @@ class PostgresReturns:
         """Return how many units of each line of a locked order came back with its other returns."""
         driver = await self._transaction.driver()
         return {row["line"]: row["units"] for row in await driver.fetch(_RECEIVED, order_id, other_than)}
+
+    async def exchanged_minor(self, order_id: UUID) -> int:
+        """Return what goods cost that were sent, or are to be, for what came back of a locked order."""
+        driver = await self._transaction.driver()
+        return int(await driver.fetchval(_EXCHANGED, order_id))
 
     async def add(self, one: Return) -> None:
         """Store a new return."""

@@ -49,6 +49,7 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
     on.WaitProlonged: on.WaitProlonged("customer-waits", NOW + timedelta(days=500)),
     on.RemainderShipped: on.RemainderShipped(UUID(int=800)),
     on.RemainderEnded: on.RemainderEnded("backorder-expired"),
+    on.RemainderLost: on.RemainderLost(UUID(int=800), 1_300),
     on.ExchangeEnded: on.ExchangeEnded(UUID(int=801), 1_300),
     on.AuthorisationSucceeded: on.AuthorisationSucceeded(STRANGE_STEP, "provider-1"),
     on.AuthorisationDeclined: on.AuthorisationDeclined(STRANGE_STEP, "card-declined"),
@@ -80,7 +81,7 @@ ONE_OF_EACH: dict[type[on.Message], on.Message] = {
 class TestTable:
     def test_answers_every_message_in_every_stage(self) -> None:
         assert set(TABLE) == {(status, message) for status in OrderStatus for message in on.MESSAGES}
-        assert len(TABLE) == 13 * 35
+        assert len(TABLE) == 13 * 36
 
     @pytest.mark.parametrize("status", OrderStatus)
     @pytest.mark.parametrize("kind", on.MESSAGES)

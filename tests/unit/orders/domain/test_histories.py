@@ -192,6 +192,12 @@ def got_the_rest_later(story: Story) -> None:
     divided(story).tell(delivered("leeds"), on.RemainderShipped(shipment_id("lyon"))).pay(StepKind.CAPTURE)
 
 
+def lost_the_rest(story: Story) -> None:
+    got_the_rest_later(story)
+    minor = story.state.payment.shipped_remainder_minor
+    story.tell(on.RemainderLost(shipment_id("lyon"), minor)).pay(StepKind.REFUND)
+
+
 def never_got_the_rest(story: Story) -> None:
     divided(story).tell(on.RemainderEnded("backorder-expired"), delivered("leeds")).pay(StepKind.VOID)
 
@@ -282,6 +288,7 @@ HISTORIES: Mapping[str, Callable[[Story], object]] = {
         reviewed_late,
         reviewed_by_nobody,
         got_the_rest_later,
+        lost_the_rest,
         never_got_the_rest,
         was_called_off_with_its_rest,
         waited_on,
