@@ -49,7 +49,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
     )
     async def show_availability(request: Request) -> Response:
         """Show what can be promised of each SKU now; of one that nobody ever stocked, that is nothing."""
-        return Response(_body(availability, _skus(request)), media_type="application/json")
+        return Response(_body(availability, skus_of(request)), media_type="application/json")
 
     @router.get(
         "/availability/stream",
@@ -64,7 +64,7 @@ def router_of(use_cases: UseCases) -> APIRouter:
         Only states are told, not every change between them: who reads slowly, or comes back with `Last-Event-ID`,
         gets the latest state of each SKU.
         """
-        return event_stream(request, _changes(availability, _skus(request)))
+        return event_stream(request, _changes(availability, skus_of(request)))
 
     return router
 
@@ -87,9 +87,19 @@ def _as_of(availability: Availability) -> str:
     return availability.as_of.isoformat().removesuffix("+00:00") + "Z"
 
 
-def _skus(request: Request) -> list[str]:
-    # The framework has parsed the query already, for the dependencies.
-    skus = request.query_params.getlist("sku")
+def skus_of(request: Request) -> list[str]:
+    """
+    Return the SKUs that are asked for, once for each time that they are.
+
+    :raises Invalid: if there are none, too many, or one that cannot be.
+    """
+    query: bytes = request.scope["query_string"]
+    if b"%" in query or b"+" in query:
+        skus = request.query_params.getlist("sku")
+    else:
+        # Nothing is written in another way than it is meant: cut, it says the same, in a fifth of the time.
+        parts = [part.partition("=") for part in query.decode("latin-1").split("&")]
+        skus = [value for name, _, value in parts if name == "sku"]
     if not skus:
         raise Invalid("Name at least one SKU: ?sku=…", field="sku")
     if len(skus) > SKUS_MAX:
