@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from libs.common.errors import DomainError, Invalid, Unavailable
 from libs.common.failpoints import Failpoint, failpoints
 from libs.common.http.error_handlers import RejectedBody, internal_problem
+from libs.common.http.pagination import serving_list
 from libs.common.http.problems import PayloadTooLarge, RequestTimeout, UnsupportedMediaType, domain_problem
 from libs.common.http.unsafe_text import UnstorableText, check_json_text
 from libs.common.ids import new_id
@@ -97,7 +98,7 @@ class RequestContext:
             await send(message)
 
         try:
-            with http_request_span(scope["method"], traceparent) as span:
+            with serving_list(scope["path"]), http_request_span(scope["method"], traceparent) as span:
                 try:
                     await self._app(scope, receive, send_completed)
                 except Exception as error:

@@ -96,6 +96,26 @@ class TestParameters:
     async def test_refuse_a_limit_out_of_range(self, limit: str, client: httpx.AsyncClient) -> None:
         assert (await client.get("/v1/orders", params={"limit": limit})).status_code == 422
 
+    async def test_refuse_the_cursor_of_another_list(self, make_app: AppFactory, connect: ClientFactory) -> None:
+        router = APIRouter(dependencies=[public()])
+
+        @router.get("/v1/stock/{sku}/movements")
+        async def list_movements(sku: str, cursor: PageCursor = None) -> Page[int]:
+            after = Cursor.decode(cursor, tuple[int])[0] if cursor else 0
+            return page_of(
+                range(after + 1, after + 4), limit=2, key=lambda row: (row,), item=lambda row: row + len(sku)
+            )
+
+        client = connect(make_app(router))
+        cursor = (await client.get("/v1/stock/LAMP/movements")).json()["next_cursor"]
+
+        its_own = await client.get("/v1/stock/LAMP/movements", params={"cursor": cursor})
+        of_another = await client.get("/v1/stock/MIRROR/movements", params={"cursor": cursor})
+
+        assert its_own.status_code == 200
+        assert of_another.status_code == 422
+        assert of_another.json()["errors"][0]["field"] == "cursor"
+
     async def test_refuse_a_forged_cursor(self, client: httpx.AsyncClient) -> None:
         for cursor in ("nonsense", ""):
             response = await client.get("/v1/orders", params={"cursor": cursor})
