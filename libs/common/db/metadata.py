@@ -1,5 +1,7 @@
 """One naming convention for every table, so that constraints can be named in errors and migrations."""
 
+from collections.abc import Iterable
+from enum import StrEnum
 from typing import Protocol
 
 from sqlalchemy import Connection, MetaData
@@ -16,6 +18,11 @@ _CONVENTION = {
 def new_metadata() -> MetaData:
     """Return the MetaData that a service declares its tables on."""
     return MetaData(naming_convention=_CONVENTION)
+
+
+def one_of(column: str, allowed: Iterable[StrEnum]) -> str:
+    """Return the condition that a column holds one of the values of an enumeration."""
+    return f"{column} IN ({', '.join(repr(str(one)) for one in allowed)})"
 
 
 class MigrationOperations(Protocol):

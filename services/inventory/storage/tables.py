@@ -1,7 +1,5 @@
 """The tables of inventory."""
 
-from enum import StrEnum
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -25,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import INT8MULTIRANGE, JSONB
 
-from libs.common.db import new_metadata
+from libs.common.db import new_metadata, one_of
 from libs.common.decisions.storage import declare_decisions
 from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
@@ -51,10 +49,6 @@ _CODE = Text(collation="C")
 _TIME = DateTime(timezone=True)
 
 
-def _one_of(column: str, values: type[StrEnum]) -> str:
-    return f"{column} IN ({', '.join(repr(value.value) for value in values)})"
-
-
 warehouses = Table(
     "warehouses",
     metadata,
@@ -71,7 +65,7 @@ warehouses = Table(
     Column("ships_orders", Boolean, nullable=False, server_default=text("true")),
     Column("is_collection_point", Boolean, nullable=False, server_default=text("false")),
     CheckConstraint("latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180", name="coordinates"),
-    CheckConstraint(_one_of("kind", WarehouseKind), name="kind"),
+    CheckConstraint(one_of("kind", WarehouseKind), name="kind"),
 )
 
 # One row per SKU: what a transaction locks before it touches anything of that SKU.
@@ -146,7 +140,7 @@ stock_movements = Table(
     Column("picked", BigInteger),
     # One effect per event, whichever way and however often it comes in.
     PrimaryKeyConstraint("event_id", "leg"),
-    CheckConstraint(_one_of("kind", MovementKind), name="kind"),
+    CheckConstraint(one_of("kind", MovementKind), name="kind"),
     CheckConstraint("(unit_cost_minor IS NULL) = (currency IS NULL)", name="cost"),
     # Serves the ledger of a SKU by pages, what moved since a count, and the auditor.
     Index("stock_movements_sku_occurred_at_id_idx", "sku", "occurred_at", "id"),
@@ -257,7 +251,7 @@ audit_drifts = Table(
     Column("first_seen_at", _TIME, nullable=False),
     Column("last_changed_at", _TIME, nullable=False),
     Column("resolved_at", _TIME),
-    CheckConstraint(_one_of("book", Book), name="book"),
+    CheckConstraint(one_of("book", Book), name="book"),
     CheckConstraint("units <> 0", name="units"),
     Index(
         "audit_drifts_open_idx", "sku", "warehouse", "book", unique=True, postgresql_where=text("resolved_at IS NULL")
@@ -277,7 +271,7 @@ audit_rounds = Table(
     Column("finished_at", _TIME),
     Column("ledger_units", BigInteger),
     Column("reservation_units", BigInteger),
-    CheckConstraint(_one_of("look", Look), name="look"),
+    CheckConstraint(one_of("look", Look), name="look"),
     Index("audit_rounds_under_way_idx", "look", unique=True, postgresql_where=text("finished_at IS NULL")),
 )
 
@@ -295,7 +289,7 @@ expected_arrivals = Table(
     Column("announced_at", _TIME, nullable=False),
     Column("announced_by", Uuid, nullable=False),
     PrimaryKeyConstraint("sku", "warehouse", "kind", "reference"),
-    CheckConstraint(_one_of("kind", ArrivalKind), name="kind"),
+    CheckConstraint(one_of("kind", ArrivalKind), name="kind"),
     CheckConstraint("units >= 0 AND received >= 0", name="units"),
     # Those that have yet to come; closed ones pile up beside them.
     Index("expected_arrivals_open_idx", "sku", postgresql_where=text("received < units")),
@@ -330,8 +324,8 @@ transfers = Table(
     Column("automatic_sku", _CODE),
     Column("created_at", _TIME, nullable=False),
     Column("changed_at", _TIME, nullable=False),
-    CheckConstraint(_one_of("status", TransferStatus), name="status"),
-    CheckConstraint(_one_of("plan", Plan), name="plan"),
+    CheckConstraint(one_of("status", TransferStatus), name="status"),
+    CheckConstraint(one_of("plan", Plan), name="plan"),
     CheckConstraint("plan IS NULL OR (source IS NOT NULL AND destination <> source)", name="ends"),
     CheckConstraint("(value_minor IS NULL) = (currency IS NULL)", name="value"),
     Index("transfers_created_at_transfer_id_idx", "created_at", "transfer_id"),
@@ -392,7 +386,7 @@ reservations = Table(
     # Of a hold, until an order takes it over.
     Column("expires_at", _TIME),
     Column("changed_at", _TIME, nullable=False),
-    CheckConstraint(_one_of("status", ReservationStatus), name="status"),
+    CheckConstraint(one_of("status", ReservationStatus), name="status"),
     CheckConstraint("on_shortage IN ('backorder', 'refuse', 'partial', 'best-effort')", name="on_shortage"),
     CheckConstraint(
         "status = 'released' OR num_nulls(approved_at, on_shortage, is_split_allowed, country) = 0", name="terms"
@@ -507,7 +501,7 @@ held_counts = Table(
     Column("decided_by", Text),
     Column("decision_reason", Text),
     Column("booked_units", BigInteger),
-    CheckConstraint(_one_of("status", CountStatus), name="status"),
+    CheckConstraint(one_of("status", CountStatus), name="status"),
     CheckConstraint(
         "CASE WHEN status IN ('approved', 'rejected') THEN num_nulls(decided_at, decided_by, decision_reason) = 0"
         " ELSE decided_by IS NULL END",
@@ -592,8 +586,8 @@ stock_classes = Table(
     Column("consumption_units", BigInteger, nullable=False),
     Column("variation", Double),
     Column("classed_at", _TIME, nullable=False),
-    CheckConstraint(_one_of("abc", AbcClass), name="abc"),
-    CheckConstraint(_one_of("xyz", XyzClass), name="xyz"),
+    CheckConstraint(one_of("abc", AbcClass), name="abc"),
+    CheckConstraint(one_of("xyz", XyzClass), name="xyz"),
 )
 
 # SKUs to be counted; those that were made by themselves are one for a warehouse and day.
@@ -609,8 +603,8 @@ count_lists = Table(
     Column("created_by", Text, nullable=False),
     Column("closed_at", _TIME),
     UniqueConstraint("warehouse", "day"),
-    CheckConstraint(_one_of("status", CountListStatus), name="status"),
-    CheckConstraint(_one_of("abc_class", AbcClass), name="abc_class"),
+    CheckConstraint(one_of("status", CountListStatus), name="status"),
+    CheckConstraint(one_of("abc_class", AbcClass), name="abc_class"),
     CheckConstraint("(closed_at IS NOT NULL) = (status IN ('done', 'cancelled'))", name="closed_at"),
     Index("count_lists_created_at_list_id_idx", "created_at", "list_id"),
 )
@@ -630,7 +624,7 @@ count_list_lines = Table(
     Column("expected", BigInteger),
     PrimaryKeyConstraint("list_id", "number"),
     UniqueConstraint("list_id", "sku"),
-    CheckConstraint(_one_of("abc_class", AbcClass), name="abc_class"),
+    CheckConstraint(one_of("abc_class", AbcClass), name="abc_class"),
     CheckConstraint("num_nulls(event_id, counted_at, counted, expected) IN (0, 4)", name="counted"),
     # Finds the line that a count is of; small, because few wait.
     Index("count_list_lines_uncounted_idx", "sku", postgresql_where=text("event_id IS NULL")),

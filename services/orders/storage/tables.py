@@ -1,7 +1,5 @@
 """The tables of the orders service. What would be a lie about an order or its money cannot be stored."""
 
-from collections.abc import Iterable
-from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from libs.common.db import new_metadata
+from libs.common.db import new_metadata, one_of
 from libs.common.decisions.storage import declare_decisions
 from libs.common.http.idempotency import idempotency_keys_table
 from libs.common.messaging.tables import declare_inbox
@@ -53,11 +51,7 @@ declare_decisions(metadata)
 idempotency_keys_table(metadata)
 
 
-def _one_of(column: str, allowed: type[StrEnum] | Iterable[StrEnum]) -> str:
-    return f"{column} IN ({', '.join(repr(str(one)) for one in allowed)})"
-
-
-_TERMINAL: Final = _one_of("status", sorted(TERMINAL))
+_TERMINAL: Final = one_of("status", sorted(TERMINAL))
 
 orders = Table(
     "orders",
@@ -95,7 +89,7 @@ orders = Table(
     Column("hold_id", Uuid),
     # When goods that it waits for should be there.
     Column("expected_at", DateTime(timezone=True)),
-    CheckConstraint(_one_of("status", OrderStatus), name="status"),
+    CheckConstraint(one_of("status", OrderStatus), name="status"),
     CheckConstraint("total_minor >= 0", name="total"),
     CheckConstraint("on_shortage IN ('refuse', 'split', 'wait', 'backorder')", name="on_shortage"),
     # An accepted order is at its end or waits for something until a known time.
@@ -145,7 +139,7 @@ order_charges = Table(
     Column("base", Text),
     Column("rounding", Text),
     CheckConstraint("amount_minor >= 0", name="amount"),
-    CheckConstraint(_one_of("kind", ChargeKind), name="kind"),
+    CheckConstraint(one_of("kind", ChargeKind), name="kind"),
     CheckConstraint("(kind = 'tax') = (rate_ppm IS NOT NULL)", name="tax"),
 )
 
@@ -192,7 +186,7 @@ promotions = Table(
     Column("used", BigInteger, nullable=False, server_default=text("0")),
     Column("spent_minor", BigInteger, nullable=False, server_default=text("0")),
     CheckConstraint("used >= 0 AND spent_minor >= 0", name="used"),
-    CheckConstraint(_one_of("kind", PromotionKind), name="kind"),
+    CheckConstraint(one_of("kind", PromotionKind), name="kind"),
     CheckConstraint("(kind = 'percent') = (rate_ppm IS NOT NULL)", name="rate"),
     CheckConstraint("(kind = 'amount') = (amount_minor IS NOT NULL)", name="amount"),
 )
@@ -293,7 +287,7 @@ order_shipments = Table(
     Column("status", Text, nullable=False),
     Column("dispatched_at", DateTime(timezone=True)),
     Column("delivered_at", DateTime(timezone=True)),
-    CheckConstraint(_one_of("status", ShipmentStatus), name="status"),
+    CheckConstraint(one_of("status", ShipmentStatus), name="status"),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -307,7 +301,7 @@ order_timeline = Table(
     Column("cause", Text, nullable=False),
     Column("cause_id", Uuid),
     Column("detail", Text),
-    CheckConstraint(_one_of("stage", OrderStatus), name="stage"),
+    CheckConstraint(one_of("stage", OrderStatus), name="stage"),
 )
 
 # What an order was short of when it entered a stage; one that is served at once has no row.
@@ -326,7 +320,7 @@ order_timers = Table(
     Column("order_id", Uuid, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("due_at", DateTime(timezone=True), nullable=False),
-    CheckConstraint(_one_of("kind", TimerKind), name="kind"),
+    CheckConstraint(one_of("kind", TimerKind), name="kind"),
     # Serves the search for due timers.
     Index("order_timers_due_at_idx", "due_at"),
 )
@@ -351,14 +345,14 @@ payments = Table(
     Column("remainder_minor", BigInteger),
     Column("remainder_status", Text),
     CheckConstraint("remainder_minor BETWEEN 0 AND total_minor", name="remainder"),
-    CheckConstraint(_one_of("remainder_status", RemainderStatus), name="remainder_status"),
+    CheckConstraint(one_of("remainder_status", RemainderStatus), name="remainder_status"),
     CheckConstraint("(remainder_minor IS NULL) = (remainder_status IS NULL)", name="divided"),
     # Never more refunded than captured, captured or let go than authorised, authorised than was asked for.
     CheckConstraint("refunded_minor BETWEEN 0 AND captured_minor", name="refunded"),
     CheckConstraint("captured_minor >= 0 AND voided_minor >= 0", name="captured"),
     CheckConstraint("captured_minor + voided_minor <= authorised_minor", name="held"),
     CheckConstraint("authorised_minor <= total_minor", name="authorised"),
-    CheckConstraint(_one_of("capture_at", CaptureMoment), name="capture_at"),
+    CheckConstraint(one_of("capture_at", CaptureMoment), name="capture_at"),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -385,8 +379,8 @@ payment_commands = Table(
     Column("due_at", DateTime(timezone=True), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("resolved_at", DateTime(timezone=True)),
-    CheckConstraint(_one_of("kind", StepKind), name="kind"),
-    CheckConstraint(_one_of("status", StepStatus), name="status"),
+    CheckConstraint(one_of("kind", StepKind), name="kind"),
+    CheckConstraint(one_of("status", StepStatus), name="status"),
     CheckConstraint("amount_minor > 0", name="amount"),
     CheckConstraint("(status IN ('waiting', 'pending')) = (resolved_at IS NULL)", name="resolved"),
     Index("payment_commands_order_id_idx", "order_id"),
@@ -429,7 +423,7 @@ ledger_transfers = Table(
     Column("booked_at", DateTime(timezone=True), nullable=False),
     CheckConstraint("amount_minor > 0", name="amount"),
     CheckConstraint("debit <> credit", name="accounts"),
-    CheckConstraint(_one_of("fact", Fact), name="fact"),
+    CheckConstraint(one_of("fact", Fact), name="fact"),
 )
 
 # What people have decided about orders; rows are only ever added.
@@ -490,7 +484,7 @@ order_edits = Table(
     # What it costs besides its goods then, if it costs anything.
     Column("charges_after", JSONB),
     Column("shortages", JSONB),
-    CheckConstraint(_one_of("status", EditStatus), name="status"),
+    CheckConstraint(one_of("status", EditStatus), name="status"),
     CheckConstraint("(status = 'refused') = (refusal IS NOT NULL)", name="refusal"),
     # Serves the list of an order's edits.
     Index("order_edits_order_id_id_idx", "order_id", "id"),
@@ -512,7 +506,7 @@ review_blocks = Table(
     Column("lifted_at", DateTime(timezone=True)),
     Column("lifted_by", Text),
     Column("lifted_reason", Text),
-    CheckConstraint(_one_of("subject", Subject), name="subject"),
+    CheckConstraint(one_of("subject", Subject), name="subject"),
     CheckConstraint("num_nulls(lifted_at, lifted_by, lifted_reason) IN (0, 3)", name="lifted"),
     # Serves the review of new orders, and keeps a block from being made twice.
     Index("review_blocks_active_idx", "subject", "value", unique=True, postgresql_where=text("lifted_at IS NULL")),
@@ -569,7 +563,7 @@ returns = Table(
     Column("exchange_due_minor", BigInteger, nullable=False, server_default=text("0")),
     CheckConstraint("exchange_due_minor >= 0", name="exchange_due"),
     CheckConstraint("exchange_due_minor = 0 OR payment_token IS NOT NULL", name="payment"),
-    CheckConstraint(_one_of("status", ReturnStatus), name="status"),
+    CheckConstraint(one_of("status", ReturnStatus), name="status"),
     CheckConstraint("(label_carrier IS NULL) = (label_reference IS NULL)", name="label"),
     CheckConstraint("(inspected_at IS NULL) = (inspected_by IS NULL)", name="inspected"),
     CheckConstraint("refund_minor >= 0", name="refund"),
@@ -620,7 +614,7 @@ webhook_endpoints = Table(
     Column("resume_at", DateTime(timezone=True)),
     Column("last_succeeded_at", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False),
-    CheckConstraint(_one_of("status", EndpointStatus), name="status"),
+    CheckConstraint(one_of("status", EndpointStatus), name="status"),
     CheckConstraint("cardinality(event_types) > 0", name="event_types"),
     CheckConstraint("(status = 'disabled') = (disabled_at IS NOT NULL)", name="disabled"),
     CheckConstraint("(previous_secret IS NULL) = (previous_secret_expires_at IS NULL)", name="previous_secret"),
@@ -645,7 +639,7 @@ webhook_deliveries = Table(
     Column("delivered_at", DateTime(timezone=True)),
     Column("last_status", SmallInteger),
     Column("last_error", Text),
-    CheckConstraint(_one_of("status", DeliveryStatus), name="status"),
+    CheckConstraint(one_of("status", DeliveryStatus), name="status"),
     CheckConstraint("(status = 'delivered') = (delivered_at IS NOT NULL)", name="delivered"),
     CheckConstraint("status = 'pending' OR due_at IS NULL", name="due"),
     # One message for each event, however often the bus brings it.
@@ -895,9 +889,9 @@ notifications = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("sent_at", DateTime(timezone=True)),
     Column("last_outcome", Text),
-    CheckConstraint(_one_of("status", NotificationStatus), name="status"),
-    CheckConstraint(_one_of("audience", Audience), name="audience"),
-    CheckConstraint(_one_of("channel", Channel), name="channel"),
+    CheckConstraint(one_of("status", NotificationStatus), name="status"),
+    CheckConstraint(one_of("audience", Audience), name="audience"),
+    CheckConstraint(one_of("channel", Channel), name="channel"),
     CheckConstraint("(status = 'pending') = (due_at IS NOT NULL)", name="due"),
     # Serves the claim of due notifications.
     Index("notifications_due_at_idx", "due_at", postgresql_where=text("status = 'pending'")),
@@ -931,7 +925,7 @@ erasures = Table(
     Column("done_at", DateTime(timezone=True)),
     Column("rows", BigInteger, nullable=False, server_default=text("0")),
     UniqueConstraint("customer"),
-    CheckConstraint(_one_of("status", ErasureStatus), name="status"),
+    CheckConstraint(one_of("status", ErasureStatus), name="status"),
     CheckConstraint("status = 'requested' OR customer_id IS NULL", name="customer_id"),
     CheckConstraint("(status = 'done') = (done_at IS NOT NULL)", name="done"),
     # Serves the search for what is to be done.
