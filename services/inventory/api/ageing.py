@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -17,11 +18,19 @@ from services.inventory.api.dependencies import UseCases
 from services.inventory.api.schemas import WAREHOUSE_CODE
 from services.inventory.domain.ageing import Ageing, AgeingBy, AgeingRow, Layer
 from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX
+from services.inventory.domain.stock_figures import rounded
 
 _PAGE_SKUS: Final = 1_000
 
 WarehouseFilter = Annotated[str | None, Query(pattern=WAREHOUSE_CODE, max_length=CODE_CHARACTERS_MAX)]
 By = Annotated[AgeingBy, Query(description="By days since receipt, or by days until expiry.")]
+
+
+class AgeingAmount(BaseModel):
+    """The value in one currency."""
+
+    currency: str
+    value_minor: int
 
 
 class AgeingRowResponse(BaseModel):
@@ -30,8 +39,8 @@ class AgeingRowResponse(BaseModel):
     warehouse: str
     days: str = Field(description="Days since receipt, or until expiry.")
     units: int
-    value_minor: int | None = Field(description="Null for units whose cost is not known.")
-    currency: str | None
+    uncosted_units: int = Field(description="Of the units, those of unknown cost; they are worth nothing here.")
+    amounts: list[AgeingAmount]
 
 
 class AgeingResponse(BaseModel):
@@ -53,7 +62,7 @@ class LayerResponse(BaseModel):
     lot: str | None
     expires_on: date | None
     days_to_expiry: int | None
-    unit_cost_minor: float | None
+    unit_cost_minor: Decimal | None
     currency: str | None
 
 
@@ -90,8 +99,10 @@ def router_of(use_cases: UseCases) -> APIRouter:
             ageing.add(layers)
         rows = ageing.rows()
         if as_csv:
-            columns = ["warehouse", "days", "units", "value_minor", "currency"]
-            return await csv_response(columns, _row_pages(rows), filename=f"stock-ageing-by-{by}.csv")
+            own = [name for name in AgeingRowResponse.model_fields if name != "amounts"]
+            return await csv_response(
+                [*own, *AgeingAmount.model_fields], _row_pages(rows), filename=f"stock-ageing-by-{by}.csv"
+            )
         content = AgeingResponse(by=by, as_of=ageing.today, items=[_row(row) for row in rows])
         return Response(content.model_dump_json(), media_type="application/json")
 
@@ -123,7 +134,11 @@ def router_of(use_cases: UseCases) -> APIRouter:
 
 def _row(row: AgeingRow) -> AgeingRowResponse:
     return AgeingRowResponse(
-        warehouse=row.warehouse, days=row.bucket, units=row.units, value_minor=row.value_minor, currency=row.currency
+        warehouse=row.warehouse,
+        days=row.bucket,
+        units=row.units,
+        uncosted_units=row.uncosted_units,
+        amounts=[AgeingAmount(currency=currency, value_minor=value) for currency, value in row.values_minor.items()],
     )
 
 
@@ -137,13 +152,18 @@ def _layer(layer: Layer, today: date) -> LayerResponse:
         lot=layer.lot,
         expires_on=layer.expires_on,
         days_to_expiry=None if layer.expires_on is None else (layer.expires_on - today).days,
-        unit_cost_minor=None if layer.unit_cost_minor is None else round(float(layer.unit_cost_minor), 4),
+        unit_cost_minor=None if layer.unit_cost_minor is None else rounded(layer.unit_cost_minor),
         currency=layer.currency,
     )
 
 
 async def _row_pages(rows: Sequence[AgeingRow]) -> AsyncIterator[list[Sequence[Cell]]]:
-    yield list(rows)
+    """Yield a line for each currency, or one without any."""
+    yield [
+        [row.warehouse, row.bucket, row.units, row.uncosted_units, *amount]
+        for row in rows
+        for amount in row.values_minor.items() or [(None, None)]
+    ]
 
 
 async def _layer_pages(pages: AsyncIterator[Sequence[Layer]], today: date) -> AsyncIterator[list[Sequence[Cell]]]:

@@ -1,11 +1,14 @@
 """How long stock has been there, and how long it still keeps: units and value by age."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
+
+from services.inventory.domain.stock_figures import whole_minor
 
 # The last day of each bucket, in days since receipt, and in days to expiry.
 _SINCE_RECEIPT: Final = ((30, "0-30"), (60, "31-60"), (90, "61-90"), (180, "91-180"), (365, "181-365"))
@@ -66,38 +69,47 @@ def buckets_of(by: AgeingBy) -> tuple[str, ...]:
 
 
 class AgeingRow(NamedTuple):
-    """Units of one age in one warehouse; `value_minor` is None, like `currency`, for those whose cost is not known."""
+    """Units of one age in one warehouse, of which the cost of `uncosted_units` is not known; values by currency."""
 
     warehouse: str
     bucket: str
     units: int
-    value_minor: int | None
-    currency: str | None
+    uncosted_units: int
+    values_minor: Mapping[str, int]
 
 
 @dataclass(slots=True)
 class Ageing:
-    """A report in the making: layers in, a row for each warehouse, age and currency out."""
+    """A report in the making: layers in, a row for each warehouse and age out."""
 
     by: AgeingBy
     today: date
-    _units: dict[tuple[str, str, str | None], int] = field(default_factory=dict)
-    _values: dict[tuple[str, str, str | None], Decimal] = field(default_factory=dict)
+    _units: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _uncosted_units: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _values: dict[tuple[str, str], dict[str, Decimal]] = field(default_factory=dict)
 
     def add(self, layers: Iterable[Layer]) -> None:
         """Take layers in."""
         for layer in layers:
-            key = (layer.warehouse, layer.bucket(self.by, self.today), layer.currency)
-            self._units[key] = self._units.get(key, 0) + layer.units
-            if layer.value_minor is not None:
-                self._values[key] = self._values.get(key, Decimal(0)) + layer.value_minor
+            key = (layer.warehouse, layer.bucket(self.by, self.today))
+            self._units[key] += layer.units
+            if layer.value_minor is None or layer.currency is None:
+                self._uncosted_units[key] += layer.units
+            else:
+                values = self._values.setdefault(key, {})
+                values[layer.currency] = values.get(layer.currency, Decimal(0)) + layer.value_minor
 
     def rows(self) -> list[AgeingRow]:
         """Return the report by warehouse, from the youngest stock, or the first to expire."""
         order = {bucket: place for place, bucket in enumerate(buckets_of(self.by))}
-        keys = sorted(self._units, key=lambda key: (key[0], order[key[1]], key[2] or ""))
-        return [AgeingRow(key[0], key[1], self._units[key], self._value(key), key[2]) for key in keys]
-
-    def _value(self, key: tuple[str, str, str | None]) -> int | None:
-        value = self._values.get(key)
-        return None if value is None else int(value.to_integral_value(rounding=ROUND_HALF_EVEN))
+        return [
+            AgeingRow(
+                *key,
+                units=self._units[key],
+                uncosted_units=self._uncosted_units[key],
+                values_minor={
+                    currency: whole_minor(value) for currency, value in sorted(self._values.get(key, {}).items())
+                },
+            )
+            for key in sorted(self._units, key=lambda key: (key[0], order[key[1]]))
+        ]

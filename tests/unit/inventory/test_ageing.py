@@ -42,12 +42,14 @@ class TestAgeing:
         ageing = Ageing(AgeingBy.RECEIPT, TODAY)
 
         ageing.add([a_layer(400), a_layer(3, units=2)])
-        ageing.add([a_layer(5), a_layer(5)._replace(warehouse="GLA", unit_cost_minor=None, currency=None)])
+        unknown = a_layer(5)._replace(unit_cost_minor=None, currency=None)
+        ageing.add([a_layer(5), unknown, unknown._replace(warehouse="GLA")])
+        ageing.add([a_layer(6)._replace(unit_cost_minor=Decimal(2), currency="EUR")])
 
         assert ageing.rows() == [
-            AgeingRow("GLA", "0-30", 1, None, None),
-            AgeingRow("LON", "0-30", 3, 31, "GBP"),
-            AgeingRow("LON", ">365", 1, 10, "GBP"),
+            AgeingRow("GLA", "0-30", 1, 1, {}),
+            AgeingRow("LON", "0-30", 5, 1, {"EUR": 2, "GBP": 31}),
+            AgeingRow("LON", ">365", 1, 0, {"GBP": 10}),
         ]
 
     def test_knows_a_place_for_every_age(self) -> None:
