@@ -24,7 +24,7 @@ from services.inventory.domain.plausibility import SKU_CHARACTERS_MAX, UNITS_MAX
 from services.inventory.domain.reservations import OnShortage, Reservation, ReservationStatus, Terms
 from services.inventory.domain.stock import Cause, MovementKind
 from services.inventory.handlers.desk import Desk, RequestedEdit, quantities, work_on_stock
-from services.inventory.handlers.ports import Tools
+from services.inventory.handlers.ports import MoreSkusNeeded, Tools
 
 _ON_SHORTAGE: Final[Mapping[str, OnShortage]] = {"refuse": "refuse", "partial": "partial"}
 
@@ -230,7 +230,11 @@ def _restock(
     units = {line.sku: line.quantity for line in lines_back if line.quantity > 0}
     reservation = desk.reservation(event.order_id)
     # What comes back is what was reserved, whatever a bundle is made of by now.
-    lines = quantities(unpack(units, reservation.bundles) if reservation is not None else desk.unpack(units)[0])
+    parts = desk.unpack(units)[0] if reservation is None else unpack(units, reservation.bundles)
+    if unlocked := {sku for sku in parts if sku not in desk.stock.items}:
+        # Of an order that holds nothing any more and waits for nothing, nobody knew what its bundles are made of.
+        raise MoreSkusNeeded(unlocked)
+    lines = quantities(parts)
     desk.caused_by(envelope, skus=[line.sku for line in lines])
     cause = Cause(
         event_id=envelope.id,

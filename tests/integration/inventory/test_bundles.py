@@ -52,6 +52,16 @@ class TestOrder:
         [short] = await shop.announced(StockBackordered)
         assert {one.sku for one in short.shortages} == {ARMCHAIR, LAMP}
 
+    async def test_that_holds_nothing_any_more_can_bring_a_bundle_back(self, shop: Shop) -> None:
+        order = approved((SET, 1))
+        await shop.orders(order)
+        await shop.orders(cancelled(order.order_id))
+
+        await shop.orders(returned(order.order_id, (SET, 1)))
+
+        assert await shop.level(ARMCHAIR) == (4, 0)
+        assert await shop.level(LAMP) == (6, 0)
+
     async def test_of_a_bundle_leaves_and_comes_back_as_its_components(self, shop: Shop) -> None:
         order = approved((SET, 2))
         await shop.orders(order)
