@@ -157,7 +157,7 @@ class EventRows:
             return self.event(body)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-            code = "malformed-row" if first["type"] == "json_invalid" else InvalidStockEvent.code
+            code = "malformed-json" if first["type"] == "json_invalid" else InvalidStockEvent.code
             return RowError(number, code, str(first["msg"])[:_REASON_CHARACTERS_MAX], _field_of(first))
 
 

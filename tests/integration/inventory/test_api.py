@@ -96,7 +96,7 @@ class TestStockEvents:
             (8, "invalid-stock-event", "colour"),
             (9, "invalid-stock-event", "type"),
             (10, "unstorable-text", "sku"),
-            (11, "malformed-row", None),
+            (11, "malformed-json", None),
             (12, "invalid-stock-event", None),
         ]
         assert await shop.level(ARMCHAIR) == (10, 0)
