@@ -74,8 +74,8 @@ class Broker:
             # A laptop keeps its history until it is told to forget it; topics may say less.
             "log.retention.hours": "-1",
             "log.segment.bytes": str(64 * 1024 * 1024),
-            # The default of 128 MiB nearly fills the old generation of a heap this small, and whatever fills it stops the
-            # broker for a full collection; so much is enough for 600,000 keys of a compacted topic at a time.
+            # The default of 128 MiB nearly fills the old generation of a heap this small, and whatever fills it stops
+            # the broker for a full collection; so much is enough for 600,000 keys of a compacted topic at a time.
             "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
             # Lets a test that kills consumers ask for a short session.
             "group.min.session.timeout.ms": "1000",
