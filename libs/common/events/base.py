@@ -258,11 +258,12 @@ def _uuid(text: str) -> UUID:
 def _time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is UTC:
+            return moment
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    # The second for the last hours of the year 9999, west of Greenwich.
+    except (ValueError, OverflowError) as error:
         raise Undecodable("malformed", "ce_time is not an RFC 3339 time") from error
-    if moment.tzinfo is UTC:
-        return moment
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _version(text: str | None) -> int | None:

@@ -58,7 +58,8 @@ _RETRY_SECONDS_MAX = 5.0
 _SUSPICION_SECONDS = (1.0, 3.0)
 # A fault of our own code may be a race that a second try does not meet; a third failure is no accident.
 _HANDLER_ATTEMPTS_MAX = 3
-# Above this many in a row the fault is ours, and a stopped consumer is cheaper than an emptied topic.
+# Above this many in a row the fault is ours, and a stopped consumer is cheaper than an emptied topic. What is no event
+# at all does not count, nor what others may write: who sends that must not stop what is behind it.
 _DEAD_LETTERS_CONSECUTIVE_MAX = 100
 _PROGRESS_SECONDS_MAX = 60.0
 _LAG_SECONDS = 2.0
@@ -149,6 +150,7 @@ class Consumer:
             items_plenty=subscription.batch_records_plenty,
         )
         self._dead_letters_in_a_row = 0
+        self._misfits_in_a_row = 0
         self._progressed_at = clock.monotonic_seconds()
         self._lag_measured_at = 0.0
         self._next_offsets: dict[TopicPartition, int] = {}
@@ -366,7 +368,7 @@ class Consumer:
     async def _was_applied(self, record: _Record, stop: asyncio.Event) -> bool | None:
         """Whether the inbox knows a record, by its headers alone; None if `stop` came first."""
         try:
-            event_id = parse_id(dict(record.headers).get("ce_id", b"").decode(errors="replace"))
+            event_id = parse_id((dict(record.headers).get("ce_id") or b"").decode(errors="replace"))
         except ValueError:
             return False
         if self._subscription.recognises_duplicates:
@@ -410,15 +412,19 @@ class Consumer:
     async def _process(self, records: Sequence[_Record], stop: asyncio.Event) -> bool:
         """Turn every record into its effect or a dead letter; False if `stop` came first."""
         deliveries: list[_Delivery] = []
+        unreadable: list[tuple[_Record, Undecodable]] = []
         for record in records:
             try:
                 envelope = self._read(record)
             except Undecodable as error:
-                if not await self._dead_letter(record, error.reason, error.detail, attempts=1, stop=stop):
-                    return False
+                unreadable.append((record, error))
+                self._count_misfit(error)
                 continue
             if envelope is not None:
                 deliveries.append(_Delivery(record, envelope))
+                self._misfits_in_a_row = 0
+        if not await self._set_aside_unreadable(unreadable, stop):
+            return False
         events_max = self._subscription.transaction_events_max
         for start in range(0, len(deliveries), events_max):
             if not await self._apply(deliveries[start : start + events_max], stop):
@@ -523,7 +529,27 @@ class Consumer:
             self._letter(delivery.record, "refused", refusals[delivery.envelope.id], attempts=1) for delivery in refused
         ]
         # A judgement of the handler, not a fault of ours: these do not blow the fuse.
-        return await self._publish_letters(letters, "refused", stop)
+        return await self._publish_letters(letters, {"refused": len(letters)}, stop)
+
+    def _count_misfit(self, error: Undecodable) -> None:
+        """Blow the fuse before any of a batch is set aside: its successor would set it aside once more."""
+        if error.reason == "schema-mismatch" and self._subscription.unknown_types == "ignore":
+            self._misfits_in_a_row += 1
+            self._check_fuse(self._misfits_in_a_row)
+
+    def _check_fuse(self, in_a_row: int) -> None:
+        if in_a_row >= _DEAD_LETTERS_CONSECUTIVE_MAX:
+            msg = f"{self.group}: {in_a_row} records failed in a row"
+            raise DeadLetterFuseBlown(msg)
+
+    async def _set_aside_unreadable(
+        self, unreadable: Sequence[tuple[_Record, Undecodable]], stop: asyncio.Event
+    ) -> bool:
+        """Send what is no event to the dead letters; False if `stop` came first."""
+        if not unreadable:
+            return True
+        letters = [self._letter(record, error.reason, error.detail, attempts=1) for record, error in unreadable]
+        return await self._publish_letters(letters, Counter(error.reason for _, error in unreadable), stop)
 
     async def _dead_letter(
         self,
@@ -535,12 +561,10 @@ class Consumer:
         stop: asyncio.Event,
     ) -> bool:
         letter = self._letter(record, reason, error, attempts=attempts)
-        if not await self._publish_letters([letter], reason, stop):
+        if not await self._publish_letters([letter], {reason: 1}, stop):
             return False
         self._dead_letters_in_a_row += 1
-        if self._dead_letters_in_a_row >= _DEAD_LETTERS_CONSECUTIVE_MAX:
-            msg = f"{self.group}: {self._dead_letters_in_a_row} records failed in a row"
-            raise DeadLetterFuseBlown(msg)
+        self._check_fuse(self._dead_letters_in_a_row)
         return True
 
     def _letter(self, record: _Record, reason: DeadLetterReason, error: str, *, attempts: int) -> WireRecord:
@@ -562,7 +586,7 @@ class Consumer:
         )
 
     async def _publish_letters(
-        self, letters: Sequence[WireRecord], reason: DeadLetterReason, stop: asyncio.Event
+        self, letters: Sequence[WireRecord], reasons: Mapping[DeadLetterReason, int], stop: asyncio.Event
     ) -> bool:
         while True:
             try:
@@ -571,7 +595,8 @@ class Consumer:
             except PublishFailed:
                 if await _wait(stop, _RETRY_SECONDS_MAX):
                     return False
-        metrics.dead_letters_total.labels(self._service, self.group, reason).inc(len(letters))
+        for reason, count in reasons.items():
+            metrics.dead_letters_total.labels(self._service, self.group, reason).inc(count)
         return True
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:

@@ -31,7 +31,7 @@ class Follower:
     Reads a topic from its beginning, all partitions, without a group, and hands every event to `apply`.
 
     `apply` must be idempotent by the event's `aggregate_version`: after a fault the topic is read again
-    from its beginning while the copy goes on answering with what it knows.
+    from its beginning while the copy goes on answering with what it knows. An event that it raises on is left out.
     """
 
     def __init__(
@@ -149,7 +149,11 @@ class Follower:
             # The groups that turn this topic into effects dead-letter it; a copy can only leave it out.
             log.warning("follower.undecodable", reason=error.reason)
             return
-        self._apply(envelope)
+        try:
+            self._apply(envelope)
+        except Exception:
+            # It would be met again at every start, and no process would ever live to answer.
+            log.exception("follower.not_applied", event_type=envelope.event.type, event_id=str(envelope.id))
 
 
 class _TopicMissing(Exception):

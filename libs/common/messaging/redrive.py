@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from libs.common.events.base import WireRecord
-from libs.common.messaging.dead_letters import dead_letter_topic
+from libs.common.messaging.dead_letters import TRUNCATED, dead_letter_topic
 from libs.common.messaging.producer import BusProducer
 
 _POLL_TIMEOUT_MS = 500
@@ -28,6 +28,11 @@ class DeadLetter:
     error: str
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the record fitted into a letter; the beginning of one is nothing to publish."""
+        return not any(name == TRUNCATED for name, _ in self.headers)
 
     @property
     def original(self) -> WireRecord:
@@ -53,8 +58,8 @@ async def replay(
     Publish the waiting dead letters of `group` to their topics again and return them.
 
     The event ids stay, so that a letter replayed twice has one effect. With `reason` only letters of that
-    reason are published; the others stay. Which letters are done is kept as the offsets of the group
-    `<group>.replay`; a dry run lists the waiting letters and publishes nothing.
+    reason are published; the others stay, and so do those that hold but the beginning of a record. Which letters are
+    done is kept as the offsets of the group `<group>.replay`; a dry run lists what it would publish.
 
     :raises PublishFailed: if the broker does not confirm; run it again.
     """
@@ -71,7 +76,7 @@ async def replay(
         partition = TopicPartition(topic, 0)
         consumer.assign([partition])
         letters = await _read_waiting(consumer, partition, limit)
-        chosen = [letter for letter in letters if reason is None or letter.reason == reason]
+        chosen = [letter for letter in letters if letter.is_whole and reason in {None, letter.reason}]
         if is_dry_run or not chosen:
             return chosen
         async with producer:
@@ -99,7 +104,7 @@ def _letters(
     records: "list[ConsumerRecord[bytes | None, bytes | None]]",
 ) -> Iterator[DeadLetter]:
     for record in records:
-        fields = {name: value.decode(errors="replace") for name, value in record.headers}
+        fields = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
         yield DeadLetter(
             topic=fields.get("dlq-topic", ""),
             partition=int(fields.get("dlq-partition", "0")),

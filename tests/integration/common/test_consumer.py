@@ -2,8 +2,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Literal
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from prometheus_client import REGISTRY
 
 from libs.common.clock import SystemClock
@@ -65,7 +67,12 @@ async def effects(database: FreshDatabase) -> list[str]:
 
 
 def a_consumer(
-    database: FreshDatabase, bus: TestBus, handler: BatchHandler, *, transaction_events_max: int = 500
+    database: FreshDatabase,
+    bus: TestBus,
+    handler: BatchHandler,
+    *,
+    transaction_events_max: int = 500,
+    unknown_types: Literal["ignore", "dead-letter"] = "dead-letter",
 ) -> Consumer:
     return Consumer(
         Subscription(
@@ -73,7 +80,7 @@ def a_consumer(
             topics=(INVENTORY_WAREHOUSE,),
             events=(GoodsReceived,),
             handle=handler,
-            unknown_types="dead-letter",
+            unknown_types=unknown_types,
             transaction_events_max=transaction_events_max,
         ),
         service="test",
@@ -178,6 +185,7 @@ class TestConsumer:
         self, database: FreshDatabase, bus: TestBus
     ) -> None:
         good = encode(envelope_of(a_receipt()))
+        no_time = [(n, b"9999-12-31T23:00:00-14:00" if n == "ce_time" else v) for n, v in good.headers]
         wrong_type = [(n, b"goods.vanished" if n == "ce_type" else v) for n, v in good.headers]
         bad = [
             WireRecord(topic=good.topic, key=b"k", value=b"{truncated", headers=good.headers),
@@ -186,6 +194,8 @@ class TestConsumer:
             WireRecord(topic=good.topic, key=b"k", value=b"[" * 100_000, headers=good.headers),
             WireRecord(topic=good.topic, key=b"k", value=good.value, headers=[]),
             WireRecord(topic=good.topic, key=b"k", value=good.value, headers=wrong_type),
+            # An hour that UTC has no year for.
+            WireRecord(topic=good.topic, key=b"k", value=good.value, headers=no_time),
         ]
         for record in bad:
             await bus.publish_raw(record)
@@ -203,7 +213,58 @@ class TestConsumer:
             b"schema-mismatch",
             b"missing-header",
             b"unknown-type",
+            b"malformed",
         ]
+
+    @pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+    async def test_sets_aside_the_beginning_of_what_no_message_can_hold(
+        self, database: FreshDatabase, bus: TestBus, compression: str
+    ) -> None:
+        huge = b"7" * 3_000_000
+        topic = bus.topic_prefix + INVENTORY_WAREHOUSE.name
+        async with AIOKafkaProducer(
+            bootstrap_servers=bus.bootstrap_servers, compression_type=compression, max_request_size=8_000_000
+        ) as others:
+            await others.send_and_wait(topic, huge, key=huge[:600_000], headers=[("ce_type", huge[:400_000])])
+            await others.send_and_wait(topic, huge, key=b"k", headers=[("ce_type", b"goods.received"), ("x", None)])
+        await bus.publish(a_receipt())
+
+        async with running(a_consumer(database, bus, EffectsHandler())):
+            await eventually(lambda: effects(database))
+            letters = await eventually(lambda: bus.read_dead_letters(GROUP), lambda found: len(found) == 2)
+
+        assert all(letter.value and huge.startswith(letter.value) for letter in letters)
+        sizes = {dict(letter.headers)["dlq-truncated"] for letter in letters}
+        assert sizes == {b"3600000", b"3000001"}
+        again = await replay(group=GROUP, bootstrap_servers=bus.bootstrap_servers, topic_prefix=bus.topic_prefix)
+        assert again == []
+
+    async def test_goes_on_however_much_of_what_is_no_event_others_send(
+        self, database: FreshDatabase, bus: TestBus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(consumer_module, "_DEAD_LETTERS_CONSECUTIVE_MAX", 3)
+        good = encode(envelope_of(a_receipt()))
+        for _ in range(5):
+            await bus.publish_raw(good._replace(value=b'{"sku": 7}'))
+        await bus.publish(a_receipt())
+
+        async with running(a_consumer(database, bus, EffectsHandler())):
+            await eventually(lambda: effects(database))
+
+        assert len(await bus.read_dead_letters(GROUP)) == 5
+
+    async def test_stops_when_its_own_events_no_longer_fit_and_sets_none_of_them_aside(
+        self, database: FreshDatabase, bus: TestBus, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(consumer_module, "_DEAD_LETTERS_CONSECUTIVE_MAX", 3)
+        good = encode(envelope_of(a_receipt()))
+        for value in (b'{"sku": 7}', b"{", b'{"sku": 7}', good.value, *[b'{"sku": 7}'] * 3):
+            await bus.publish_raw(good._replace(value=value))
+
+        with pytest.raises(DeadLetterFuseBlown):
+            await a_consumer(database, bus, EffectsHandler(), unknown_types="ignore").run(asyncio.Event())
+
+        assert await bus.read_dead_letters(GROUP) == []
 
     async def test_ends_without_memory_and_sets_nothing_aside(self, database: FreshDatabase, bus: TestBus) -> None:
         await bus.publish(a_receipt())

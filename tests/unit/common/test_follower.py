@@ -1,14 +1,19 @@
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError
 
+from libs.common.events.base import Envelope, WireRecord, encode
 from libs.common.events.inventory import GoodsReceived
 from libs.common.events.topics import INVENTORY_WAREHOUSE
 from libs.common.messaging import follower as follower_module
 from libs.common.messaging.follower import Follower
+from tests.support.kafka import envelope_of
 
+NOON = datetime(2011, 6, 1, 12, tzinfo=UTC)
 FIRST_SECONDS = 0.01
 LAST_SECONDS = 0.04
 
@@ -16,8 +21,9 @@ LAST_SECONDS = 0.04
 class Broker:
     """What followers connect to: notes when they do, and ends their run at the sixth time."""
 
-    def __init__(self, *, has_topic: bool) -> None:
+    def __init__(self, *, has_topic: bool, records: Sequence[WireRecord] = ()) -> None:
         self.has_topic = has_topic
+        self.records = records
         self.stop = asyncio.Event()
         self.connected_at: list[float] = []
 
@@ -50,11 +56,30 @@ class _Connection:
     async def seek_to_beginning(self, *_: object) -> None:
         pass
 
-    async def end_offsets(self, _partitions: object) -> dict[object, int]:
-        return {}
+    async def end_offsets(self, partitions: Sequence[object]) -> dict[object, int]:
+        return dict.fromkeys(partitions, 0)
 
     async def getmany(self, **_: object) -> dict[object, object]:
-        raise KafkaError
+        records, self._broker.records = self._broker.records, ()
+        if not records:
+            raise KafkaError
+        self._broker.stop.set()
+        return {0: records}
+
+    async def position(self, _partition: object) -> int:
+        return 0
+
+    def assignment(self) -> set[object]:
+        return set()
+
+    def paused(self) -> set[object]:
+        return set()
+
+    def pause(self, *_: object) -> None:
+        pass
+
+    def resume(self, *_: object) -> None:
+        pass
 
 
 async def pauses(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -88,3 +113,29 @@ class TestRestarts:
 
     async def test_are_quick_after_each_reading(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert set(await pauses(Broker(has_topic=True), monkeypatch)) == {FIRST_SECONDS}
+
+
+class TestPoison:
+    async def test_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        received = [GoodsReceived(sku=sku, warehouse="LON", quantity=1, occurred_at=NOON) for sku in ("A", "B")]
+        bad, good = (encode(envelope_of(one)) for one in received)
+        truncated = good._replace(key=b"C", value=b"{")
+        broker = Broker(has_topic=True, records=[truncated, bad, good])
+        monkeypatch.setattr(follower_module, "AIOKafkaConsumer", broker.connection)
+        applied: list[str] = []
+
+        def apply(envelope: Envelope) -> None:
+            if envelope.event == received[0]:
+                raise OverflowError
+            applied.append(envelope.event.key)
+
+        one = Follower(
+            topics=(INVENTORY_WAREHOUSE,),
+            events=(GoodsReceived,),
+            apply=apply,
+            bootstrap_servers="nowhere",
+            client_id="test",
+        )
+        await one.run(broker.stop)
+
+        assert applied == ["B"]
