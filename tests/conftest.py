@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support.infrastructure import Infrastructure, chosen_infrastructure
@@ -16,6 +17,14 @@ from tests.support.postgres import drop_templates
 settings.register_profile("searching", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("steady", settings.get_profile("searching"), derandomize=True)
 settings.load_profile("steady")
+
+# Where nobody has configured it, it shows the variables of every frame of an exception: many seconds of a busy machine.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("integration", "e2e", "faults")

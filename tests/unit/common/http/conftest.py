@@ -1,11 +1,10 @@
 """An application to send requests to, and clients that send them without a network."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 from fastapi import APIRouter, FastAPI
 from pydantic import SecretStr
 
@@ -29,14 +28,6 @@ KEYS = FixedKeys(
 
 AppFactory = Callable[..., FastAPI]
 ClientFactory = Callable[..., httpx.AsyncClient]
-
-
-@pytest.fixture(autouse=True)
-def plain_logs() -> Iterator[None]:
-    """Log tracebacks as text: the default for consoles draws every local variable, which takes seconds."""
-    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture

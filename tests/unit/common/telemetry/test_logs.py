@@ -17,6 +17,7 @@ def output() -> Iterator[StringIO]:
     """Configure as a process does and return what it writes; leave the root logger as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    before = structlog.get_config()
     configure_logging("orders", "info", "json")
     [handler] = root.handlers
     assert isinstance(handler, logging.StreamHandler)
@@ -25,7 +26,7 @@ def output() -> Iterator[StringIO]:
     yield stream
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 def logged(output: StringIO) -> dict[str, object]:
