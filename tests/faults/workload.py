@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -135,6 +135,21 @@ class Clients:
         )
         self._history.note(attempt)
         return attempt
+
+    async def upload(self, wish: Wish, is_under_way: asyncio.Event, is_dead: asyncio.Event) -> None:
+        """Send half of a wish's rows, say so, and the other half to whoever is there by then."""
+        rows = self._encoder.encode_lines(list(wish.rows))
+
+        async def halves() -> AsyncIterator[bytes]:
+            yield rows[: len(rows) // 2]
+            is_under_way.set()
+            await is_dead.wait()
+            yield rows[len(rows) // 2 :]
+
+        headers = self.headers(wish.caller) | {"Idempotency-Key": wish.key, "Content-Type": "application/x-ndjson"}
+        with suppress(httpx.HTTPError):
+            url = f"{self._addresses.service_urls[wish.service]}{wish.path}"
+            await self._client.post(url, content=halves(), headers=headers)
 
     async def insist(self, wish: Wish) -> Attempt:
         """Ask under the same key until there is a yes or a no."""

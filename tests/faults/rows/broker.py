@@ -80,11 +80,14 @@ async def bad_line(arena: Arena) -> str:
 @row("F34", "members come and go", expects="it goes on, duplicates at most", shows=("I5",))
 async def rebalance_storm(arena: Arena) -> str:
     before = arena.witness.total("consumer_rebalances_total")
-    for _ in range(3):
-        for name in ("orders-consumer", "inventory-consumer"):
+
+    async def come_and_go(name: str) -> None:
+        for _ in range(2):
             replica = await arena.stack.add_replica(name)
             await asyncio.sleep(1)
             await arena.stack.stop(replica)
+
+    await asyncio.gather(*map(come_and_go, ("orders-consumer", "inventory-consumer")))
 
     async def rebalances() -> float:
         return arena.witness.total("consumer_rebalances_total") - before

@@ -9,12 +9,15 @@ from tests.faults.arena import Arena
 from tests.faults.matrix import expect, row
 from tests.faults.nemesis import open_files, resident_bytes
 from tests.faults.quiet import SilentSteps
+from tests.faults.workload import SKUS
 from tests.support.eventually import eventually
 
 _DEATHS_SECONDS_MAX = 90.0
 _TAKEOVER_SECONDS_MAX = 60.0
 _PAUSE_SECONDS = 16.0
 _SKEW_SECONDS = 3600
+# Half an hour off the hour, and half an hour of daylight saving.
+_FAR_ZONE, _HOME_ZONE = "Australia/Lord_Howe", "UTC"
 _LEASES = "SELECT count(*) FROM relay_leases"
 _OLDEST_PENDING = "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::int FROM outbox_events"
 _SAGA_STAGES = ("approved", "reserved", "confirmed", "shipped", "delivered", "settled")
@@ -157,24 +160,25 @@ async def saga_dies(arena: Arena) -> str:
 
 @row("F10", "event loop blocked", expects="the lag shows, nothing is lost", shows=("I12",))
 async def loop_blocked(arena: Arena) -> str:
-    lags = []
-    for name in ("inventory-consumer", "logistics-consumer", "recommender-consumer"):
-        with arena.nemesis.paused(name):
-            await asyncio.sleep(4)
-        lags.append(await arena.witness.gauge(name, "event_loop_lag_seconds"))
+    names = ("inventory-consumer", "logistics-consumer", "recommender-consumer")
+    with arena.nemesis.paused(*names):
+        await asyncio.sleep(4)
+    lags = await asyncio.gather(*(arena.witness.gauge(name, "event_loop_lag_seconds") for name in names))
     expect(max(lags) > 1, f"the gauge never showed it: {lags}")
     return f"the gauge showed {max(lags):.1f} s"
 
 
 @row("F11", "told to stop under load", expects="it drains, says goodbye and ends within 20 s", shows=("I10",))
 async def told_to_stop(arena: Arena) -> str:
-    slowest = 0.0
-    for name in ("orders-api", "inventory-api", "orders-consumer", "inventory-relay", "orders-jobs"):
+    async def stop(name: str) -> float:
         farewells = farewell_count(arena, name)
         started_at = arena.clock.monotonic_seconds()
         await arena.nemesis.terminate(name)
-        slowest = max(slowest, arena.clock.monotonic_seconds() - started_at)
         expect(farewell_count(arena, name) > farewells, f"{name} did not end in good order")
+        return arena.clock.monotonic_seconds() - started_at
+
+    names = ("orders-api", "inventory-api", "orders-consumer", "inventory-relay", "orders-jobs")
+    slowest = max(await asyncio.gather(*map(stop, names)))
     return f"the slowest was ready again after {slowest:.1f} s"
 
 
@@ -236,7 +240,7 @@ async def rolling_restart(arena: Arena) -> str:
 
 @row(
     "F28",
-    "clocks are wrong by an hour, in both ways",
+    "clocks are wrong by an hour, in both ways, and time zones change",
     expects="leases, holds and deadlines work as ever",
     shows=("I3", "I5", "I8", "I12"),
 )
@@ -244,28 +248,74 @@ async def clocks_wrong(arena: Arena) -> str:
     # Two hours between two services that tell each other times, and an hour between each and its database.
     skews = {"orders": _SKEW_SECONDS, "inventory": -_SKEW_SECONDS}
     held = arena.history.accepted("order")
-    await _set_clocks(arena, skews)
+    await _set_clocks(arena, skews, time_zone=_FAR_ZONE)
     arena.workload.flow()
     await asyncio.sleep(12)
     orders = len(arena.history.accepted("order").keys() - held.keys())
     # What was begun by a wrong clock ends by it: who mends a clock does so when all is quiet.
     seconds = await arena.settle(SilentSteps())
-    await _set_clocks(arena, dict.fromkeys(skews, 0))
+    await _set_clocks(arena, dict.fromkeys(skews, 0), time_zone=_HOME_ZONE)
     arena.workload.flow()
     expect(orders > 0, "nothing was ordered")
     return f"{orders} orders accepted, quiet again {seconds:.0f} s after the last, with the clocks still wrong"
 
 
-async def _set_clocks(arena: Arena, skews: Mapping[str, int]) -> None:
+async def _set_clocks(arena: Arena, skews: Mapping[str, int], *, time_zone: str) -> None:
     await arena.settle(SilentSteps())
+    async with arena.database("postgres") as operator:
+        await operator.execute(f"ALTER SYSTEM SET timezone = '{time_zone}'")
+        await operator.execute("SELECT pg_reload_conf()")
     names = [(name, skew) for service, skew in skews.items() for name in arena.services if name.startswith(service)]
     for start in range(0, len(names), 4):
         await asyncio.gather(
             *(
-                arena.stack.restart(name, {"QUAYSIDE_FAILPOINTS": f"clock=skew:{skew}" if skew else ""})
+                arena.stack.restart(
+                    name, {"QUAYSIDE_FAILPOINTS": f"clock=skew:{skew}" if skew else "", "TZ": time_zone}
+                )
                 for name, skew in names[start : start + 4]
             )
         )
+
+
+@row(
+    "F68",
+    "two of each role, of which one dies or stands still all the time",
+    expects="the other goes on, and who comes back finds its work done",
+    shows=("I1", "I2", "I5", "I6", "I7"),
+)
+async def two_of_each(arena: Arena) -> str:
+    names = (
+        "orders-consumer",
+        "inventory-consumer",
+        "orders-relay",
+        "inventory-relay",
+        "orders-jobs",
+        "inventory-jobs",
+    )
+    replicas = await asyncio.gather(*(arena.stack.add_replica(name) for name in names))
+    kills = 0
+    # Longer than its session lasts: the partitions are its neighbour's when it wakes amid a batch.
+    with arena.nemesis.paused("orders-consumer"):
+        ends_at = arena.clock.monotonic_seconds() + _PAUSE_SECONDS
+        while arena.clock.monotonic_seconds() < ends_at:
+            await arena.nemesis.kill(arena.nemesis.random.choice([*names[1:], *replicas]))
+            kills += 1
+            await arena.nemesis.moment(0.5, 2)
+    await arena.stack.stop(*replicas)
+    return f"{kills} deaths beside one that stood still for {_PAUSE_SECONDS:.0f} s"
+
+
+@row("F69", "API killed amid an upload", expects="what is sent again counts once", shows=("I10", "I2"))
+async def killed_amid_upload(arena: Arena) -> str:
+    wish = arena.workload.stock_wish([(sku, "SOUTH", 3) for sku in SKUS])
+    is_under_way, is_dead = asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as uploading:
+        uploading.create_task(arena.clients.upload(wish, is_under_way, is_dead))
+        await is_under_way.wait()
+        await arena.nemesis.kill("inventory-api")
+        is_dead.set()
+    expect((await arena.clients.insist(wish)).is_accepted, "the rows were refused when they came again")
+    return f"{len(SKUS)} rows, cut in the middle and sent again"
 
 
 def farewell_count(arena: Arena, name: str) -> int:
