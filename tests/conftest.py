@@ -9,7 +9,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.support.infrastructure import Infrastructure, chosen_infrastructure
-from tests.support.postgres import drop_templates
+from tests.support.postgres import drop_kept_databases
 
 # Two cores shared by servers and tests: how long an example takes says nothing about the code. And the same code gets
 # the same examples, so that a run that fails says something about a change; `--hypothesis-profile=searching` looks for
@@ -42,4 +42,4 @@ def infrastructure() -> Iterator[Infrastructure]:
     """PostgreSQL and Kafka; no test that does not name this fixture waits for them."""
     with chosen_infrastructure() as servers:
         yield servers
-        asyncio.run(drop_templates(servers))
+        asyncio.run(drop_kept_databases(servers))

@@ -6,7 +6,7 @@ import pytest
 from libs.common.events.topics import INVENTORY_STOCK, INVENTORY_WAREHOUSE
 from tests.support.infrastructure import Infrastructure
 from tests.support.kafka import TestBus
-from tests.support.postgres import FreshDatabase, fresh_database
+from tests.support.postgres import FreshDatabase, emptied_database
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 GROUP = "test.effects"
@@ -14,7 +14,7 @@ GROUP = "test.effects"
 
 @pytest.fixture
 async def database(infrastructure: Infrastructure) -> AsyncIterator[FreshDatabase]:
-    async with fresh_database(infrastructure, "common", MIGRATIONS) as database:
+    async with emptied_database(infrastructure, "common", MIGRATIONS) as database:
         yield database
 
 

@@ -1,20 +1,13 @@
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
 from libs.common.http.auth import FixedKeys, Principal
 from services.inventory.bootstrap import SERVICE
-from services.inventory.storage.tables import metadata
 from tests.integration.inventory.shop import Shop, open_api
 from tests.support.infrastructure import Infrastructure
-from tests.support.postgres import FreshDatabase, fresh_database
-
-# As a superuser's replica: the ledger's own trigger would not let its rows go.
-EMPTY = ";".join(
-    ["SET LOCAL session_replication_role = replica", *(f"DELETE FROM {table}" for table in metadata.tables)]  # noqa: S608
-)
+from tests.support.postgres import FreshDatabase, emptied_database
 
 KEYS = FixedKeys(
     {
@@ -30,22 +23,10 @@ KEYS = FixedKeys(
 )
 
 
-@pytest.fixture(scope="session")
-def database_url(infrastructure: Infrastructure) -> Iterator[str]:
-    """Create one database for all tests of inventory: making one takes longer than most of them."""
-    with asyncio.Runner() as runner:
-        context = fresh_database(infrastructure, SERVICE.name, SERVICE.migrations)
-        yield runner.run(context.__aenter__()).url
-        runner.run(context.__aexit__(None, None, None))
-
-
 @pytest.fixture
-async def database(database_url: str) -> AsyncIterator[FreshDatabase]:
-    """Open the database, emptied."""
-    database = FreshDatabase(database_url)
-    await empty(database)
-    yield database
-    await database.dispose()
+async def database(infrastructure: Infrastructure) -> AsyncIterator[FreshDatabase]:
+    async with emptied_database(infrastructure, SERVICE.name, SERVICE.migrations) as database:
+        yield database
 
 
 @pytest.fixture
@@ -57,8 +38,3 @@ async def shop(database: FreshDatabase) -> Shop:
 async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
     async with open_api(shop, KEYS, caller="warehouse") as client:
         yield client
-
-
-async def empty(database: FreshDatabase) -> None:
-    async with database.transaction() as transaction:
-        await (await transaction.driver()).execute(EMPTY)

@@ -21,9 +21,8 @@ from services.inventory.domain.stock import stock_of
 from services.inventory.handlers.audit import Drift
 from services.inventory.storage.reservations import PostgresReservations
 from services.inventory.storage.stock import PostgresStock
-from tests.integration.inventory.conftest import empty
 from tests.integration.inventory.shop import Shop
-from tests.support.postgres import FreshDatabase
+from tests.support.postgres import FreshDatabase, empty
 from tests.unit.inventory.builders import (
     ARMCHAIR,
     LONDON,

@@ -9,9 +9,8 @@ from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsReceived, TransferDispatched, TransferReceived, WarehouseReport
 from services.inventory.domain.stock_events import report_of
 from tests.integration.inventory.accounts import Accounts
-from tests.integration.inventory.conftest import empty
 from tests.integration.inventory.shop import Shop
-from tests.support.postgres import FreshDatabase
+from tests.support.postgres import FreshDatabase, empty
 from tests.unit.inventory.builders import (
     ARMCHAIR,
     LAMP,

@@ -15,9 +15,8 @@ from libs.common.events.inventory import (
 )
 from libs.common.events.topics import INVENTORY_STOCK
 from services.inventory.domain.stock_events import report_of
-from tests.integration.inventory.conftest import empty
 from tests.integration.inventory.shop import Shop
-from tests.support.postgres import FreshDatabase
+from tests.support.postgres import FreshDatabase, empty
 from tests.unit.inventory.builders import (
     ARMCHAIR,
     LAMP,

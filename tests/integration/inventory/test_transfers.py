@@ -22,9 +22,8 @@ from libs.common.events.inventory import (
 )
 from libs.common.events.topics import INVENTORY_TRANSFER
 from services.inventory.bootstrap import show_transfers
-from tests.integration.inventory.conftest import empty
 from tests.integration.inventory.shop import Shop
-from tests.support.postgres import FreshDatabase
+from tests.support.postgres import FreshDatabase, empty
 from tests.unit.inventory.builders import (
     ARMCHAIR,
     MIRROR,

@@ -4,10 +4,10 @@ import pytest
 
 from services.recommender.bootstrap import SERVICE
 from tests.support.infrastructure import Infrastructure
-from tests.support.postgres import FreshDatabase, fresh_database
+from tests.support.postgres import FreshDatabase, emptied_database
 
 
 @pytest.fixture
 async def database(infrastructure: Infrastructure) -> AsyncIterator[FreshDatabase]:
-    async with fresh_database(infrastructure, SERVICE.name, SERVICE.migrations) as fresh:
+    async with emptied_database(infrastructure, SERVICE.name, SERVICE.migrations) as fresh:
         yield fresh
