@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -121,6 +122,7 @@ from services.orders.storage.webhooks import (
     PostgresWebhookUnits,
     measure_deliveries,
     purge_deliveries,
+    renew_seals,
 )
 
 NAME = "orders"
@@ -140,6 +142,7 @@ _MONEY_AUDITED = timedelta(days=2)
 # Longer than any provider's notice is accepted after it was signed.
 _NOTICES_KEPT = timedelta(days=7)
 _DEADLINE_POLL_SECONDS = 0.5
+_RENEW_SEALS_SECONDS = 600.0
 _MEASURE_WEBHOOKS_SECONDS = 30.0
 _LEARN_SECONDS = 120.0
 _RESCORE_SECONDS = 30.0
@@ -296,9 +299,11 @@ def reviewing(settings: OrdersSettings) -> Reviewing:
 
 def build_webhook_desk(settings: OrdersSettings, database: Database, *, clock: Clock) -> webhook_routes.WebhookDesk:
     """Build what the routes of webhooks work with."""
+    seal = data_keys(settings).seal
     return webhook_routes.WebhookDesk(
         database=database,
-        bind=PostgresWebhooks,
+        seal=seal,
+        bind=partial(PostgresWebhooks, seal=seal),
         check_url=AddressGuard(is_insecure_allowed=settings.webhook_insecure_allowed).check,
         known_types=[*(event.type for event in TOLD), REMINDER_TYPE],
         secret_overlap=settings.webhook_secret_overlap,
@@ -488,8 +493,9 @@ def build_notifiers(settings: OrdersSettings) -> dict[Channel, Notifier]:
 
 def _add_notifications(process: Process, *, settings: OrdersSettings, database: Database, clock: Clock) -> None:
     """Add what tells others of orders, on events of its own consumer group: nothing that an order waits for."""
+    seal = data_keys(settings).seal
     consumer = Consumer(
-        notifications(NotificationHandler(clock=clock, bind=PostgresWebhooks)),
+        notifications(NotificationHandler(clock=clock, bind=partial(PostgresWebhooks, seal=seal))),
         service=NAME,
         database=database,
         bootstrap_servers=settings.kafka_bootstrap_servers,
@@ -499,14 +505,14 @@ def _add_notifications(process: Process, *, settings: OrdersSettings, database: 
     transport = HttpWebhooks(AddressGuard(is_insecure_allowed=settings.webhook_insecure_allowed), clock=clock)
     process.closers.append(transport.close)
     dispatcher = WebhookDispatcher(
-        PostgresWebhookUnits(database),
+        PostgresWebhookUnits(database, seal=seal),
         transport,
         clock=clock,
         poll_seconds=settings.webhook_poll_seconds,
         is_transient=is_transient,
     )
 
-    reminder_units = PostgresReminderUnits(database)
+    reminder_units = PostgresReminderUnits(database, seal=seal)
     watch = ReminderWatch(reminder_units, reminder_rules(settings), quiet_hours=quiet_hours(settings), clock=clock)
     sender = ReminderSender(
         reminder_units, build_notifiers(settings), operators=settings.reminder_operators, clock=clock
@@ -516,6 +522,9 @@ def _add_notifications(process: Process, *, settings: OrdersSettings, database: 
         return await database.run(
             lambda transaction: purge_deliveries(transaction, now=clock.now(), older_than=settings.webhook_log_age_max)
         )
+
+    async def renew() -> int:
+        return await database.run(lambda transaction: renew_seals(transaction, seal=seal))
 
     async def measure() -> int:
         pending, oldest_seconds = await database.run(
@@ -532,6 +541,7 @@ def _add_notifications(process: Process, *, settings: OrdersSettings, database: 
             PeriodicJob("remind", watch.work, every_seconds=settings.reminder_poll_seconds),
             PeriodicJob("send-reminders", sender.work, every_seconds=settings.reminder_poll_seconds),
             PeriodicJob("purge-webhooks", purge, every_seconds=_PURGE_INBOX_SECONDS),
+            PeriodicJob("seal-webhook-secrets", renew, every_seconds=_RENEW_SEALS_SECONDS),
             PeriodicJob("measure-webhooks", measure, every_seconds=_MEASURE_WEBHOOKS_SECONDS),
         ]
     )

@@ -1,7 +1,7 @@
 """Webhooks: who is told of orders, what was delivered to them, and telling again."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal, Self, cast
@@ -19,6 +19,7 @@ from libs.common.http.auth import requires
 from libs.common.http.fields import Timestamp
 from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse, write_once
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
+from libs.common.sealing import Seal
 from services.orders.domain.webhooks import DeliveryNotFound, DeliveryStatus, Endpoint, EndpointStatus
 from services.orders.handlers.webhooks import (
     AttemptView,
@@ -43,9 +44,10 @@ _TYPE = r"^[a-z][a-z-]*\.([a-z][a-z-]*|\*)$|^\*$"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookDesk:
-    """What the routes work with; `check_url` refuses addresses that must not be called."""
+    """What the routes work with; `check_url` refuses addresses that must not be called, `seal` is for what is kept."""
 
     database: Database
+    seal: Seal
     bind: Callable[[Transaction], Webhooks]
     check_url: Callable[[str], Awaitable[None]]
     known_types: Sequence[str]
@@ -58,10 +60,14 @@ class WebhookDesk:
 
     async def write(self, write: KeyedWrite, effect: Callable[[Webhooks], Awaitable[StoredResponse]]) -> Response:
         """Run `effect` in one transaction, once for each key."""
-        answer = await write_once(
-            self.database, write, lambda transaction: effect(self.bind(transaction)), now=self.clock.now()
-        )
-        return answer.response()
+
+        async def sealed(transaction: Transaction) -> StoredResponse:
+            # It is kept for whoever asks again, and may hold a secret.
+            answer = await effect(self.bind(transaction))
+            return replace(answer, body=self.seal.seal(answer.body.decode()).encode())
+
+        kept = await write_once(self.database, write, sealed, now=self.clock.now())
+        return replace(kept, body=self.seal.open(kept.body.decode()).encode()).response()
 
 
 def _desk_of(request: Request) -> WebhookDesk:

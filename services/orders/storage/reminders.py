@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from libs.common.db import Database, Transaction
+from libs.common.sealing import Seal
 from services.orders.domain.reminders import (
     Audience,
     Channel,
@@ -207,12 +208,15 @@ class PostgresReminders:
 class PostgresReminderUnits:
     """Opens transactions on reminders and webhooks."""
 
-    def __init__(self, database: Database) -> None:
-        """Nothing connects yet."""
+    def __init__(self, database: Database, *, seal: Seal) -> None:
+        """Nothing connects yet; `seal` is for the signing secrets of webhooks."""
         self._database = database
+        self._seal = seal
 
     async def run(self, work: Callable[[ReminderUnit], Awaitable[Result]]) -> Result:
         """Run `work` in one transaction of its own."""
         return await self._database.run(
-            lambda transaction: work(ReminderUnit(PostgresReminders(transaction), PostgresWebhooks(transaction)))
+            lambda transaction: work(
+                ReminderUnit(PostgresReminders(transaction), PostgresWebhooks(transaction, seal=self._seal))
+            )
         )

@@ -9,6 +9,7 @@ import asyncpg
 
 from libs.common.db import Database, Transaction
 from libs.common.ids import new_id
+from libs.common.sealing import Seal
 from services.orders.domain.webhooks import Answer, DeliveryStatus, Endpoint, EndpointStatus, Verdict
 from services.orders.handlers.webhooks import AttemptView, ClaimedDelivery, DeliveryView, NewDelivery
 
@@ -19,6 +20,7 @@ SELECT id, url, description, event_types, status, secret, created_at, previous_s
        disabled_reason, disabled_at, resume_at, last_succeeded_at
 FROM webhook_endpoints
 """
+_SECRETS = "SELECT id, secret, previous_secret FROM webhook_endpoints"
 _INSERT_ENDPOINT = """
 INSERT INTO webhook_endpoints (id, url, description, event_types, status, secret, created_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -127,9 +129,10 @@ _PURGE_ROWS_MAX = 5_000
 class PostgresWebhooks:
     """The endpoints and deliveries, as one transaction sees them."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        """Work in `transaction`, which somebody else commits."""
+    def __init__(self, transaction: Transaction, *, seal: Seal) -> None:
+        """Work in `transaction`, which somebody else commits; `seal` is for the signing secrets."""
         self._transaction = transaction
+        self._seal = seal
 
     async def add(self, endpoint: Endpoint) -> None:
         """Store a new endpoint."""
@@ -141,7 +144,7 @@ class PostgresWebhooks:
             endpoint.description,
             list(endpoint.event_types),
             endpoint.status.value,
-            endpoint.secret,
+            self._seal.seal(endpoint.secret),
             endpoint.created_at,
         )
 
@@ -158,8 +161,8 @@ class PostgresWebhooks:
             _SAVE_ENDPOINT,
             endpoint.id,
             endpoint.status.value,
-            endpoint.secret,
-            endpoint.previous_secret,
+            self._seal.seal(endpoint.secret),
+            None if endpoint.previous_secret is None else self._seal.seal(endpoint.previous_secret),
             endpoint.previous_secret_expires_at,
             endpoint.disabled_reason,
             endpoint.disabled_at,
@@ -171,7 +174,7 @@ class PostgresWebhooks:
         """Return an endpoint."""
         driver = await self._transaction.driver()
         row = await driver.fetchrow(f"{_ENDPOINT} WHERE id = $1", endpoint_id)
-        return None if row is None else _endpoint(row)
+        return None if row is None else self._endpoint(row)
 
     async def lock(self, endpoint_ids: Collection[UUID]) -> Mapping[UUID, Endpoint]:
         """Return those that exist, locked in the order of their ids."""
@@ -179,18 +182,18 @@ class PostgresWebhooks:
         rows = await driver.fetch(
             f"{_ENDPOINT} WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE", list(endpoint_ids)
         )
-        return {row["id"]: _endpoint(row) for row in rows}
+        return {row["id"]: self._endpoint(row) for row in rows}
 
     async def lock_active(self) -> Sequence[Endpoint]:
         """Return those that are sent to, locked in the order of their ids."""
         driver = await self._transaction.driver()
         rows = await driver.fetch(f"{_ENDPOINT} WHERE status = 'active' ORDER BY id FOR NO KEY UPDATE")
-        return [_endpoint(row) for row in rows]
+        return [self._endpoint(row) for row in rows]
 
     async def endpoints(self) -> Sequence[Endpoint]:
         """Return all endpoints, oldest first."""
         driver = await self._transaction.driver()
-        return [_endpoint(row) for row in await driver.fetch(f"{_ENDPOINT} ORDER BY id")]
+        return [self._endpoint(row) for row in await driver.fetch(f"{_ENDPOINT} ORDER BY id")]
 
     async def enqueue(self, deliveries: Sequence[NewDelivery], *, now: datetime) -> int:
         """Add what is not there yet (see `Webhooks.enqueue`)."""
@@ -218,7 +221,7 @@ class PostgresWebhooks:
         if not rows:
             return ()
         found = await driver.fetch(f"{_ENDPOINT} WHERE id = ANY($1::uuid[])", [row["endpoint_id"] for row in rows])
-        endpoints = {row["id"]: _endpoint(row) for row in found}
+        endpoints = {row["id"]: self._endpoint(row) for row in found}
         return [
             ClaimedDelivery(
                 id=row["id"],
@@ -300,17 +303,41 @@ class PostgresWebhooks:
         driver = await self._transaction.driver()
         return [row["id"] for row in await driver.fetch(_FAILED_SINCE, endpoint_id, since, limit)]
 
+    def _endpoint(self, row: asyncpg.Record) -> Endpoint:
+        fields = dict(row)
+        fields["status"] = EndpointStatus(row["status"])
+        fields["event_types"] = tuple(row["event_types"])
+        fields["secret"] = self._seal.open(row["secret"])
+        if row["previous_secret"] is not None:
+            fields["previous_secret"] = self._seal.open(row["previous_secret"])
+        return Endpoint(**fields)
+
 
 class PostgresWebhookUnits:
     """Opens transactions on the webhooks."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, seal: Seal) -> None:
         """Nothing connects yet."""
         self._database = database
+        self._seal = seal
 
     async def run(self, work: Callable[[PostgresWebhooks], Awaitable[Result]]) -> Result:
         """Run `work` in one transaction of its own."""
-        return await self._database.run(lambda transaction: work(PostgresWebhooks(transaction)))
+        return await self._database.run(lambda transaction: work(PostgresWebhooks(transaction, seal=self._seal)))
+
+
+async def renew_seals(transaction: Transaction, *, seal: Seal) -> int:
+    """Seal what is open, or sealed under a key of before; return how many endpoints that were."""
+    driver = await transaction.driver()
+    outdated = [
+        row["id"]
+        for row in await driver.fetch(_SECRETS)
+        if not all(seal.is_current(one) for one in (row["secret"], row["previous_secret"]) if one is not None)
+    ]
+    webhooks = PostgresWebhooks(transaction, seal=seal)
+    for endpoint in (await webhooks.lock(outdated)).values():
+        await webhooks.save(endpoint)
+    return len(outdated)
 
 
 async def purge_deliveries(transaction: Transaction, *, now: datetime, older_than: timedelta) -> int:
@@ -324,13 +351,6 @@ async def measure_deliveries(transaction: Transaction, *, now: datetime) -> tupl
     driver = await transaction.driver()
     row: Any = await driver.fetchrow(_OPEN, now)
     return int(row["open"]), float(row["oldest_seconds"] or 0.0)
-
-
-def _endpoint(row: asyncpg.Record) -> Endpoint:
-    fields = dict(row)
-    fields["status"] = EndpointStatus(row["status"])
-    fields["event_types"] = tuple(row["event_types"])
-    return Endpoint(**fields)
 
 
 def _delivery(row: asyncpg.Record) -> DeliveryView:

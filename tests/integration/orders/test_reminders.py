@@ -15,6 +15,7 @@ from aiosmtpd.smtp import SMTP
 from pydantic import SecretStr
 
 from libs.common.db import is_transient
+from libs.common.sealing import Seal
 from services.orders.bootstrap import build_notifiers, quiet_hours, reminder_rules
 from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
 from services.orders.handlers.reminders import ReminderSender, ReminderWatch
@@ -27,6 +28,7 @@ from tests.integration.orders.receiver import Receiver
 from tests.integration.orders.shop import Shop, key
 from tests.support.postgres import FreshDatabase
 
+OPEN = Seal(list)
 OPERATOR = "ops@shop.example"
 HELD = {"lines": [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 2, "unit_price_minor": 9_000_000}]}
 
@@ -60,7 +62,7 @@ class Desk:
 
     def watch(self) -> ReminderWatch:
         return ReminderWatch(
-            PostgresReminderUnits(self.shop.database),
+            PostgresReminderUnits(self.shop.database, seal=OPEN),
             reminder_rules(self.settings),
             quiet_hours=quiet_hours(self.settings),
             clock=self.shop.clock,
@@ -68,7 +70,7 @@ class Desk:
 
     def sender(self) -> ReminderSender:
         return ReminderSender(
-            PostgresReminderUnits(self.shop.database),
+            PostgresReminderUnits(self.shop.database, seal=OPEN),
             build_notifiers(self.settings),
             operators=self.settings.reminder_operators,
             clock=self.shop.clock,
@@ -275,7 +277,7 @@ class TestWebhooks:
             await desk.shop.reserve(order_id)
             await desk.remind(timedelta(minutes=7))
             dispatcher = WebhookDispatcher(
-                PostgresWebhookUnits(desk.shop.database),
+                PostgresWebhookUnits(desk.shop.database, seal=OPEN),
                 transport,
                 clock=desk.shop.clock,
                 poll_seconds=0.01,

@@ -9,21 +9,26 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID
 
 import pytest
 from pydantic import SecretStr
 
+from libs.common.data_keys import DataKeys, add_secret, create_data_keys, drop_secrets
 from libs.common.db import is_transient
 from libs.common.events.base import Envelope
 from libs.common.ids import new_id
+from libs.common.sealing import Seal
 from services.orders.bootstrap import SERVICE, build
 from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
 from services.orders.consumers import NotificationHandler
 from services.orders.handlers.webhooks import WebhookDispatcher
 from services.orders.settings import OrdersSettings
-from services.orders.storage.webhooks import PostgresWebhooks, PostgresWebhookUnits, purge_deliveries
+from services.orders.storage.webhooks import PostgresWebhooks, PostgresWebhookUnits, purge_deliveries, renew_seals
 from tests.integration.orders.receiver import Received, Receiver, response
 from tests.integration.orders.shop import NOW, Shop, key
 from tests.support.eventually import eventually
@@ -42,6 +47,11 @@ class Desk:
     shop: Shop
     receiver: Receiver
     dispatcher: WebhookDispatcher
+    keys: Path
+
+    @property
+    def seal(self) -> Seal:
+        return DataKeys.of(self.keys).seal
 
     async def register(self, **changes: Any) -> dict[str, Any]:
         registered = await self.shop.post("/webhooks", {"url": self.receiver.url, **changes})
@@ -51,7 +61,7 @@ class Desk:
 
     async def hear(self, envelopes: Sequence[Envelope] | None = None) -> None:
         """Hand the notifications everything that was published, as their consumer group would."""
-        handler = NotificationHandler(clock=self.shop.clock, bind=PostgresWebhooks)
+        handler = NotificationHandler(clock=self.shop.clock, bind=partial(PostgresWebhooks, seal=self.seal))
         async with self.shop.database.transaction() as transaction:
             await handler(await self.shop.published() if envelopes is None else envelopes, transaction)
 
@@ -68,8 +78,17 @@ class Desk:
 
 @asynccontextmanager
 async def desk_of(database: FreshDatabase, *, timeout_seconds: float = 15) -> AsyncIterator[Desk]:
+    with TemporaryDirectory() as folder:
+        keys = Path(folder) / "data-keys.json"
+        create_data_keys(keys)
+        async with _desk_of(database, keys, timeout_seconds=timeout_seconds) as desk:
+            yield desk
+
+
+@asynccontextmanager
+async def _desk_of(database: FreshDatabase, keys: Path, *, timeout_seconds: float) -> AsyncIterator[Desk]:
     async with (
-        Shop.open(database, webhook_insecure_allowed=True) as shop,
+        Shop.open(database, webhook_insecure_allowed=True, data_keys_file=keys) as shop,
         Receiver.open() as receiver,
         HttpWebhooks(
             AddressGuard(is_insecure_allowed=True),
@@ -79,14 +98,14 @@ async def desk_of(database: FreshDatabase, *, timeout_seconds: float = 15) -> As
         ) as transport,
     ):
         dispatcher = WebhookDispatcher(
-            PostgresWebhookUnits(database),
+            PostgresWebhookUnits(database, seal=DataKeys.of(keys).seal),
             transport,
             clock=shop.clock,
             poll_seconds=0.01,
             is_transient=is_transient,
             jitter=lambda: 0.0,
         )
-        yield Desk(shop, receiver, dispatcher)
+        yield Desk(shop, receiver, dispatcher, keys)
 
 
 @pytest.fixture
@@ -222,7 +241,7 @@ class TestOneEffect:
             AddressGuard(is_insecure_allowed=True), clock=desk.shop.clock, ssl_context=TLS
         ) as transport:
             other = WebhookDispatcher(
-                PostgresWebhookUnits(desk.shop.database),
+                PostgresWebhookUnits(desk.shop.database, seal=desk.seal),
                 transport,
                 clock=desk.shop.clock,
                 poll_seconds=0.01,
@@ -239,7 +258,7 @@ class TestOneEffect:
         await desk.shop.place()
         await desk.hear()
         now = desk.shop.clock.now()
-        units = PostgresWebhookUnits(desk.shop.database)
+        units = PostgresWebhookUnits(desk.shop.database, seal=desk.seal)
         taken = await units.run(
             lambda webhooks: webhooks.claim(
                 now=now, leased_until=now + timedelta(seconds=60), limit=10, of_endpoint_max=10, busy={}
@@ -485,6 +504,7 @@ async def test_the_role_tells_what_the_service_publishes(
             kafka_bootstrap_servers=bus.bootstrap_servers,
             kafka_topic_prefix=bus.topic_prefix,
             webhook_insecure_allowed=True,
+            data_keys_file=desk.keys,
         )
         process = build(settings, frozenset({"notifications"}))
         await desk.register()
@@ -509,3 +529,58 @@ async def test_the_role_tells_what_the_service_publishes(
 
     assert types == ["order.placed", "order.approved"]
     assert {request.order_id for request in desk.receiver.requests} == {str(order_id)}
+
+
+class TestSecretsAtRest:
+    async def _stored(self, desk: Desk) -> list[str]:
+        rows = await desk.shop.fetch("SELECT secret, previous_secret FROM webhook_endpoints")
+        return [secret for row in rows for secret in row if secret is not None]
+
+    async def _renew(self, desk: Desk, seal: Seal) -> int:
+        return await desk.shop.database.run(lambda transaction: renew_seals(transaction, seal=seal))
+
+    async def _is_sent_signed(self, desk: Desk, secret: str) -> bool:
+        await desk.shop.place()
+        await desk.hear()
+        await desk.dispatcher.deliver_due()
+        return is_signed(desk.receiver.requests[-1], secret)
+
+    async def test_no_secret_is_readable_in_the_database(self, desk: Desk) -> None:
+        webhook = await desk.register()
+        answers = [
+            await desk.shop.post(f"/webhooks/{webhook['id']}/secret", {}, idempotency_key="rotate") for _ in range(2)
+        ]
+        rotated = answers[0].json()
+
+        assert answers[0].content == answers[1].content
+        assert answers[1].headers["Idempotent-Replayed"] == "true"
+        kept = await desk.shop.fetch("SELECT body FROM idempotency_keys")
+        assert kept
+        assert not [row for row in kept if b"whsec" in row["body"]]
+        stored = await self._stored(desk)
+        assert len(stored) == 2
+        assert all(one.startswith("sealed:") and "whsec" not in one for one in stored)
+        assert await self._is_sent_signed(desk, rotated["secret"])
+        assert is_signed(desk.receiver.requests[-1], webhook["secret"])
+
+    async def test_a_secret_from_before_there_was_a_key_goes_on_and_is_sealed(self, desk: Desk) -> None:
+        webhook = await desk.register()
+        await desk.shop.fetch("UPDATE webhook_endpoints SET secret = $1", webhook["secret"])
+
+        assert (await desk.webhook(webhook["id"]))["status"] == "active"
+        assert await self._renew(desk, desk.seal) == 1
+        assert await self._renew(desk, desk.seal) == 0
+        [stored] = await self._stored(desk)
+        assert stored.startswith("sealed:")
+        assert await self._is_sent_signed(desk, webhook["secret"])
+
+    async def test_keys_change_while_everybody_goes_on(self, desk: Desk) -> None:
+        webhook = await desk.register()
+        add_secret(desk.keys)
+
+        # Who was started before opens what somebody else has sealed anew.
+        assert await self._renew(desk, desk.seal) == 1
+        assert await self._is_sent_signed(desk, webhook["secret"])
+        assert drop_secrets(desk.keys) == 1
+        assert await self._renew(desk, desk.seal) == 0
+        assert await self._is_sent_signed(desk, webhook["secret"])
