@@ -6,7 +6,8 @@ from uuid import UUID
 
 from services.inventory.domain.stock import MovementKind
 from services.orders.domain.order import EXCHANGE_CHANNEL, OrderStatus
-from services.orders.domain.returns import ReturnStatus
+from services.orders.domain.returns import Return, ReturnStatus
+from services.orders.domain.state import StepStatus
 from tests.simulation.people import PRICES
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def due_of_orders(shop: "Shop") -> dict[UUID, int]:
     _add_exchanges(shop, due)
     for one in shop.orders.table("returns").values():
         if one.status is ReturnStatus.CLOSED:
-            due[one.order_id] -= one.refund_minor
+            _take_back(shop, one, due)
     given_up = set[UUID]()
     for action in shop.orders.table("actions").values():
         facts = rows[action.order_id].order.facts
@@ -63,6 +64,24 @@ def _add_parcels(shop: "Shop", due: dict[UUID, int]) -> Counter[UUID]:
         elif facts.is_remainder:
             rest[facts.origin.order_id] += value
     return rest
+
+
+def _take_back(shop: "Shop", one: Return, due: dict[UUID, int]) -> None:
+    """Take off what a return is worth: of an exchange what it was paid with, the rest of what it was sent for."""
+    origin = shop.orders.table("orders")[one.order_id].order.facts.origin
+    steps = [row for row in shop.orders.table("payment_commands").values() if row.step.return_id == one.id]
+    own = sum(
+        row.step.amount_minor
+        for row in steps
+        if row.order_id == one.order_id and row.step.status is StepStatus.SUCCEEDED
+    )
+    if origin is None:
+        due[one.order_id] -= one.refund_minor
+        return
+    due[one.order_id] -= own
+    due[origin.order_id] -= one.refund_minor - own
+    if one.refund_minor:
+        shop.world.meet("exchange returned")
 
 
 def _add_exchanges(shop: "Shop", due: dict[UUID, int]) -> None:

@@ -433,16 +433,24 @@ class MemoryReturns:
                     units[line.line] = units.get(line.line, 0) + line.received_quantity
         return units
 
-    async def exchanged_minor(self, order_id: UUID) -> int:
-        """Return what goods cost that were sent, or are to be, for what came back of a locked order."""
+    async def exchanges_of(self, order_id: UUID) -> Mapping[UUID, int]:
+        """Return what was sent for goods that came back of a locked order (see `Returns.exchanges_of`)."""
         await self._session.statement()
-        ended = {OrderStatus.REFUSED, OrderStatus.CANCELLED}
-        origins = (
-            row.order.facts.origin
-            for _, row in self._session.rows("orders")
-            if row.state.status not in ended and not row.order.facts.is_remainder
-        )
-        return sum(one.prepaid_minor for one in origins if one is not None and one.order_id == order_id)
+        found: dict[UUID, int] = {}
+        for other_id, row in self._session.rows("orders"):
+            origin = row.order.facts.origin
+            is_exchange = origin is not None and origin.prepaid_minor and not row.order.facts.is_remainder
+            has_ended = row.state.status in {OrderStatus.REFUSED, OrderStatus.CANCELLED}
+            if origin is not None and origin.order_id == order_id and is_exchange and not has_ended:
+                found[other_id] = origin.prepaid_minor
+        for _, one in self._session.rows("returns"):
+            if one.order_id in found and one.inspected_at is not None:
+                found[one.order_id] -= one.refund_minor
+        for _, row in self._session.rows("payment_commands"):
+            step = row.step
+            if row.order_id in found and step.kind is StepKind.REFUND and step.return_id is not None:
+                found[row.order_id] += step.amount_minor if step.status is not StepStatus.WITHDRAWN else 0
+        return found
 
     async def add(self, one: Return) -> None:
         """Store a new return of a locked order."""

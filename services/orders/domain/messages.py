@@ -113,7 +113,7 @@ class RemainderLost:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeEnded:
-    """What goods of the order were exchanged for will not come; it was paid for with so much."""
+    """What goods of the order were exchanged for will not come, or came back; it was paid for with so much."""
 
     name: ClassVar[str] = "exchange.ended"
 

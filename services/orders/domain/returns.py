@@ -140,6 +140,18 @@ class InspectionIncomplete(Invalid):
     code: ClassVar[str] = "inspection-incomplete"
 
 
+class ExchangeNotExchangeable(Conflict):
+    """Goods that were sent for others are given back for money; what is wanted then is an order of its own."""
+
+    code: ClassVar[str] = "exchange-not-exchangeable"
+
+    def __init__(self, order_id: UUID) -> None:
+        """Name the order."""
+        super().__init__(
+            f"Order {order_id} is an exchange itself: return its goods for money, and order what is wanted."
+        )
+
+
 class ExchangeCostsMore(Invalid):
     """What is wanted instead costs more than what comes back."""
 
@@ -464,7 +476,7 @@ def agree_on_exchange(announced: Return) -> Return:
 
 
 def exchanged_lines(inspected: Return) -> tuple[OrderLine, ...]:
-    """Return the lines of what is sent in exchange, each with what it bears of what is still to be paid."""
+    """Return the lines of what is sent in exchange at their prices, each with what it bears of what is to be paid."""
     prices = [one.quantity * one.unit_price_minor for one in inspected.exchange_for]
     borne = apportion(inspected.lacking_minor, prices)
     return tuple(
@@ -472,8 +484,8 @@ def exchanged_lines(inspected: Return) -> tuple[OrderLine, ...]:
             line=number,
             sku=one.sku,
             quantity=one.quantity,
-            unit_price_minor=one.unit_price_minor if inspected.lacking_minor else 0,
-            charged_minor=minor if inspected.lacking_minor else None,
+            unit_price_minor=one.unit_price_minor,
+            charged_minor=minor,
         )
         for number, (one, minor) in enumerate(zip(inspected.exchange_for, borne, strict=True), start=1)
     )

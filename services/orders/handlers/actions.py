@@ -167,7 +167,7 @@ async def _goods_owed(
     if request.action is Action.REFUND_PARCEL:
         value_minor = max(0, packed.value_minor - back.value_minor)
         refund_minor = value_minor if request.refund_minor is None else request.refund_minor
-    left_minor = payer.unpromised_minor - await unit.returns.exchanged_minor(payer.id)
+    left_minor = payer.unpromised_minor - sum((await unit.returns.exchanges_of(payer.id)).values())
     if not goods or refund_minor > max(0, left_minor):
         raise ActionNotPossible(state.id, request.action, state.status)
     return goods, refund_minor

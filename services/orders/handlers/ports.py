@@ -119,8 +119,12 @@ class Returns(Protocol):
         """Return how many units of each line of a locked order came back with its other returns."""
         ...
 
-    async def exchanged_minor(self, order_id: UUID) -> int:
-        """Return what goods cost that were sent, or are to be, for what came back of a locked order."""
+    async def exchanges_of(self, order_id: UUID) -> Mapping[UUID, int]:
+        """
+        Return the orders of what was sent, or is to be, for goods that came back of a locked order.
+
+        By their ids: what each cost of that order's price and was not given back since, in minor units.
+        """
         ...
 
     async def add(self, one: Return) -> None:

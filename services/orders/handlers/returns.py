@@ -15,17 +15,19 @@ from libs.common.telemetry.tracing import correlated
 from services.orders.domain.erasure import check_not_erased
 from services.orders.domain.fulfilment import receive
 from services.orders.domain.given_up import less, refunds_of_parcels, without_what_was_paid
-from services.orders.domain.messages import RefundRequested, ReviewPassed
+from services.orders.domain.messages import ExchangeEnded, RefundRequested, ReviewPassed
 from services.orders.domain.order import (
     EXCHANGE_CHANNEL,
     REMAINDER_CHANNEL,
     REPLACEMENT_CHANNEL,
     SHIPPED_OR_LATER,
+    OrderLine,
     OrderNotFound,
     Origin,
 )
 from services.orders.domain.remainders import remainder_id
 from services.orders.domain.returns import (
+    ExchangeNotExchangeable,
     InspectedUnits,
     OrderNotShipped,
     ReasonCode,
@@ -87,6 +89,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     :raises ReturnExceedsOrder: if fewer units have left, or are left to return.
     :raises ReturnWindowClosed: if they arrived too long ago.
     :raises OrderIsErased: if its customer was erased.
+    :raises ExchangeNotExchangeable: if they were sent in exchange for others themselves.
     :raises ExchangeCostsMore: if what is wanted instead costs more, and nothing to pay that with is given.
     """
     saga = Saga(unit, policy=policy, now=now)
@@ -101,7 +104,9 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     if state.status not in SHIPPED_OR_LATER:
         raise OrderNotShipped(order_id, state.status)
     _check_window(state, policy.return_window, now)
-    bought = await unit.orders.lines_of(order_id)
+    if wish.exchange_for and _is_exchange(state):
+        raise ExchangeNotExchangeable(order_id)
+    bought = _at_full_price(await unit.orders.lines_of(order_id), state)
     announced = Return(
         id=new_id(),
         order_id=order_id,
@@ -156,12 +161,12 @@ async def receive_goods(
     received = await _with_shares(received, saga.state, unit)
     # Counted and looked at in one go; who wants goods instead of money has them after an inspection.
     received = replace(received, inspected_at=now, inspected_by=principal, exchange_for=())
-    received = await _within_what_is_left(received, state, unit)
+    received = await _within_what_is_left(received, state, saga.state, unit)
     await unit.returns.save([received], now=now)
     await _give_back_what_did_not_come(received, unit)
     with correlated(None if state is None else state.facts.correlation_id):
         unit.outbox.add(_received_event(received, receipt), aggregate_version=received.version)
-    saga.apply(order_id, RefundRequested(return_id, received.refund_minor))
+    _refund(saga, state, received)
     await saga.write()
     [stored] = await unit.returns.get([return_id])
     return stored
@@ -233,7 +238,7 @@ async def inspect_goods(
     await saga.load([arrived.order_id])
     inspected = inspect_return(arrived, found, inspected_at=now, inspected_by=principal)
     state = saga.state(arrived.order_id)
-    inspected = await _within_what_is_left(inspected, state, unit)
+    inspected = await _within_what_is_left(inspected, state, saga.state, unit)
     if state is not None and inspected.exchange_minor:
         inspected = replace(
             inspected, exchange_order_id=await _exchange(saga, state, inspected, unit=unit, policy=policy, now=now)
@@ -254,7 +259,7 @@ async def inspect_goods(
             ),
             aggregate_version=inspected.version,
         )
-    saga.apply(inspected.order_id, RefundRequested(return_id, inspected.refund_minor))
+    _refund(saga, state, inspected)
     await saga.write()
     return await find_return(return_id, unit=unit)
 
@@ -273,17 +278,43 @@ async def _exchange(
         origin=Origin(order_id=state.id, prepaid_minor=inspected.exchange_minor),
         now=now,
     )
+    exchange = replace_struct(exchange, lines=lines)
     if inspected.lacking_minor and inspected.payment_token is not None:
         exchange = replace_struct(
             exchange,
             facts=replace_struct(exchange.facts, total_minor=inspected.lacking_minor),
-            lines=lines,
             payment_token=inspected.payment_token,
             payment_terms=await unit.orders.payment_terms_of(state.id),
         )
     saga.begin(exchange, receive(exchange, now, policy.deadlines))
     saga.apply(exchange.id, ReviewPassed())
     return exchange.id
+
+
+def _is_exchange(state: OrderState) -> bool:
+    return state.facts.channel == EXCHANGE_CHANNEL
+
+
+def _at_full_price(lines: Sequence[OrderLine], state: OrderState) -> Sequence[OrderLine]:
+    """Return an order's lines at what was given for them: of an exchange, also what it was sent for."""
+    return [replace_struct(line, charged_minor=None) for line in lines] if _is_exchange(state) else lines
+
+
+def _refund(saga: Saga, state: OrderState | None, counted: Return) -> None:
+    """Give back what is owed: of an exchange first what it was paid with itself, then what it was sent for."""
+    origin = None if state is None or not _is_exchange(state) else state.facts.origin
+    if state is None or origin is None:
+        saga.apply(counted.order_id, RefundRequested(counted.id, counted.refund_minor))
+        return
+    own_minor = min(counted.refund_minor, state.unpromised_minor)
+    rest_minor = counted.refund_minor - own_minor
+    if own_minor or not rest_minor:
+        saga.apply(state.id, RefundRequested(counted.id, own_minor))
+    if rest_minor and own_minor:
+        # The refund of the exchange itself closes the return.
+        saga.apply(origin.order_id, ExchangeEnded(counted.id, rest_minor))
+    elif rest_minor:
+        saga.apply(origin.order_id, RefundRequested(counted.id, rest_minor))
 
 
 async def _locked(return_id: UUID, unit: Unit) -> tuple[Return, Mapping[UUID, OrderState]]:
@@ -302,7 +333,8 @@ async def _with_shares(received: Return, state_of: StateOf, unit: Unit) -> Retur
         return received
     before = await unit.returns.received_units(received.order_id, other_than=received.id)
     if received.is_charged:
-        received = with_shares(received, await unit.orders.lines_of(received.order_id), before)
+        lines = _at_full_price(await unit.orders.lines_of(received.order_id), state)
+        received = with_shares(received, lines, before)
     return await _without_what_was_paid(received, before, state, state_of, unit)
 
 
@@ -317,11 +349,16 @@ async def _without_what_was_paid(
     return without_what_was_paid(sent_back, bill.lines, before, paid)
 
 
-async def _within_what_is_left(counted: Return, state: OrderState | None, unit: Unit) -> Return:
+async def _within_what_is_left(counted: Return, state: OrderState | None, state_of: StateOf, unit: Unit) -> Return:
     """Promise no more than what is left of the order's price: an operator may have given back any of it."""
     if state is None:
         return counted
-    left_minor = state.unpromised_minor - await unit.returns.exchanged_minor(state.id)
+    left_minor = state.unpromised_minor - sum((await unit.returns.exchanges_of(state.id)).values())
+    origin = state_of(state.facts.origin.order_id) if _is_exchange(state) and state.facts.origin is not None else None
+    if origin is not None:
+        exchanges = await unit.returns.exchanges_of(origin.id)
+        own_minor = exchanges.get(state.id, 0)
+        left_minor += max(0, min(own_minor, origin.unpromised_minor - sum(exchanges.values()) + own_minor))
     surplus = counted.credit_minor - max(0, left_minor)
     return less(counted, surplus) if surplus > 0 else counted
 

@@ -71,10 +71,17 @@ FROM return_lines JOIN returns ON returns.id = return_lines.return_id
 WHERE returns.order_id = $1 AND returns.id <> $2 GROUP BY line
 """
 
-# What is given for goods that will not be sent is given back as money, and counted as that.
-_EXCHANGED = """
-SELECT coalesce(sum(prepaid_minor), 0) FROM order_origins JOIN orders ON orders.id = order_id
-WHERE origin_id = $1 AND NOT is_remainder AND status NOT IN ('refused', 'cancelled')
+# What is given for goods that will not be sent is given back as money, and counted as that. So is what goes back for
+# those that come back, but for what their own order was paid with.
+_EXCHANGES = """
+SELECT order_id, prepaid_minor
+       - (SELECT coalesce(sum(refund_minor), 0) FROM returns
+          WHERE returns.order_id = order_origins.order_id AND inspected_at IS NOT NULL)
+       + (SELECT coalesce(sum(amount_minor), 0) FROM payment_commands
+          WHERE payment_commands.order_id = order_origins.order_id AND kind = 'refund' AND return_id IS NOT NULL
+                AND payment_commands.status <> 'withdrawn') AS minor
+FROM order_origins JOIN orders ON orders.id = order_id
+WHERE origin_id = $1 AND NOT is_remainder AND prepaid_minor > 0 AND orders.status NOT IN ('refused', 'cancelled')
 """
 
 
@@ -135,10 +142,10 @@ class PostgresReturns:
         driver = await self._transaction.driver()
         return {row["line"]: row["units"] for row in await driver.fetch(_RECEIVED, order_id, other_than)}
 
-    async def exchanged_minor(self, order_id: UUID) -> int:
-        """Return what goods cost that were sent, or are to be, for what came back of a locked order."""
+    async def exchanges_of(self, order_id: UUID) -> Mapping[UUID, int]:
+        """Return what was sent for goods that came back of a locked order (see `Returns.exchanges_of`)."""
         driver = await self._transaction.driver()
-        return int(await driver.fetchval(_EXCHANGED, order_id))
+        return {row["order_id"]: int(row["minor"]) for row in await driver.fetch(_EXCHANGES, order_id)}
 
     async def add(self, one: Return) -> None:
         """Store a new return."""

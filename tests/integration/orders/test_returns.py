@@ -210,8 +210,8 @@ class TestReturn:
             await shop.fetch("UPDATE order_lines SET returned_quantity = quantity + 1")
 
 
-async def arrive(shop: Shop, return_id: str, quantity: int = 2) -> httpx.Response:
-    lines = [{"sku": "CRUNCHY-ARMCHAIR", "quantity": quantity}]
+async def arrive(shop: Shop, return_id: str, quantity: int = 2, *, sku: str = "CRUNCHY-ARMCHAIR") -> httpx.Response:
+    lines = [{"sku": sku, "quantity": quantity}]
     return await shop.post(f"/returns/{return_id}/arrival", {"warehouse": "leeds", "lines": lines})
 
 
@@ -402,6 +402,69 @@ class TestExchange:
         )
 
         assert (answer.status_code, answer.json()["code"]) == (422, "exchange-costs-more")
+
+
+class TestGoodsSentInExchange:
+    async def _sent(self, shop: Shop, *, price_minor: int, token: str | None = None) -> tuple[UUID, UUID]:
+        """Return an order, and the one of the lamp that was sent for two of its armchairs."""
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await exchange(shop, order_id, price_minor=price_minor, token=token)
+        await arrive(shop, opened["id"])
+        other = UUID((await inspect(shop, opened["id"], found(2))).json()["exchange_order_id"])
+        lamp = [Allocation(warehouse="leeds", sku="PALE-LAMP", quantity=1)]
+        await shop.tell(StockReserved(order_id=other, allocations=lamp, decision_id=uuid4()))
+        await shop.pay()
+        ids = {"shipment_id": uuid4(), "order_id": other}
+        await shop.tell(
+            ShipmentDispatched(**ids, warehouse="leeds", lines=[], dispatched_at=NOW, tracking_number="GULL-5")
+        )
+        await shop.pay()
+        return order_id, other
+
+    @pytest.mark.parametrize(
+        ("price_minor", "token", "own_minor"), [(1_500, None, 0), (1_900, None, 0), (2_500, "tok_ok", 600)]
+    )
+    async def test_are_worth_what_was_given_for_them(
+        self, shop: Shop, price_minor: int, token: str | None, own_minor: int
+    ) -> None:
+        order_id, other = await self._sent(shop, price_minor=price_minor, token=token)
+        lamp = [{"sku": "PALE-LAMP", "quantity": 1}]
+
+        opened = await open_return(shop, other, lamp)
+        await arrive(shop, opened["id"], sku="PALE-LAMP", quantity=1)
+        inspected = await inspect(shop, opened["id"], found(1, sku="PALE-LAMP"))
+        await shop.pay()
+
+        assert (opened["refund_minor"], inspected.json()["refund_minor"]) == (price_minor, price_minor)
+        # The armchairs were worth 1,900: what of that was not for the lamp went back before.
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_900
+        assert (await shop.order(other))["payment"]["refunded_minor"] == own_minor
+        assert (await shop.get(f"/returns/{opened['id']}")).json()["status"] == "closed"
+        closed = [one.event for one in await shop.published() if isinstance(one.event, ReturnClosed)]
+        assert [one.refunded_minor for one in closed][1:] == [own_minor or price_minor]
+
+    async def test_leave_the_rest_of_the_order_to_be_returned(self, shop: Shop) -> None:
+        order_id, other = await self._sent(shop, price_minor=1_900)
+        goods = [(other, "PALE-LAMP", 1), (order_id, "CRUNCHY-ARMCHAIR", 1), (order_id, "OMINOUS-MIRROR", 3)]
+        for bought_with, sku, units in goods:
+            opened = await open_return(shop, bought_with, [{"sku": sku, "quantity": units}])
+            await arrive(shop, opened["id"], sku=sku, quantity=units)
+            await inspect(shop, opened["id"], found(units, sku=sku))
+        await shop.pay()
+
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 4_400
+
+    async def test_are_not_exchanged_again(self, shop: Shop) -> None:
+        _, other = await self._sent(shop, price_minor=1_900)
+        wanted = [{"sku": "PALE-LAMP", "quantity": 1, "unit_price_minor": 1_900}]
+        lamp = [{"sku": "PALE-LAMP", "quantity": 1}]
+
+        again = await shop.post(
+            f"/orders/{other}/returns", {"reason": "too-pale", "lines": lamp, "exchange_for": wanted}
+        )
+
+        assert (again.status_code, again.json()["code"]) == (409, "exchange-not-exchangeable")
 
 
 class TestLabel:
