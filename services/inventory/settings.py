@@ -22,16 +22,10 @@ _HoldSeconds = Annotated[int, Field(ge=1, le=366 * 24 * 3600)]
 _Name = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class AllocationWeights(BaseModel):
-    """How much each term counts in a weighted choice (see `strategies.Weights`)."""
+class _Weights(BaseModel):
+    """Weights of which at least one counts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-    parcels: _Weight = 1.0
-    distance: _Weight = 1.0
-    cost: _Weight = 0.0
-    cover: _Weight = 0.0
-    priority: _Weight = 0.0
 
     @model_validator(mode="after")
     def _counts_anything(self) -> Self:
@@ -39,6 +33,16 @@ class AllocationWeights(BaseModel):
             message = "at least one weight is above 0"
             raise ValueError(message)
         return self
+
+
+class AllocationWeights(_Weights):
+    """How much each term counts in a weighted choice (see `strategies.Weights`)."""
+
+    parcels: _Weight = 1.0
+    distance: _Weight = 1.0
+    cost: _Weight = 0.0
+    cover: _Weight = 0.0
+    priority: _Weight = 0.0
 
 
 class AllocationCost(BaseModel):
@@ -51,23 +55,14 @@ class AllocationCost(BaseModel):
     per_unit_minor: _CostMinor = 0.0
 
 
-class AlternativesWeights(BaseModel):
+class AlternativesWeights(_Weights):
     """How much each part of likeness counts (see `alternatives.LikenessWeights`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     category: _Weight = 3.0
     price: _Weight = 2.0
     attributes: _Weight = 2.0
     title: _Weight = 1.0
     availability: _Weight = 1.0
-
-    @model_validator(mode="after")
-    def _counts_anything(self) -> Self:
-        if not any(self.model_dump().values()):
-            message = "at least one weight is above 0"
-            raise ValueError(message)
-        return self
 
 
 class HoldPolicySettings(BaseModel):
