@@ -30,8 +30,7 @@ from libs.common.http.idempotency import purge_idempotency_keys
 from libs.common.messaging import inbox
 from libs.common.messaging.consumer import Consumer, Subscription
 from libs.common.messaging.follower import Follower
-from libs.common.messaging.producer import BusProducer
-from libs.common.outbox.relay import Relay
+from libs.common.outbox import relay_of
 from libs.common.outbox.writer import OutboxWriter
 from libs.common.pacing import WorkPace
 from libs.common.runtime import Component, HttpServer, PeriodicJob, Process, Service
@@ -181,7 +180,7 @@ def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
     )
     process = Process(health=health, closers=[database.dispose])
     health.add("database", database.is_reachable)
-    relay = build_relay(settings, clock) if "relay" in roles else None
+    relay = relay_of(NAME, settings, clock) if "relay" in roles else None
     if relay is not None:
         process.components.append(relay)
     adapters = Adapters(
@@ -382,21 +381,6 @@ def build_consumers(settings: InventorySettings, adapters: Adapters) -> list[Con
         for subscription in subscriptions
         for _ in range(settings.consumer_members)
     ]
-
-
-def build_relay(settings: InventorySettings, clock: Clock) -> Relay:
-    """Construct the relay of the outbox."""
-    producer = BusProducer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        topic_prefix=settings.kafka_topic_prefix,
-        client_id=f"{NAME}-relay",
-    )
-    return Relay(
-        service=NAME,
-        database_url=settings.database_url.get_secret_value(),
-        producer=producer,
-        clock=clock,
-    )
 
 
 async def watch_sequence_gaps(adapters: Adapters) -> bool:

@@ -23,8 +23,7 @@ from libs.common.http.health import Health
 from libs.common.http.idempotency import purge_idempotency_keys
 from libs.common.messaging import inbox
 from libs.common.messaging.consumer import Consumer
-from libs.common.messaging.producer import BusProducer
-from libs.common.outbox import OutboxWriter, Relay
+from libs.common.outbox import OutboxWriter, relay_of
 from libs.common.pacing import WorkPace
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from libs.common.settings import InvalidSettings
@@ -164,7 +163,7 @@ def build(settings: OrdersSettings, roles: frozenset[str]) -> Process:
     process.health.add("database", database.is_reachable)
     wake_relay: Callable[[], None] | None = None
     if "relay" in roles:
-        relay = build_relay(settings, clock)
+        relay = relay_of(NAME, settings, clock)
         wake_relay = relay.wake
         process.components.append(relay)
     pseudonyms = data_keys(settings).pseudonyms
@@ -394,16 +393,6 @@ def promise_policy(settings: OrdersSettings) -> PromisePolicy:
         risk_min=settings.late_risk_min,
         step=settings.late_risk_step,
     )
-
-
-def build_relay(settings: OrdersSettings, clock: Clock) -> Relay:
-    """Build what publishes the outbox."""
-    producer = BusProducer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        topic_prefix=settings.kafka_topic_prefix,
-        client_id=f"{NAME}-relay",
-    )
-    return Relay(service=NAME, database_url=settings.database_url.get_secret_value(), producer=producer, clock=clock)
 
 
 def build_consumer(

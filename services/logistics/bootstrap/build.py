@@ -15,8 +15,7 @@ from libs.common.http.auth import Authenticator
 from libs.common.http.decisions import decisions_router
 from libs.common.http.health import Health
 from libs.common.messaging.consumer import Consumer
-from libs.common.messaging.producer import BusProducer
-from libs.common.outbox import OutboxWriter, Relay
+from libs.common.outbox import OutboxWriter, relay_of
 from libs.common.pacing import WorkPace
 from libs.common.runtime import HttpServer, PeriodicJob, Process
 from services.logistics.api import carrier_routes, reports, shipment_routes
@@ -53,7 +52,7 @@ def build(settings: LogisticsSettings, roles: frozenset[str]) -> Process:
     )
     process = Process(health=Health(clock=clock), closers=[database.dispose])
     process.health.add("database", database.is_reachable)
-    relay = _relay(settings, clock) if "relay" in roles else None
+    relay = relay_of(_SERVICE, settings, clock) if "relay" in roles else None
     open_desk = desk_opener(clock, wake_relay=relay.wake if relay else None)
     if relay is not None:
         process.components.append(relay)
@@ -190,19 +189,6 @@ def policy_of(settings: LogisticsSettings) -> Policy:
         },
         far_km=settings.far_km,
         unit_weight_grams=settings.unit_weight_grams,
-    )
-
-
-def _relay(settings: LogisticsSettings, clock: Clock) -> Relay:
-    return Relay(
-        service=_SERVICE,
-        database_url=settings.database_url.get_secret_value(),
-        producer=BusProducer(
-            bootstrap_servers=settings.kafka_bootstrap_servers,
-            topic_prefix=settings.kafka_topic_prefix,
-            client_id=f"{_SERVICE}-relay",
-        ),
-        clock=clock,
     )
 
 

@@ -16,6 +16,7 @@ from libs.common.events.topics import INVENTORY_RESERVATION, LOGISTICS_SHIPMENT,
 from libs.common.http.auth import FixedKeys, Principal
 from libs.common.http.health import Health
 from libs.common.ids import new_id
+from libs.common.outbox import relay_of
 from libs.common.runtime import Component
 from services.inventory.bootstrap import (
     SERVICE,
@@ -24,7 +25,6 @@ from services.inventory.bootstrap import (
     build_auditor,
     build_consumers,
     build_jobs,
-    build_relay,
 )
 from services.inventory.consumers import INTAKE_GROUP
 from services.inventory.settings import InventorySettings
@@ -78,7 +78,7 @@ class TestProcess:
         components = [
             *build_api(settings, adapters, Health(), authenticator=KEYS, on_listening=ports.append),
             *build_consumers(settings, adapters),
-            build_relay(settings, SystemClock()),
+            relay_of(SERVICE.name, settings, SystemClock()),
             *build_jobs(settings, adapters),
             *build_auditor(settings, adapters),
         ]
