@@ -12,8 +12,7 @@ from libs.common.http.app import create_app
 from libs.common.http.auth import Authenticator
 from libs.common.http.health import Health
 from libs.common.http.idempotency import purge_idempotency_keys
-from libs.common.messaging.producer import BusProducer
-from libs.common.outbox import OutboxWriter, Relay
+from libs.common.outbox import OutboxWriter, relay_of
 from libs.common.runtime import HttpServer, PeriodicJob, Process, Service
 from services.catalog.api.dependencies import CatalogAccess
 from services.catalog.api.errors import STATUS_BY_ERROR
@@ -21,7 +20,7 @@ from services.catalog.api.routes import ROUTERS
 from services.catalog.handlers.ports import UnitOfWork
 from services.catalog.metrics import catalog_products
 from services.catalog.settings import CatalogSettings
-from services.catalog.storage.outbox import CountedOutbox
+from services.catalog.storage.events import CountedProductEvents
 from services.catalog.storage.products import PostgresCategories, PostgresProducts
 from services.catalog.storage.views import PostgresViews
 
@@ -43,7 +42,7 @@ def build(settings: CatalogSettings, roles: frozenset[str]) -> Process:
     process.health.add("database", database.is_reachable)
     wake_relay: Callable[[], None] | None = None
     if "relay" in roles:
-        relay = build_relay(settings, clock)
+        relay = relay_of(NAME, settings, clock)
         wake_relay = relay.wake
         process.components.append(relay)
     if "jobs" in roles:
@@ -70,7 +69,7 @@ def build_app(
         return UnitOfWork(
             products=PostgresProducts(transaction),
             categories=PostgresCategories(transaction),
-            outbox=CountedOutbox(writer, transaction),
+            events=CountedProductEvents(writer, transaction),
             now=clock.now(),
         )
 
@@ -86,21 +85,6 @@ def build_app(
     )
     app.state.catalog = CatalogAccess(database=database, unit_of=unit_of, views=PostgresViews(database), clock=clock)
     return app
-
-
-def build_relay(settings: CatalogSettings, clock: Clock) -> Relay:
-    """Build what publishes the outbox."""
-    producer = BusProducer(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        topic_prefix=settings.kafka_topic_prefix,
-        client_id=f"{NAME}-relay",
-    )
-    return Relay(
-        service=NAME,
-        database_url=settings.database_url.get_secret_value(),
-        producer=producer,
-        clock=clock,
-    )
 
 
 def build_jobs(settings: CatalogSettings, database: Database, clock: Clock) -> list[PeriodicJob]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from libs.common.events.outbox import Outbox
+from libs.common.events.base import Event
 from services.catalog.domain.category import Category
 from services.catalog.domain.product import Product
 
@@ -42,11 +42,19 @@ class CategoryRepository(Protocol):
         ...
 
 
+class ProductEvents(Protocol):
+    """What others are told of products."""
+
+    def publish(self, event: Event, *, version: int) -> None:
+        """Publish `event`, of this version of its product, if and only if the transaction commits."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitOfWork:
     """What one use case may change, all of it together or not at all; `now` is the time at which it happens."""
 
     products: ProductRepository
     categories: CategoryRepository
-    outbox: Outbox
+    events: ProductEvents
     now: datetime

@@ -186,7 +186,7 @@ async def _store(
         if one.after.sku not in lost:
             path = paths.get(one.after.details.category or "", ())
             event = event_of(one.before, one.after, category_path=path)
-            unit.outbox.add(event, aggregate_version=one.after.version)
+            unit.events.publish(event, version=one.after.version)
     return lost
 
 
