@@ -136,9 +136,11 @@ class Shop:
         found = await self.reservation(order_id)
         return found.status if found else None
 
-    async def published(self, topic: Topic | None = None) -> list[Envelope]:
-        """Return what stands in the outbox, in order."""
-        rows = await self.rows("SELECT topic, key, headers, value FROM outbox_events ORDER BY id")
+    async def published(self, topic: Topic | None = None, *, after_id: int = 0) -> list[Envelope]:
+        """Return what stands in the outbox, in order, behind a row of it."""
+        rows = await self.rows(
+            "SELECT topic, key, headers, value FROM outbox_events WHERE id > $1 ORDER BY id", after_id
+        )
         return [
             _reader.decode(record.value, record.headers)
             for row in rows
