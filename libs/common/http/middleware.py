@@ -42,6 +42,8 @@ _DOCS_PATHS: Final = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _CLIENT_LEFT: Final = "499"
+# What a body has to come in at, in the long run: half a megabit a second.
+_BYTES_PER_SECOND_MIN: Final = 64 * 1024
 # Not `application/x-ndjson`, which is read line by line and checked there.
 _JSON: Final = re.compile(rb"[/+]json\s*(;|$)")
 # What is read as UTF-8 whatever it says that it is.
@@ -204,8 +206,8 @@ class BodyGuard:
         Accept `bytes_max` on every route, and more on those with an allowance.
 
         `check_caller` raises a `DomainError` if a route is not open to the caller; it is asked before a body is read.
-        `receive_timeout_seconds` is the total time spent waiting for the client; the time that a route takes between
-        two chunks of a stream is its own.
+        `receive_timeout_seconds` is the total time spent waiting for the client, beyond what its bytes take at the
+        slowest line that is served; the time that a route takes between two chunks of a stream is its own.
         """
         self._app = app
         self._check_caller = check_caller
@@ -238,7 +240,7 @@ class BodyGuard:
             receive,
             check_caller=lambda: self._check_caller(scope),
             bytes_max=bytes_max,
-            patience_seconds=self._receive_timeout_seconds,
+            patience_seconds_max=self._receive_timeout_seconds,
             is_json=_JSON.search(headers.get(b"content-type", b"")) is not None,
         )
         await self._app(scope, body.receive, send)
@@ -266,14 +268,14 @@ class _GuardedBody:
         *,
         check_caller: Callable[[], None],
         bytes_max: int,
-        patience_seconds: float,
+        patience_seconds_max: float,
         is_json: bool,
     ) -> None:
         self._receive = receive
         self._check_caller = check_caller
         self._is_begun = False
         self._bytes_max = bytes_max
-        self._patience_seconds = patience_seconds
+        self._patience_seconds = self._patience_seconds_max = patience_seconds_max
         self._is_json = is_json
         self._bytes = 0
         self._chunks: list[bytes] = []
@@ -290,10 +292,15 @@ class _GuardedBody:
                 message = await self._receive()
         except TimeoutError:
             raise RejectedBody(RequestTimeout("The body did not arrive within the time allowed.")) from None
-        self._patience_seconds -= time.perf_counter() - started_at
+        waited_seconds = time.perf_counter() - started_at
         if message["type"] != "http.request":
             return message
         chunk: bytes = message.get("body", b"")
+        # A large body takes its time; a trickle does not earn what it takes.
+        earned_seconds = len(chunk) / _BYTES_PER_SECOND_MIN
+        self._patience_seconds = min(
+            self._patience_seconds - waited_seconds + earned_seconds, self._patience_seconds_max
+        )
         self._bytes += len(chunk)
         if self._bytes > self._bytes_max:
             raise RejectedBody(_too_large(self._bytes_max))

@@ -1,5 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import count
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -8,6 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from libs.common.http import middleware
 from libs.common.http.app import UndeclaredRoutes, create_ops_app
 from libs.common.http.auth import Principal, public, requires
 from libs.common.http.health import Health
@@ -216,6 +219,29 @@ class TestBodyLimits:
         response = await send_slowly(app, "/v1/orders/1/note")
 
         assert response["status"] == 408
+
+    @pytest.mark.parametrize(("chunk_bytes", "status"), [(1_000_000, 200), (1_000, 408)])
+    async def test_may_take_as_long_as_their_bytes_do(
+        self,
+        make_app: AppFactory,
+        connect: ClientFactory,
+        monkeypatch: pytest.MonkeyPatch,
+        chunk_bytes: int,
+        status: int,
+    ) -> None:
+        # Between two of its chunks six seconds pass: many times the limit in all.
+        elapsed_seconds = count(0, 6)
+        monkeypatch.setattr(middleware, "time", SimpleNamespace(perf_counter=lambda: next(elapsed_seconds)))
+        app = make_app(orders_router(), request_receive_timeout_seconds=15, request_body_bytes_max=100_000_000)
+
+        async def arriving() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                await asyncio.sleep(0)
+                yield b"x" * chunk_bytes
+
+        response = await connect(app).put("/v1/orders/1/note", content=arriving())
+
+        assert response.status_code == status
 
 
 class TestDescriptionsOfBodies:
