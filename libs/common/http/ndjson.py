@@ -15,7 +15,7 @@ from libs.common.http.unsafe_text import RepeatedKey, UnstorableText, check_json
 
 LINES_MAX: Final = 100_000
 LINE_BYTES_MAX: Final = 64 * 1024
-BULK_ERRORS_MAX: Final = 1_000
+BULK_ERRORS_MAX: Final = 10_000
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 

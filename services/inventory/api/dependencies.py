@@ -1,23 +1,25 @@
 """What the routes call, put together in bootstrap."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import islice
+from itertools import count, islice
 from typing import Final, Protocol
 from uuid import UUID
 from zlib import crc32
 
 from libs.common.clock import Clock
-from libs.common.db import Database, Transaction
+from libs.common.db import Database, Transaction, is_transient
 from libs.common.errors import Unavailable
 from libs.common.events.base import Envelope
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import KeyedWrite, StoredResponse, write_once
 from libs.common.pacing import WorkPace
+from libs.common.telemetry.logs import get_logger
 from services.inventory import metrics
 from services.inventory.api.hold_counter import HoldCounter
 from services.inventory.domain.ageing import Layer
@@ -60,6 +62,11 @@ _LANES: Final = 2
 _PACE: Final = WorkPace(interval_seconds=0.015, share_max=0.5, rest_seconds_max=0.03, items_plenty=200)
 # Blocks of uploads that share a transaction at most.
 _BLOCKS_PER_TRANSACTION: Final = 4
+# Some ten seconds in all: as long as a database takes to start again.
+_ATTEMPTS_MAX: Final = 8
+_RETRY_SECONDS_MIN: Final = 0.05
+
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +138,26 @@ class StockEventIntake:
         )
 
     async def _apply_blocks(self, blocks: Sequence[Sequence[Envelope]]) -> Sequence[Sequence[Result]]:
-        batch = [envelope for block in blocks for envelope in block]
-        try:
-            results = iter(await self._apply(batch))
-        except Unavailable:
-            # An event of the same id was recorded for a SKU of the other lane; now it is known.
-            results = iter(await self._apply(batch))
+        results = iter(await self._apply_in_the_end([envelope for block in blocks for envelope in block]))
         return [list(islice(results, len(block))) for block in blocks]
+
+    async def _apply_in_the_end(self, batch: Sequence[Envelope]) -> Sequence[Result]:
+        """
+        Apply a batch, again while the database is away for a moment: its events are known again by their ids.
+
+        An upload goes on for minutes, and would otherwise end with the first connection that is lost.
+        """
+        for attempt in count(1):
+            try:
+                return await self._apply(batch)
+            except Exception as error:
+                # `Unavailable`: an event of the same id was recorded for a SKU of the other lane; now it is known.
+                passes = isinstance(error, Unavailable) or is_transient(error)
+                if not passes or attempt == _ATTEMPTS_MAX:
+                    raise
+                log.warning("upload.block_failed", rows=len(batch), error=type(error).__name__)
+            await asyncio.sleep(_RETRY_SECONDS_MIN * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - no secret
+        raise AssertionError  # count() does not end
 
     async def _apply(self, batch: Sequence[Envelope]) -> Sequence[Result]:
         """Apply a batch in one transaction; return what became of each event."""
@@ -147,11 +167,11 @@ class StockEventIntake:
                 batch, tools=self._tools_of(transaction), age_years_max=self._event_age_years_max
             )
 
-            def count() -> None:
+            def note() -> None:
                 metrics.count_outcomes(applied.outcomes, sold_out=applied.sold_out)
                 metrics.count_stock_events(applied.tally(batch), way_in="http")
 
-            transaction.after_commit(count)
+            transaction.after_commit(note)
             return applied.results
 
         return await self._database.run(work)

@@ -2,7 +2,7 @@
 
 from collections import deque
 from http import HTTPStatus
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +10,8 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from libs.common.db import is_transient
+from libs.common.errors import Unavailable
 from libs.common.events.base import Envelope
 from libs.common.http.auth import requires
 from libs.common.http.ndjson import BulkTally, RowError, content_type_of, read_ndjson_blocks
@@ -69,6 +71,19 @@ def router_of(use_cases: UseCases) -> APIRouter:
     return router
 
 
+class UploadInterrupted(Unavailable):
+    """The database stayed away; what was applied before stays, and the same rows can be sent again."""
+
+    code: ClassVar[str] = "upload-interrupted"
+
+    def __init__(self, accepted: int) -> None:
+        """Say how far it came."""
+        super().__init__(
+            f"The database stopped answering after at least {accepted} rows had been applied. Send all rows again:"
+            " what is applied already counts as duplicates."
+        )
+
+
 class _Upload:
     """Applies the rows of one upload, block after block, while it arrives."""
 
@@ -117,7 +132,12 @@ class _Upload:
             self._blocks.append(self._intake.begin_block(rows))
 
     async def _settle(self) -> None:
-        results = await self._blocks[0].results()
+        try:
+            results = await self._blocks[0].results()
+        except Exception as error:
+            if isinstance(error, Unavailable) or is_transient(error):
+                raise UploadInterrupted(self._tally.accepted) from error
+            raise
         self._blocks.popleft()
         for number, result in results:
             if result == "applied":

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import asyncpg
 import httpx
 import pytest
 
-from services.inventory.api import stock_events
+from services.inventory.api import dependencies, stock_events
+from services.inventory.handlers.stock_events import apply_stock_events
 from tests.integration.inventory.shop import Shop
 from tests.unit.inventory.builders import ARMCHAIR, MIRROR, NOON, approved
 
@@ -160,6 +162,37 @@ class TestStockEvents:
         assert (body["accepted"], body["duplicates"], body["rejected"]) == (16, 0, 16)
         assert {error["code"] for error in body["errors"]} == {"event-id-reused"}
         assert sum(level[0] for level in (await shop.levels()).values()) == 160
+
+    async def test_of_an_upload_outlive_a_lost_connection(
+        self, client: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        losses = [ConnectionResetError(), asyncpg.InternalClientError("cut")]
+
+        async def lose(*arguments: Any, **more: Any) -> Any:
+            if losses:
+                raise losses.pop()
+            return await apply_stock_events(*arguments, **more)
+
+        monkeypatch.setattr(dependencies, "apply_stock_events", lose)
+
+        answer = await upload(client, an_event(), an_event(sku=MIRROR), an_event(quantity=-1))
+
+        assert (answer.json()["accepted"], answer.json()["rejected"]) == (2, 1)
+        assert await shop.level(ARMCHAIR) == await shop.level(MIRROR) == (10, 0)
+
+    async def test_of_an_upload_are_told_how_far_it_came_before_the_database_stayed_away(
+        self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def lose(*_: Any, **__: Any) -> Any:
+            raise ConnectionResetError
+
+        monkeypatch.setattr(dependencies, "apply_stock_events", lose)
+        monkeypatch.setattr(dependencies, "_ATTEMPTS_MAX", 1)
+
+        answer = await upload(client, an_event())
+
+        assert (answer.status_code, answer.json()["code"]) == (503, "upload-interrupted")
+        assert "0 rows had been applied" in answer.json()["detail"]
 
     async def test_of_an_upload_that_breaks_off_can_be_sent_again(
         self, client: httpx.AsyncClient, shop: Shop, monkeypatch: pytest.MonkeyPatch
