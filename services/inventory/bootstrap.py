@@ -144,6 +144,7 @@ class Adapters:
     count_limits: CountLimits = field(default_factory=CountLimits)
     numbered_ledger: SettledLedger = field(default_factory=SettledLedger)
     assortment: Assortment = NO_ASSORTMENT
+    refuses_unknown_skus: bool = False
 
     def sequences_of(self, transaction: Transaction) -> PostgresSequences:
         """Return the numbers of warehouses' reports, in one transaction."""
@@ -165,6 +166,7 @@ class Adapters:
             clock=self.clock,
             allocation=self.allocation,
             assortment=self.assortment,
+            refuses_unknown_skus=self.refuses_unknown_skus,
             count_limits=self.count_limits,
         )
 
@@ -194,8 +196,9 @@ def build(settings: InventorySettings, roles: frozenset[str]) -> Process:
             value_minor=settings.count_limit_value_minor,
         ),
         assortment=Assortment(alternatives_policy_of(settings)),
+        refuses_unknown_skus=settings.refuses_unknown_skus,
     )
-    if settings.alternatives_max and roles & _NAMING_ALTERNATIVES:
+    if (settings.alternatives_max or settings.refuses_unknown_skus) and roles & _NAMING_ALTERNATIVES:
         process.components.append(build_assortment_follower(settings, adapters.assortment))
     if "api" in roles:
         process.components.extend(build_api(settings, adapters, health))

@@ -91,8 +91,11 @@ class InventorySettings(ServiceSettings):
     Of each consumer group, a process runs `consumer_members`: while one waits for the database, another decides.
 
     Events whose business time is more than `event_age_years_max` ago are taken for mistakes; a replay of old data
-    raises it. The auditor goes over all levels every `audit_interval_seconds`; after each step of its slow round over
-    the whole ledger it rests for `audit_rescan_rest_seconds`. Costs of what moved are brought up to date a step every
+    raises it. With `refuses_unknown_skus`, reports of SKUs that the catalog has never told of are mistakes too;
+    without, a SKU is known from its first report on.
+
+    The auditor goes over all levels every `audit_interval_seconds`; after each step of its slow round over the whole
+    ledger it rests for `audit_rescan_rest_seconds`. Costs of what moved are brought up to date a step every
     `cost_interval_seconds`; the classes of SKUs every `class_interval_seconds`. Keeping stock for a year costs
     `holding_cost_yearly_rate` of its value; what neither sold nor came in for `dead_stock_days` is dead.
 
@@ -107,7 +110,7 @@ class InventorySettings(ServiceSettings):
     `hold_policies` are by channel, that of `*` for all others.
 
     Orders and storefronts are named up to `alternatives_max` SKUs instead of one that is short; none if it is 0, and
-    the catalog is not followed. The other `alternatives_*` are those of `alternatives.AlternativesPolicy`.
+    the catalog is not followed for that. The other `alternatives_*` are those of `alternatives.AlternativesPolicy`.
 
     With `transfer_proposals`, moves between warehouses are proposed every `transfer_review_seconds`, from the demand of
     `transfer_demand_days`, so that each warehouse has `transfer_cover_days`; goods are `transfer_lead_days` on their
@@ -123,6 +126,7 @@ class InventorySettings(ServiceSettings):
 
     consumer_members: int = Field(default=2, ge=1, le=12)
     event_age_years_max: int = Field(default=10, ge=1, le=100)
+    refuses_unknown_skus: bool = False
     audit_interval_seconds: Seconds = 10.0
     audit_rescan_rest_seconds: Seconds = 1.0
     cost_interval_seconds: Seconds = 1.0

@@ -1,6 +1,6 @@
 """Which reports of warehouses can be true at all, whatever the stock."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, Self
@@ -47,19 +47,38 @@ class UnknownWarehouse(InvalidStockEvent):
     code: ClassVar[str] = "unknown-warehouse"
 
 
+class UnknownSku(InvalidStockEvent):
+    """A report names a SKU that the catalog does not know, in a shop where all are in it."""
+
+    code: ClassVar[str] = "unknown-sku"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plausibility:
-    """What reports are checked against besides themselves: the registered warehouses and the time."""
+    """
+    What reports are checked against besides themselves: the registered warehouses and the time.
+
+    `is_sku` tells whether there is a SKU; without it, whatever is reported is one.
+    """
 
     warehouses: Collection[str]
     age_years_max: int
     earliest: datetime
     latest: datetime
+    is_sku: Callable[[str], bool] | None = None
 
     @classmethod
-    def at(cls, now: datetime, *, warehouses: Collection[str], age_years_max: int) -> Self:
+    def at(
+        cls,
+        now: datetime,
+        *,
+        warehouses: Collection[str],
+        age_years_max: int,
+        is_sku: Callable[[str], bool] | None = None,
+    ) -> Self:
         """Return what is plausible at `now`."""
         return cls(
+            is_sku=is_sku,
             warehouses=warehouses,
             age_years_max=age_years_max,
             earliest=now - timedelta(days=age_years_max * _DAYS_PER_YEAR),
@@ -74,6 +93,8 @@ def check_report(report: WarehouseReport, plausibility: Plausibility) -> None:
     :raises InvalidStockEvent: naming the field.
     """
     _check_text("sku", report.sku, SKU_CHARACTERS_MAX)
+    if plausibility.is_sku is not None and not plausibility.is_sku(report.sku):
+        raise UnknownSku("The catalog has no such SKU.", field="sku")
     _check_warehouse("warehouse", report.warehouse, plausibility)
     _check_time(report.occurred_at, plausibility)
     if report.sequence is not None:

@@ -55,6 +55,10 @@ class Assortment:
         """How many SKUs the catalog has told of."""
         return len(self._products)
 
+    def has(self, sku: str) -> bool:
+        """Tell whether the catalog has a SKU, delisted or not; while it is being read for the first time it may."""
+        return not self.is_complete or sku in self._products
+
     def complete(self) -> None:
         """Note that the catalog has been read to its end once."""
         self.is_complete = True

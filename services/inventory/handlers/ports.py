@@ -387,4 +387,5 @@ class Tools:
     clock: Clock
     allocation: AllocationPolicy = DEFAULT_POLICY
     assortment: Assortment = NO_ASSORTMENT
+    refuses_unknown_skus: bool = False
     count_limits: CountLimits = field(default_factory=CountLimits)

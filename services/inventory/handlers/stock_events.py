@@ -114,6 +114,7 @@ async def _implausible(batch: Sequence[Envelope], tools: Tools, age_years_max: i
         tools.clock.now(),
         warehouses={warehouse.code for warehouse in await tools.warehouses.all()},
         age_years_max=age_years_max,
+        is_sku=tools.assortment.has if tools.refuses_unknown_skus else None,
     )
     implausible = {}
     for place, envelope in enumerate(batch):

@@ -61,6 +61,7 @@ class Shop:
     allocation: AllocationPolicy = DEFAULT_POLICY
     count_limits: CountLimits = field(default_factory=CountLimits)
     assortment: Assortment = NO_ASSORTMENT
+    refuses_unknown_skus: bool = False
 
     @classmethod
     async def open(cls, database: Database, warehouses: Sequence[Warehouse] = WAREHOUSES) -> "Shop":
@@ -77,6 +78,7 @@ class Shop:
             allocation=self.allocation,
             count_limits=self.count_limits,
             assortment=self.assortment,
+            refuses_unknown_skus=self.refuses_unknown_skus,
         )
 
     async def register(self, warehouse: Warehouse) -> Warehouse:

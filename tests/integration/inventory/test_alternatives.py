@@ -62,6 +62,23 @@ def furnished(shop: Shop) -> Shop:
     return shop
 
 
+class TestUnknownSkus:
+    async def test_are_refused_where_the_catalog_has_all(self, furnished: Shop) -> None:
+        furnished.refuses_unknown_skus = True
+
+        known, _, unknown = await furnished.reports(received(2, ARMCHAIR), received(3, BENCH), received(4, "ARMCHIAR"))
+
+        assert furnished.refusals == {unknown.id: "sku: The catalog has no such SKU."}
+        assert await furnished.level(ARMCHAIR) == (2, 0)
+        assert await furnished.level(BENCH) == (3, 0)
+        assert known.id not in furnished.refusals
+
+    async def test_are_known_from_their_first_report_on_elsewhere(self, furnished: Shop) -> None:
+        await furnished.reports(received(4, "ARMCHIAR"))
+
+        assert await furnished.level("ARMCHIAR") == (4, 0)
+
+
 async def offered(shop: Shop, kind: type[Event] = StockRejected) -> list[str]:
     """Return what the last order that was short was offered."""
     told: Any = (await shop.announced(kind))[-1]
