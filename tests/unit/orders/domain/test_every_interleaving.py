@@ -14,7 +14,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from msgspec import structs
+from msgspec import Struct, structs
 
 from libs.common.events.shapes import Destination
 from services.orders.domain import messages as on
@@ -60,8 +60,7 @@ UNIT_MINOR = 1_300
 ELSEWHERE = UUID(int=500)
 
 
-@dataclass(frozen=True)
-class World:
+class World(Struct, frozen=True):
     """Everything that decides what can happen next."""
 
     order: OrderState
@@ -176,7 +175,7 @@ def told(world: World, message: on.Message, scenario: Scenario) -> World:
                 closed_minor += refunded_minor
             case _:
                 pass
-    return replace(
+    return structs.replace(
         world,
         closed_minor=closed_minor,
         order=outcome.state,
@@ -190,20 +189,20 @@ def told(world: World, message: on.Message, scenario: Scenario) -> World:
 
 def next_worlds(world: World, scenario: Scenario) -> Iterator[World]:
     for message, _ in world.mail:
-        yield told(replace(world, mail=taken(world.mail, message)), message, scenario)
+        yield told(structs.replace(world, mail=taken(world.mail, message)), message, scenario)
         if world.repetitions < scenario.repetitions:
-            yield told(replace(world, repetitions=world.repetitions + 1), message, scenario)
+            yield told(structs.replace(world, repetitions=world.repetitions + 1), message, scenario)
     for step in world.asked:
         if scenario.is_declined and step.kind is StepKind.AUTHORISE:
             done, answer = world.done, on.AuthorisationDeclined(step.id, "card-declined")
         else:
             done, answer = world.done | {step}, success(step)  # type: ignore[assignment]
-        yield replace(world, asked=world.asked - {step}, done=done, mail=put(world.mail, answer))
+        yield structs.replace(world, asked=world.asked - {step}, done=done, mail=put(world.mail, answer))
     for warehouse in WAREHOUSES:
         logistics = Logistics(dict(world.parcels))
         if moved := logistics.move(warehouse):
             parcels = tuple(sorted(logistics.parcels.items()))
-            yield replace(world, parcels=parcels, mail=put(world.mail, *moved))
+            yield structs.replace(world, parcels=parcels, mail=put(world.mail, *moved))
     yield from elsewhere(world, scenario)
     yield from goods_back(world, scenario)
     yield from lost_parcels(world, scenario)
@@ -215,7 +214,7 @@ def goods_back(world: World, scenario: Scenario) -> Iterator[World]:
     if world.returns < scenario.returns and world.order.status in SHIPPED_OR_LATER:
         number = world.returns + 1
         message = on.RefundRequested(UUID(int=600 + number), UNIT_MINOR)
-        yield told(replace(world, returns=number, owed_minor=world.owed_minor + UNIT_MINOR), message, scenario)
+        yield told(structs.replace(world, returns=number, owed_minor=world.owed_minor + UNIT_MINOR), message, scenario)
 
 
 def lost_parcels(world: World, scenario: Scenario) -> Iterator[World]:
@@ -226,20 +225,20 @@ def lost_parcels(world: World, scenario: Scenario) -> Iterator[World]:
         if state == "dispatched" and len(lost) < scenario.losses:
             failed = on.ShipmentFailed(shipment_id(warehouse), "nobody home")
             now_lost = tuple(sorted({**parcels, warehouse: "lost"}.items()))
-            yield replace(world, parcels=now_lost, mail=put(world.mail, failed))
+            yield structs.replace(world, parcels=now_lost, mail=put(world.mail, failed))
     for warehouse in lost:
         given_up = on.ParcelGivenUp(shipment_id(warehouse), PARCELS_MINOR[warehouse], "lost")
         if transition(world.order, given_up, NOW).answer is Answer.ADVANCE:
-            owed = replace(world, owed_minor=world.owed_minor + PARCELS_MINOR[warehouse])
+            owed = structs.replace(world, owed_minor=world.owed_minor + PARCELS_MINOR[warehouse])
             yield told(owed, given_up, scenario)
 
 
 def elsewhere(world: World, scenario: Scenario) -> Iterator[World]:
     """Let what was missing leave, or never come."""
     if world.remainder == "open":
-        yield told(replace(world, remainder="shipped"), on.RemainderShipped(REMAINDER_PARCEL), scenario)
+        yield told(structs.replace(world, remainder="shipped"), on.RemainderShipped(REMAINDER_PARCEL), scenario)
     if world.remainder in {"open", "shipped"} and (world.remainder == "open" or scenario.compensations):
-        yield told(replace(world, remainder="ended"), on.RemainderEnded("backorder-expired"), scenario)
+        yield told(structs.replace(world, remainder="ended"), on.RemainderEnded("backorder-expired"), scenario)
 
 
 def decisions(world: World, scenario: Scenario) -> Iterator[World]:
@@ -250,16 +249,16 @@ def decisions(world: World, scenario: Scenario) -> Iterator[World]:
         yield told(world, on.ReviewPassed(), scenario)
         yield told(world, on.ReviewRefused("a known fraud"), scenario)
     if world.compensations < scenario.compensations:
-        compensated = replace(world, compensations=world.compensations + 1)
+        compensated = structs.replace(world, compensations=world.compensations + 1)
         yield told(compensated, on.OperatorCompensated("give it up"), scenario)
     if world.edits < scenario.edits:
         moved = on.OrderEdited(ELSEWHERE, world.order.sequence, "moved", destination=Destination(country="GB"))
-        yield told(replace(world, edits=world.edits + 1), moved, scenario)
+        yield told(structs.replace(world, edits=world.edits + 1), moved, scenario)
     if world.cancellations < scenario.cancellations:
-        cancelled = replace(world, cancellations=world.cancellations + 1)
+        cancelled = structs.replace(world, cancellations=world.cancellations + 1)
         yield told(cancelled, on.CancellationRequested("changed-mind"), scenario)
     if world.deadlines < scenario.deadlines:
-        late = replace(world, deadlines=world.deadlines + 1)
+        late = structs.replace(world, deadlines=world.deadlines + 1)
         yield told(late, on.DeadlinePassed(STAGE_TIMER[world.order.status]), scenario)
 
 
@@ -404,4 +403,4 @@ def test_the_search_finds_what_is_wrong() -> None:
     twice = PaymentStep(id=story.state.id, kind=StepKind.AUTHORISE, amount_minor=TOTAL_MINOR + 1)
 
     with pytest.raises(AssertionError, match="authorised twice"):
-        check(replace(world, done=frozenset({twice})))
+        check(structs.replace(world, done=frozenset({twice})))

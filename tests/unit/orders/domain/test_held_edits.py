@@ -15,7 +15,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 import pytest
-from msgspec import json, structs
+from msgspec import Struct, json, structs
 
 from libs.common.events.base import Event
 from libs.common.events.orders import (
@@ -89,8 +89,7 @@ class Scenario:
     capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
 
 
-@dataclass(frozen=True)
-class World:
+class World(Struct, frozen=True):
     order: OrderState
     lines: tuple[OrderLine, ...] = WANTED
     # What inventory holds or waits for, and what else it has.
@@ -129,7 +128,7 @@ def key(world: World) -> tuple[object, ...]:
         payment=structs.replace(order.payment, version=0),
     )
     events = [tuple(map(_encode, queue)) for queue in (world.to_inventory, world.to_logistics)]
-    return (same, *events, replace(world, order=same, to_inventory=(), to_logistics=()))
+    return (same, *events, structs.replace(world, order=same, to_inventory=(), to_logistics=()))
 
 
 def _encode(event: Event) -> bytes:
@@ -152,34 +151,34 @@ def told(world: World, message: on.Message, *, is_late: bool = False) -> tuple[W
     outcome = transition(world.order, message, now)
     may_be_refused = isinstance(message, on.OrderEdited | on.CancellationRequested) or world.compensations
     assert outcome.answer is not Answer.REJECT or may_be_refused, message
-    world = replace(world, order=outcome.state)
+    world = structs.replace(world, order=outcome.state)
     ledger = dict(world.ledger)
     for command in outcome.commands:
         match command:
             case Publish(event):
                 world = published(world, event)
             case Pay(step):
-                world = replace(world, asked=world.asked | {step})
+                world = structs.replace(world, asked=world.asked | {step})
             case Book(transfer):
                 for account, balance in balances([transfer]).items():
                     ledger[account] = ledger.get(account, 0) + balance
             case Divide(value_minor=value_minor):
                 assert (world.remainder, value_minor) == ("", MISSING_MINOR)
-                world = replace(world, remainder="open")
+                world = structs.replace(world, remainder="open")
             case ConcludeEdit(edit, refusal):
                 lines = edit.lines if refusal is None else world.lines
-                world = replace(world, concluded=world.concluded + 1, lines=lines)
+                world = structs.replace(world, concluded=world.concluded + 1, lines=lines)
             case _:
                 pass
-    return replace(world, ledger=tuple(sorted(ledger.items()))), outcome.answer
+    return structs.replace(world, ledger=tuple(sorted(ledger.items()))), outcome.answer
 
 
 def published(world: World, event: Event) -> World:
     match event:
         case OrderEditRequested() | OrderCancelled() | OrderRefused():
-            return replace(world, to_inventory=(*world.to_inventory, event))
+            return structs.replace(world, to_inventory=(*world.to_inventory, event))
         case OrderConfirmed() | OrderRecallRequested() | OrderCancellationRequested():
-            return replace(world, to_logistics=(*world.to_logistics, event))
+            return structs.replace(world, to_logistics=(*world.to_logistics, event))
         case _:
             return world
 
@@ -187,18 +186,18 @@ def published(world: World, event: Event) -> World:
 def inventory_says(world: World, message: Spoken) -> World:
     version = world.version + 1
     said = replace(message, version=version)
-    return replace(world, version=version, from_inventory=(*world.from_inventory, said))
+    return structs.replace(world, version=version, from_inventory=(*world.from_inventory, said))
 
 
 def inventory_hears(world: World, scenario: Scenario) -> World:
-    event, world = world.to_inventory[0], replace(world, to_inventory=world.to_inventory[1:])
+    event, world = world.to_inventory[0], structs.replace(world, to_inventory=world.to_inventory[1:])
     if not isinstance(event, OrderEditRequested):
-        return replace(world, stock="released", units=())
+        return structs.replace(world, stock="released", units=())
     wanted = tuple(sorted((one.sku, one.quantity) for one in event.lines))
     if world.stock == "waiting" and scenario.is_limited:
         return inventory_says(world, on.StockChangeRefused(event.edit_id, "over-limit"))
     if world.stock == "waiting":
-        return inventory_says(replace(world, units=wanted), on.StockChanged(event.edit_id, "", ()))
+        return inventory_says(structs.replace(world, units=wanted), on.StockChanged(event.edit_id, "", ()))
     if world.stock != "held":
         return inventory_says(world, on.StockChangeRefused(event.edit_id, world.stock))
     free = Counter(dict(world.free))
@@ -206,7 +205,7 @@ def inventory_hears(world: World, scenario: Scenario) -> World:
     free.subtract(dict(wanted))
     if min(free.values()) < 0:
         return inventory_says(world, on.StockChangeRefused(event.edit_id, "insufficient-stock"))
-    world = replace(world, units=wanted, free=tuple(sorted(free.items())))
+    world = structs.replace(world, units=wanted, free=tuple(sorted(free.items())))
     return inventory_says(world, on.StockChanged(event.edit_id, "", (), allocations=allocated(wanted)))
 
 
@@ -215,7 +214,7 @@ def parcel_id(plan: int, warehouse: str) -> UUID:
 
 
 def logistics_hears(world: World) -> World:
-    event, world = world.to_logistics[0], replace(world, to_logistics=world.to_logistics[1:])
+    event, world = world.to_logistics[0], structs.replace(world, to_logistics=world.to_logistics[1:])
     parcels, said = list(world.parcels), list(world.from_logistics)
     live = [one for one in parcels if one[2] != "cancelled"]
     match event:
@@ -231,25 +230,25 @@ def logistics_hears(world: World) -> World:
             said += [on.ShipmentCancelled(parcel_id(one[0], one[1])) for one in live]
         case _:
             pass
-    return replace(world, parcels=tuple(parcels), from_logistics=tuple(said))
+    return structs.replace(world, parcels=tuple(parcels), from_logistics=tuple(said))
 
 
 def orders_hear(world: World, queue: str) -> World:
     message, rest = getattr(world, queue)[0], getattr(world, queue)[1:]
     if isinstance(message, on.StockChanged) and world.order.edit is not None:
         message = replace(message, lines=world.order.edit.lines)
-    return told(replace(world, **{queue: rest}), message)[0]
+    return told(structs.replace(world, **{queue: rest}), message)[0]
 
 
 def provider_answers(world: World, scenario: Scenario) -> Iterator[World]:
     for step in world.asked:
-        before = replace(world, asked=world.asked - {step})
+        before = structs.replace(world, asked=world.asked - {step})
         if step.kind is StepKind.AUTHORISE and scenario.is_declined:
-            yield replace(before, answers=world.answers | {on.AuthorisationDeclined(step.id, "card-declined")})
+            yield structs.replace(before, answers=world.answers | {on.AuthorisationDeclined(step.id, "card-declined")})
             continue
-        yield replace(before, done=world.done | {step}, answers=world.answers | {success(step)})
+        yield structs.replace(before, done=world.done | {step}, answers=world.answers | {success(step)})
     for answer in world.answers:
-        yield told(replace(world, answers=world.answers - {answer}), answer)[0]
+        yield told(structs.replace(world, answers=world.answers - {answer}), answer)[0]
 
 
 def parcels_move(world: World) -> Iterator[World]:
@@ -261,7 +260,7 @@ def parcels_move(world: World) -> Iterator[World]:
             message: on.Message = (
                 on.ShipmentDispatched(one, warehouse, NOW) if status == "planned" else on.ShipmentDelivered(one, NOW)
             )
-            yield replace(
+            yield structs.replace(
                 world,
                 parcels=(*world.parcels[:index], parcel, *world.parcels[index + 1 :]),
                 from_logistics=(*world.from_logistics, message),
@@ -280,14 +279,14 @@ def next_worlds(world: World, scenario: Scenario) -> Iterator[World]:
     yield from parcels_move(world)
     has_left = any(one[2] in {"dispatched", "delivered"} for one in world.parcels)
     if world.stock == "held" and world.takings < scenario.takings and not has_left:
-        taken = replace(world, stock="waiting", takings=world.takings + 1)
+        taken = structs.replace(world, stock="waiting", takings=world.takings + 1)
         yield inventory_says(taken, on.StockBackordered(()))
     if world.stock == "waiting":
-        yield inventory_says(replace(world, stock="held"), on.StockReserved(allocated(world.units)))
+        yield inventory_says(structs.replace(world, stock="held"), on.StockReserved(allocated(world.units)))
     if world.remainder == "open":
-        left = replace(world, remainder="shipped")
+        left = structs.replace(world, remainder="shipped")
         yield told(left, on.RemainderShipped(UUID(int=800)))[0]
-        yield told(replace(world, remainder="ended"), on.RemainderEnded("backorder-expired"))[0]
+        yield told(structs.replace(world, remainder="ended"), on.RemainderEnded("backorder-expired"))[0]
     yield from decisions(world, scenario)
 
 
@@ -302,15 +301,17 @@ def decisions(world: World, scenario: Scenario) -> Iterator[World]:
     if world.edited < len(scenario.edits) and world.edited == world.concluded:
         number = world.edited
         edit = on.OrderEdited(UUID(int=700 + number), world.order.sequence, "other", lines=scenario.edits[number])
-        after, answer = told(replace(world, edited=number + 1), edit)
+        after, answer = told(structs.replace(world, edited=number + 1), edit)
         if answer is Answer.ADVANCE:
             yield after
     if world.cancellations < scenario.cancellations:
-        yield told(replace(world, cancellations=world.cancellations + 1), on.CancellationRequested("changed-mind"))[0]
+        yield told(
+            structs.replace(world, cancellations=world.cancellations + 1), on.CancellationRequested("changed-mind")
+        )[0]
     if world.compensations < scenario.compensations:
-        yield told(replace(world, compensations=1), on.OperatorCompensated("give it up"))[0]
+        yield told(structs.replace(world, compensations=1), on.OperatorCompensated("give it up"))[0]
     if world.deadlines < scenario.deadlines and world.order.status is OrderStatus.EDITING:
-        late = replace(world, deadlines=world.deadlines + 1)
+        late = structs.replace(world, deadlines=world.deadlines + 1)
         yield told(late, on.DeadlinePassed(STAGE_TIMER[world.order.status]), is_late=True)[0]
 
 
@@ -383,7 +384,7 @@ def explore(scenario: Scenario) -> tuple[int, set[tuple[OrderStatus, Units]]]:
     first = World(story.state, units=units, free=scenario.free)
     [step] = story.state.steps
     ledger = tuple(sorted(balances([]).items()))
-    first, _ = told(replace(first, done=frozenset({step}), ledger=ledger), success(step))
+    first, _ = told(structs.replace(first, done=frozenset({step}), ledger=ledger), success(step))
     waiting, seen = [first], {key(first)}
     ends = set[tuple[OrderStatus, Units]]()
     while waiting:
