@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
+import anyio
 import httpcore
 
 from libs.common.clock import Clock
@@ -155,7 +156,8 @@ class HttpWebhooks:
         """Send a message (see `WebhookTransport.post`)."""
         started = self._clock.monotonic_seconds()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            # Not asyncio's, whose one cancellation is lost if it comes just as a connection is made.
+            with anyio.fail_after(self._timeout_seconds):
                 answer = await self._exchange(url, headers, body)
         except AddressRefused:
             answer = Answer(error="refused-address")

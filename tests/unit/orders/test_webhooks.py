@@ -1,8 +1,11 @@
 """Webhooks: their signatures, their schedule, their payloads, and the addresses that they may go to."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -36,6 +39,10 @@ from tests.support.kafka import envelope_of
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 ORDER_ID = UUID(int=7)
+# Reading the system's certificates takes longer than most of these tests.
+TLS = ssl.create_default_context()
+# Far longer than any limit that is tried: who has not ended by then never will.
+ENDED_SECONDS_MAX = 20.0
 
 
 class TestSignatures:
@@ -295,3 +302,32 @@ class TestAddresses:
 
         assert answer.error == "refused-address"
         assert answers == []
+
+
+class TestTimeLimit:
+    async def test_holds_whenever_it_strikes(self) -> None:
+        """Most of these are over while the connection is made, where a cancellation can be lost."""
+
+        async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(asyncio.CancelledError):
+                await reader.read()
+            writer.close()
+
+        async def post(timeout_seconds: float) -> Answer:
+            async with HttpWebhooks(
+                AddressGuard(is_insecure_allowed=True),
+                clock=FixedClock(NOW),
+                ssl_context=TLS,
+                timeout_seconds=timeout_seconds,
+            ) as transport:
+                return await transport.post(url, headers={}, body=b"{}")
+
+        server = await asyncio.start_server(silence, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for number in range(60):
+            call = asyncio.create_task(post(0.0001 * (1 + number)))  # noqa: TID251 - a group would wait for it
+            ended, _ = await asyncio.wait([call], timeout=ENDED_SECONDS_MAX)
+
+            assert ended, f"no end after {0.1 * (1 + number):.1f} ms"
+            assert call.result().error == "timeout"
+        server.close()
