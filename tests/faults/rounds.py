@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.replay.progress import Steps
+from bench.replay.quiet import FAULTS
 from deploy.local.process import NotReadyInTime
 from tests.faults.arena import Arena, NeverQuiet
 from tests.faults.checker import Judged
@@ -52,7 +53,8 @@ async def _inject(arena: Arena, row: Row) -> Result:
         seen = await row.inject(arena)
     except NotRun as reason:
         outcome, seen = "not run", str(reason)
-    except (Broken, NeverHappened, NotReadyInTime) as problem:
+    # A server that does not answer when it should breaks its row, and not the rows that follow.
+    except (Broken, NeverHappened, NotReadyInTime, *FAULTS) as problem:
         outcome, seen = "broken", f"{type(problem).__name__}: {problem}"
     try:
         await arena.heal()

@@ -23,12 +23,16 @@ async def _breaking(_arena: Arena) -> str:
     raise Broken("it did not do what is expected")
 
 
+async def _unanswered(_arena: Arena) -> str:
+    raise ConnectionRefusedError
+
+
 async def _impossible(_arena: Arena) -> str:
     raise NotRun("nobody may do this here")
 
 
-INJECTIONS = {"books": _harmless, "rest": _harmless, "breaks": _breaking, "cannot": _impossible}
-SHOWS = {"books": ("I2",), "rest": ("I12",), "breaks": ("I1",), "cannot": ("I2", "I12")}
+INJECTIONS = {"books": _harmless, "rest": _harmless, "breaks": _breaking, "alone": _unanswered, "cannot": _impossible}
+SHOWS = {"books": ("I2",), "rest": ("I12",), "breaks": ("I1",), "alone": ("I1",), "cannot": ("I2", "I12")}
 
 
 class Stage:
@@ -69,7 +73,7 @@ async def outcomes(stage: Stage) -> dict[str, str]:
     return {result.row.id: result.outcome for result in report.results}
 
 
-HELD = {"books": "held", "rest": "held", "breaks": "broken", "cannot": "not run"}
+HELD = {"books": "held", "rest": "held", "breaks": "broken", "alone": "broken", "cannot": "not run"}
 
 
 async def test_rows_hold_unless_they_say_otherwise(stage: Stage) -> None:
