@@ -243,8 +243,8 @@ MUTANTS: Final = (
     Mutant(
         "a lost parcel is given up and not paid back",
         moves.give_up_parcel,
-        "    if message.refund_minor:\n",
-        "    if False:\n",
+        "    elif message.refund_minor:\n",
+        "    elif False:\n",
         where="lost_parcels",
     ),
 )

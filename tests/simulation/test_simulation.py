@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-# The same on every machine, and several times as many as most ways to break the code take to be found in.
-SCHEDULES = 500
+# Of each range; the same on every machine, and many times as many as most ways to break the code take to be found in.
+SCHEDULES = 1_000
 MUTANT_SCHEDULES = 800
 
 
