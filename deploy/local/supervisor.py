@@ -79,7 +79,8 @@ class Watch:
 
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._is_unwanted.wait(), timeout=seconds)
+            async with asyncio.timeout(seconds):
+                await self._is_unwanted.wait()
 
     def _note_end(self, now: float) -> bool:
         """Tell whether a process ended by itself, and give up if that happens again and again."""

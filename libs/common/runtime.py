@@ -157,7 +157,8 @@ class PeriodicJob:
                 if not delay_seconds:
                     continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), delay_seconds)
+                async with asyncio.timeout(delay_seconds):
+                    await stop.wait()
 
 
 def main(service: Service[Settings]) -> None:

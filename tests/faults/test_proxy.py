@@ -72,7 +72,8 @@ async def test_a_black_hole_swallows_one_way_until_it_is_gone(way: Direction) ->
         with proxy.bad(Weather(black_hole=way)):
             writer.write(MESSAGE)
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(reader.read(1), 0.1)
+                async with asyncio.timeout(0.1):
+                    await reader.read(1)
         assert await reader.readexactly(len(MESSAGE)) == MESSAGE
         writer.close()
 
@@ -94,7 +95,8 @@ async def test_a_stranded_client_hears_nothing_of_its_servers_end() -> None:
         await reader.readexactly(len(MESSAGE))
         proxy.strand()
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(reader.read(1), 0.1)
+            async with asyncio.timeout(0.1):
+                await reader.read(1)
         writer.close()
 
 

@@ -460,6 +460,6 @@ def _abandon(loop: Any) -> None:
         task.cancel()
     if tasks:
         with contextlib.suppress(BaseException):
-            loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60))
+            loop.run_until_complete(asyncio.wait(tasks, timeout=60))
     asyncio.set_event_loop(None)
     loop.close()

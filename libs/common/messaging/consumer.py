@@ -21,6 +21,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from libs.common.clock import Clock
 from libs.common.db import Database, Transaction, count_transient, is_transient
+from libs.common.deadline import within
 from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable, WireRecord
 from libs.common.events.registry import EVENTS
 from libs.common.failpoints import Failpoint, failpoints
@@ -210,13 +211,13 @@ class Consumer:
                     raise
                 finally:
                     with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                        await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_SECONDS)
+                        await within(_STOP_TIMEOUT_SECONDS, consumer.stop())
 
     async def _start(self, stop: asyncio.Event) -> AIOKafkaConsumer | None:
         while not stop.is_set():
             consumer = self._new_consumer()
             try:
-                await asyncio.wait_for(consumer.start(), _START_TIMEOUT_SECONDS)
+                await within(_START_TIMEOUT_SECONDS, consumer.start())
                 # Subscribed before the start, it would wait there for its partitions, deaf to `stop`, for as long
                 # as the group still counts on a member that died.
                 self._subscribe(consumer)
@@ -224,7 +225,7 @@ class Consumer:
                 log.warning("consumer.start_failed", group=self.group, error=repr(error))
                 self._progressed_at = self._clock.monotonic_seconds()
                 with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_SECONDS)
+                    await within(_STOP_TIMEOUT_SECONDS, consumer.stop())
                 await _wait(stop, _START_RETRY_SECONDS)
             else:
                 return consumer
@@ -602,7 +603,7 @@ class Consumer:
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, int]) -> None:
         await self._breaker.survived()
         try:
-            await asyncio.wait_for(consumer.commit(self._breaker.commits(offsets)), _COMMIT_TIMEOUT_SECONDS)
+            await within(_COMMIT_TIMEOUT_SECONDS, consumer.commit(self._breaker.commits(offsets)))
             self._breaker.committed(offsets)
         except (CommitFailedError, IllegalStateError, TimeoutError) as error:
             # The group moved on without us; whoever has the partition now meets our inbox rows.
@@ -655,5 +656,6 @@ class _RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc] # aio
 
 async def _wait(stop: asyncio.Event, seconds: float) -> bool:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stop.wait()
     return stop.is_set()

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Self, TypeAlias
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from libs.common.deadline import within
 from libs.common.telemetry.logs import get_logger
 
 # So many processes in a row have died while they handled nothing but this record.
@@ -115,7 +116,7 @@ class CrashBreaker:
         while self._known_assignment != self._assignment:
             assignment = self._assignment
             try:
-                found = await asyncio.wait_for(self._read(consumer), _ANNOUNCE_TIMEOUT_SECONDS)
+                found = await within(_ANNOUNCE_TIMEOUT_SECONDS, self._read(consumer))
             except (IllegalStateError, TimeoutError) as error:
                 raise GroupMovedOn from error
             if assignment == self._assignment:
@@ -149,7 +150,7 @@ class CrashBreaker:
         async with self._turn:
             try:
                 offsets = {partition: (mark.offset, mark.encode()) for partition, mark in marks.items()}
-                await asyncio.wait_for(consumer.commit(offsets), _ANNOUNCE_TIMEOUT_SECONDS)
+                await within(_ANNOUNCE_TIMEOUT_SECONDS, consumer.commit(offsets))
             except (CommitFailedError, IllegalStateError, TimeoutError) as error:
                 raise GroupMovedOn from error
             self._consumer = consumer
@@ -168,7 +169,7 @@ class CrashBreaker:
             offsets = {partition: (mark.offset, mark.survived) for partition, mark in marks.items()}
             # Unsaid, it costs the next reader some care, and a record one of the deaths it may be blamed for.
             with contextlib.suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(self._consumer.commit(offsets), _TAKE_BACK_TIMEOUT_SECONDS)
+                await within(_TAKE_BACK_TIMEOUT_SECONDS, self._consumer.commit(offsets))
 
     async def _take_back_in_time(self) -> None:
         await asyncio.sleep(_DEADLY_SECONDS)

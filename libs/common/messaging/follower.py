@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from libs.common.deadline import within
 from libs.common.events.base import Envelope, Event, EventReader, Topic, Undecodable
 from libs.common.messaging.fetching import nothing_fetched
 from libs.common.pacing import WorkPace
@@ -89,16 +90,17 @@ class Follower:
                 metadata_max_age_ms=30_000,
             )
             try:
-                await asyncio.wait_for(consumer.start(), _START_TIMEOUT_SECONDS)
+                await within(_START_TIMEOUT_SECONDS, consumer.start())
                 await self._follow(consumer, stop)
             except (KafkaError, OSError, TimeoutError, _TopicMissing) as error:
                 log.warning("follower.interrupted", topics=self._topics, error=repr(error))
             finally:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    await asyncio.wait_for(consumer.stop(), _STOP_TIMEOUT_SECONDS)
+                    await within(_STOP_TIMEOUT_SECONDS, consumer.stop())
             if not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), self._restart_seconds)
+                    async with asyncio.timeout(self._restart_seconds):
+                        await stop.wait()
                 self._restart_seconds = min(2 * self._restart_seconds, _RESTART_SECONDS_MAX)
 
     async def _follow(self, consumer: AIOKafkaConsumer, stop: asyncio.Event) -> None:

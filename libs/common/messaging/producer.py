@@ -16,6 +16,7 @@ from aiokafka.errors import (
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from libs.common.deadline import within
 from libs.common.events.base import WireRecord
 from libs.common.messaging.partitioning import hashes_of
 from libs.common.telemetry.logs import get_logger
@@ -148,7 +149,7 @@ class BusProducer:
                     metadata_max_age_ms=30_000,
                 )
                 try:
-                    await asyncio.wait_for(producer.start(), _START_TIMEOUT_SECONDS)
+                    await within(_START_TIMEOUT_SECONDS, producer.start())
                 except BaseException:
                     await _abandon(producer)
                     raise
@@ -205,4 +206,4 @@ def _fill(batch: BatchBuilder, records: Sequence[WireRecord], waiting: deque[int
 async def _abandon(producer: AIOKafkaProducer) -> None:
     """Stop a producer without waiting longer than it deserves."""
     with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        await asyncio.wait_for(producer.stop(), _STOP_TIMEOUT_SECONDS)
+        await within(_STOP_TIMEOUT_SECONDS, producer.stop())

@@ -1,11 +1,11 @@
 """Bringing dead letters back to the topic they came from, once their cause is mended."""
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from libs.common.deadline import within
 from libs.common.events.base import WireRecord
 from libs.common.messaging.dead_letters import TRUNCATED, dead_letter_topic
 from libs.common.messaging.producer import BusProducer
@@ -84,7 +84,7 @@ async def replay(
             left = [letter for letter in letters if letter not in chosen]
             # Letters of other reasons go to the end of the line instead of holding up the offset.
             await producer.publish([_requeued(letter, group) for letter in left])
-        await asyncio.wait_for(consumer.commit({partition: letters[-1].offset + 1}), _COMMIT_TIMEOUT_SECONDS)
+        await within(_COMMIT_TIMEOUT_SECONDS, consumer.commit({partition: letters[-1].offset + 1}))
         return chosen
     finally:
         await consumer.stop()

@@ -291,7 +291,8 @@ class Relay:
         if stop.is_set():
             return
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
 
 def _claimed(row: asyncpg.Record) -> _Claimed:
@@ -302,5 +303,6 @@ def _claimed(row: asyncpg.Record) -> _Claimed:
 async def _wait(stop: asyncio.Event, seconds: float) -> bool:
     """Wait for `stop` for at most `seconds`; tell whether it is set."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stop.wait()
     return stop.is_set()

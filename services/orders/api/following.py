@@ -61,7 +61,8 @@ class OrderFollower:
                 if self._waiters:
                     await self._look()
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), self._poll_seconds)
+                        async with asyncio.timeout(self._poll_seconds):
+                            await stop.wait()
                 else:
                     self._is_waited_for.clear()
         for waiter in self._waiters:

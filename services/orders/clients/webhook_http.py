@@ -19,6 +19,7 @@ import anyio
 import httpcore
 
 from libs.common.clock import Clock
+from libs.common.deadline import within
 from services.orders.domain.webhooks import Answer, UrlRefused, check_url, is_public_address
 
 _CONNECT_TIMEOUT_SECONDS: Final = 5.0
@@ -69,7 +70,7 @@ class AddressGuard:
         :raises AddressRefused: if there is none, or one of them is not public.
         """
         try:
-            found = await asyncio.wait_for(self._resolve(host, port), _RESOLVE_TIMEOUT_SECONDS)
+            found = await within(_RESOLVE_TIMEOUT_SECONDS, self._resolve(host, port))
         except (OSError, UnicodeError, TimeoutError):
             raise AddressRefused("Its host is not known.") from None
         if not found:

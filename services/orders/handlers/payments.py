@@ -109,7 +109,8 @@ class PaymentExecutor:
         claimed = await self._units.run(self._claim)
         if not claimed:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._poll_seconds)
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._wake.wait()
             return 0
         if failpoints.armed:
             await failpoints.reach(Failpoint.PAYMENTS_BEFORE_CALL, self._provider, *_kinds(claimed))

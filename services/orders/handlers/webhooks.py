@@ -382,7 +382,8 @@ class WebhookDispatcher:
                     group.create_task(self._deliver(delivery))
                 if not claimed or self._busy.total() >= _IN_FLIGHT_MAX:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._is_freed.wait(), self._poll_seconds)
+                        async with asyncio.timeout(self._poll_seconds):
+                            await self._is_freed.wait()
 
     async def deliver_due(self) -> int:
         """Attempt everything that is due now, and what that makes due; return how many attempts were made."""

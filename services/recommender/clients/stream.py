@@ -159,4 +159,5 @@ class KafkaShownLog:
         self._noted.clear()
         # The deadline is for the sake of `stop`, which does not set this event.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._noted.wait(), _STOP_CHECK_SECONDS)
+            async with asyncio.timeout(_STOP_CHECK_SECONDS):
+                await self._noted.wait()

@@ -79,7 +79,8 @@ async def ended(consumer: Consumer) -> AsyncIterator[None]:
 async def live(database: FreshDatabase, bus: TestBus, handler: EffectsHandler) -> None:
     """Run one process until it dies of what it handles."""
     with pytest.raises(MemoryError):
-        await asyncio.wait_for(a_consumer(database, bus, handler).run(asyncio.Event()), 60)
+        async with asyncio.timeout(60):
+            await a_consumer(database, bus, handler).run(asyncio.Event())
 
 
 async def test_sets_aside_what_killed_too_often_and_applies_all_else(database: FreshDatabase, bus: TestBus) -> None:

@@ -144,7 +144,8 @@ class TestWritingBehind:
         async with narrow.transaction() as transaction:
             await transaction.write(write, rows=1_000)
             assert not written.is_set()
-            await asyncio.wait_for(written.wait(), 60)
+            async with asyncio.timeout(60):
+                await written.wait()
 
         assert await notes(narrow) == ["behind"]
 
@@ -153,7 +154,8 @@ class TestWritingBehind:
             for number in range(2):
                 written = asyncio.Event()
                 await transaction.write(_adding(number, then=written.set), rows=1_000)
-                await asyncio.wait_for(written.wait(), 60)
+                async with asyncio.timeout(60):
+                    await written.wait()
 
         assert len(await notes(narrow)) == 2_000
 

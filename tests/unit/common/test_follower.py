@@ -88,14 +88,14 @@ async def pauses(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[float]
     monkeypatch.setattr(follower_module, "_RESTART_SECONDS", FIRST_SECONDS)
     monkeypatch.setattr(follower_module, "_RESTART_SECONDS_MAX", LAST_SECONDS)
     waits: list[float] = []
-    wait_for = asyncio.wait_for
+    timeout = asyncio.timeout
 
-    async def note_wait(awaitable: Any, seconds: float) -> Any:
-        if awaitable.__name__ == "wait":
+    def note_wait(seconds: float) -> asyncio.Timeout:
+        if seconds <= LAST_SECONDS:
             waits.append(seconds)
-        return await wait_for(awaitable, seconds)
+        return timeout(seconds)
 
-    monkeypatch.setattr(asyncio, "wait_for", note_wait)
+    monkeypatch.setattr(asyncio, "timeout", note_wait)
     one = Follower(
         topics=(INVENTORY_WAREHOUSE,),
         events=(GoodsReceived,),

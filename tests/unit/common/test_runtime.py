@@ -84,7 +84,8 @@ class TestPeriodicJob:
             return done
 
         # An hour between rounds: the test ends only because nobody waits while there is work.
-        await asyncio.wait_for(PeriodicJob("drain", work, every_seconds=3600).run(stop), 60)
+        async with asyncio.timeout(60):
+            await PeriodicJob("drain", work, every_seconds=3600).run(stop)
 
         assert left == []
 

@@ -144,11 +144,13 @@ class TestWatch:
         availability.apply(a_change(1, ("LON", 5, 1)))
         with availability.watch([ARMCHAIR]) as watch:
             await watch.changed()
+            assert _shown(availability)["available"] == 4
 
             availability.apply(a_change(2, ("LON", 6, 2)))
 
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(watch.changed(), timeout=0)
+                async with asyncio.timeout(0):
+                    await watch.changed()
 
     async def test_ends_with_its_context(self) -> None:
         availability = Availability()
@@ -158,7 +160,8 @@ class TestWatch:
         availability.apply(a_change(1, ("LON", 5, 0)))
 
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(watch.changed(), timeout=0)
+            async with asyncio.timeout(0):
+                await watch.changed()
 
 
 def _shown(availability: Availability) -> dict[str, Any]:
