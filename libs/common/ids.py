@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import struct
 import threading
 import time
 from uuid import UUID
@@ -12,9 +13,12 @@ from uuid import UUID
 from asyncpg.pgproto.pgproto import UUID as QuickUUID  # noqa: N811 - the name says how it differs
 
 _COUNTER_BITS = 42
+_VERSION_7 = 0x7 << 12
+_VARIANT = 0b10 << 62
 # Unique, not secret; seeded by the system, and again in a forked child, which must not repeat its parent's ids.
 _random = random.Random()  # noqa: S311
 os.register_at_fork(after_in_child=_random.seed)
+_pack = struct.Struct(">QQ").pack
 _lock = threading.Lock()
 _last_ms = 0
 _counter = 0
@@ -38,11 +42,10 @@ def new_id() -> UUID:
         else:
             _counter += 1
         milliseconds, counter = _last_ms, _counter
-    counter_high = counter >> 30
-    counter_low = counter & 0x3FFF_FFFF
-    random_tail = _random.getrandbits(32)
-    value = milliseconds << 80 | 0x7 << 76 | counter_high << 64 | 0b10 << 62 | counter_low << 32 | random_tail
-    return QuickUUID(value.to_bytes(16))
+    # Two halves, which are quicker to shift than one number of 128 bits.
+    high = milliseconds << 16 | _VERSION_7 | counter >> 30
+    low = _VARIANT | (counter & 0x3FFF_FFFF) << 32 | _random.getrandbits(32)
+    return QuickUUID(_pack(high, low))
 
 
 def named_id(namespace: UUID, name: str) -> UUID:

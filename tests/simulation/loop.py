@@ -3,14 +3,12 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, TypeVar
-
-Result = TypeVar("Result")
+from typing import Any
 
 _BEGINNING = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
@@ -86,12 +84,6 @@ class SeededLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         pass
-
-
-async def wait_for(awaitable: Awaitable[Result], timeout: float | None) -> Result:  # noqa: ASYNC109 - as asyncio's
-    """Wait as Python 3.12 does, without a task for it."""
-    async with asyncio.timeout(timeout):
-        return await awaitable
 
 
 class VirtualClock:

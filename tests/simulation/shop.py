@@ -36,7 +36,6 @@ from tests.simulation.bus import Bus, MemoryProducer, SimulatedConsumer
 from tests.simulation.carrier import MOVING, Logistics
 from tests.simulation.invariants import Invariants
 from tests.simulation.inventory_store import WAREHOUSES, initial_level, memory_tools
-from tests.simulation.loop import wait_for
 from tests.simulation.orders_store import MemoryUnits
 from tests.simulation.people import SKUS, People, habits_of, needs_person
 from tests.simulation.provider import Provider, ProviderClient
@@ -412,7 +411,6 @@ def prepare(seed: int, world: World) -> None:
     tracing._random.seed(seed)  # noqa: SLF001
     connections.clear()
     vars(asyncpg)["connect"] = _connect
-    vars(asyncio)["wait_for"] = wait_for
     # Nothing comes of looking every few milliseconds at a world that moves only when something does.
     vars(relay).update(
         _POLL_SECONDS=2.0,

@@ -78,6 +78,7 @@ class Desk:
     now: datetime
     may_start_again: bool
     outcomes: Counter[str] = field(default_factory=Counter)
+    _has_no_bundles: bool = field(init=False)
     _reservations: dict[UUID, Reservation] = field(default_factory=dict)
     _changed: dict[UUID, Reservation] = field(default_factory=dict)
     _asking: list[Reservation] = field(default_factory=list)
@@ -93,6 +94,10 @@ class Desk:
     _order_causes: dict[UUID, Envelope] = field(default_factory=dict)
     _sku_causes: dict[str, Envelope] = field(default_factory=dict)
     _revisits: list[Revisit] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Look once whether any of the SKUs is made of others: mostly none is."""
+        self._has_no_bundles = not any(item.components for item in self.stock.items.values())
 
     @property
     def sold_out(self) -> int:
@@ -136,6 +141,8 @@ class Desk:
         :raises MoreSkusNeeded: if components are not locked.
         """
         items = self.stock.items
+        if self._has_no_bundles and not known:
+            return wanted, {}
         current = {sku: items[sku].components for sku in wanted if items[sku].components}
         bundles = {**current, **{sku: parts for sku, parts in known.items() if sku in wanted}} if known else current
         if not bundles:
