@@ -36,8 +36,8 @@ from libs.common.telemetry.tracing import configure_tracing, flush_tracing
 _WATCHDOG_SECONDS = 5.0
 _JOB_RETRY_SECONDS_MAX = 10.0
 _EXIT_SETTINGS = 2
-# Two batches of 4,000 orders under way are more than 100,000 objects, all of them alive.
-_GC_OBJECTS_YOUNG = 200_000
+# Batches of 4,000 orders under way are some 100,000 objects each, all of them alive: to look at them finds nothing.
+_GC_OBJECTS_YOUNG = 400_000
 _RESTLESS = WorkPace()
 
 log = get_logger()
