@@ -13,6 +13,7 @@ from typing import Any, Final
 CODES: Final[Mapping[str, str]] = {
     "unstorable-text": "JSON and addresses can carry NUL, no database here can",
     "idempotency-key-reused": "keys are the caller's, and a request that was tried again is not the same request",
+    "event-id-reused": "ids are the reporter's, and another report under one of them is not the same report",
 }
 # By the beginning of a reason.
 REASONS: Final[Mapping[str, str]] = {
