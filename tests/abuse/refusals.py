@@ -35,6 +35,7 @@ _AS_CONFIGURED: Final = "the limit is the shop's, or its channel's"
 _BUSINESS_TIME: Final = "what is too long ago or in the future moves with the clock"
 _OF_A_KIND: Final = "which of two fields is needed depends on a third"
 _SUM: Final = "a schema cannot add up"
+_ITS_OWN: Final = "what the order, or the return, consists of is not in the document"
 ROUTES: Final[Mapping[str, Mapping[str, str]]] = {
     "GET /v1/reports/cover": {"since": _IN_ORDER, "until": _IN_ORDER},
     "GET /v1/reports/turnover": {"since": _IN_ORDER, "until": _IN_ORDER},
@@ -90,10 +91,28 @@ ROUTES: Final[Mapping[str, Mapping[str, str]]] = {
         "placed_at": _BUSINESS_TIME,
     },
     "POST /v1/orders/{order_id}/edits": {"body": "one of three fields at least, and what they add up to"},
-    "POST /v1/orders/{order_id}/returns": {"lines": _EACH_ONCE},
-    "POST /v1/returns/{return_id}/arrival": {"lines": _EACH_ONCE, "received_at": _BUSINESS_TIME},
-    "POST /v1/returns/{return_id}/inspection": {"lines": _EACH_ONCE},
-    "POST /v1/returns/{return_id}/receipt": {"lines": _EACH_ONCE, "received_at": _BUSINESS_TIME},
+    "POST /v1/orders/{order_id}/returns": {
+        "lines": _EACH_ONCE,
+        "lines.*.sku": _ITS_OWN,
+        "exchange_for": "whether it costs more than what comes back is worth depends on the order",
+    },
+    "POST /v1/returns/{return_id}/arrival": {
+        "lines": _EACH_ONCE,
+        "lines.*.sku": _ITS_OWN,
+        "lines.*.quantity": _ITS_OWN,
+        "received_at": _BUSINESS_TIME,
+    },
+    "POST /v1/returns/{return_id}/inspection": {
+        "lines": _EACH_ONCE,
+        "lines.*.sku": _ITS_OWN,
+        "lines.*.quantity": _ITS_OWN,
+    },
+    "POST /v1/returns/{return_id}/receipt": {
+        "lines": _EACH_ONCE,
+        "lines.*.sku": _ITS_OWN,
+        "lines.*.quantity": _ITS_OWN,
+        "received_at": _BUSINESS_TIME,
+    },
     "POST /v1/orders/{order_id}/actions": {"shipment_id": _OF_A_KIND, "refund_minor": _OF_A_KIND, "body": _OF_A_KIND},
     "POST /v1/review-blocks": {"value": _OF_A_KIND, "expires_at": _BUSINESS_TIME},
     "PUT /v1/promotions/{code}": {"body": _OF_A_KIND, "valid_to": _IN_ORDER},
