@@ -19,7 +19,8 @@ OPERATIONS_PER_SECOND = 5.0
 AT_ONCE = 6
 # Servers that die, connections that are cut, everything again, and what is no event.
 ROWS = ("F16", "F29", "F19", "F35", "F40", "F42")
-PATHS = {"duplicates dropped", "rebalance", "relay take-over", "batch tried again after a passing fault", "dead letter"}
+# What these rows make sure of; whether a batch is under way when a server dies is chance in so few seconds.
+PATHS = {"duplicates dropped", "rebalance", "relay take-over", "dead letter"}
 
 
 async def kill_every_process_once(arena: Arena) -> None:
