@@ -17,11 +17,13 @@ from tests.faults.rows import ROWS
 DOCUMENT = REPOSITORY / "docs" / "reliability.md"
 FAULTS = [f"F{number}" for number in range(1, 71)]
 ROW = re.compile(r"^\| (?P<fault>F\d+) \| (?P<title>[^|]+) \| (?P<how>[^|]+) \|(?P<notes>[^|]*)\|$", re.MULTILINE)
-DOCUMENTED = {found["fault"]: found for found in ROW.finditer(DOCUMENT.read_text("utf-8"))}
+# Tables of other sections may name faults too.
+MATRIX = DOCUMENT.read_text("utf-8").split("\n## The matrix\n")[1].split("\n## ")[0]
+DOCUMENTED = {found["fault"]: found for found in ROW.finditer(MATRIX)}
 
 
-def test_every_fault_has_a_row_in_the_document() -> None:
-    assert sorted(DOCUMENTED) == sorted(FAULTS)
+def test_every_fault_has_one_row_in_the_document() -> None:
+    assert sorted(found["fault"] for found in ROW.finditer(MATRIX)) == sorted(FAULTS)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
