@@ -22,7 +22,8 @@ from libs.common.messaging.consumer import Refusals, Subscription
 from libs.common.messaging.inbox import claim_new
 from libs.common.outbox.writer import records_of
 from services.inventory.api.dependencies import UseCases
-from services.inventory.bootstrap import Adapters, build_app, use_cases_of
+from services.inventory.bootstrap.adapters import Adapters
+from services.inventory.bootstrap.api import build_app, use_cases_of
 from services.inventory.consumers import intake_subscription, reservations_subscription
 from services.inventory.domain.allocation import DEFAULT_POLICY
 from services.inventory.domain.counts import CountLimits

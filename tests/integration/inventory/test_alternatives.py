@@ -19,7 +19,7 @@ from libs.common.events.inventory import (
 from libs.common.events.orders import OrderEditRequested
 from libs.common.events.shapes import SkuQuantity
 from libs.common.events.topics import CATALOG_PRODUCT
-from services.inventory.bootstrap import build_assortment_follower
+from services.inventory.bootstrap.consumers import build_assortment_follower
 from services.inventory.domain.stock_policy import StockPolicy
 from services.inventory.domain.warehouses import WarehouseKind
 from services.inventory.handlers.assortment import Assortment

@@ -7,7 +7,8 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from libs.common.clock import SystemClock
-from services.inventory.bootstrap import Adapters, build_auditor
+from services.inventory.bootstrap.adapters import Adapters
+from services.inventory.bootstrap.auditor import build_auditor
 from services.inventory.handlers.audit import Auditor, Drift, Look, Progress
 from services.inventory.settings import InventorySettings
 from services.inventory.storage.books import PostgresBooks

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from libs.common.events.inventory import StockLevelChanged, WarehouseLevel
 from libs.common.http.health import Health
-from services.inventory.bootstrap import build_app, use_cases_of
+from services.inventory.bootstrap.api import build_app, use_cases_of
 from services.inventory.handlers.availability import Availability
 from services.inventory.settings import InventorySettings
 from tests.integration.inventory.conftest import KEYS

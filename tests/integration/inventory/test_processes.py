@@ -18,14 +18,12 @@ from libs.common.http.health import Health
 from libs.common.ids import new_id
 from libs.common.outbox import relay_of
 from libs.common.runtime import Component
-from services.inventory.bootstrap import (
-    SERVICE,
-    Adapters,
-    build_api,
-    build_auditor,
-    build_consumers,
-    build_jobs,
-)
+from services.inventory.bootstrap import SERVICE
+from services.inventory.bootstrap.adapters import Adapters
+from services.inventory.bootstrap.api import build_api
+from services.inventory.bootstrap.auditor import build_auditor
+from services.inventory.bootstrap.consumers import build_consumers
+from services.inventory.bootstrap.jobs import build_jobs
 from services.inventory.consumers import INTAKE_GROUP
 from services.inventory.settings import InventorySettings
 from tests.integration.inventory.shop import Shop

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from libs.common.events.inventory import GoodsReceived, TransferCancelled, TransferProposed
-from services.inventory.bootstrap import approve_cheap_transfers, propose_transfers
+from services.inventory.bootstrap.transfers import approve_cheap_transfers, propose_transfers
 from services.inventory.domain.rebalancing import RebalancingPolicy
 from services.inventory.handlers.rebalancing import Rebalancing
 from services.inventory.settings import InventorySettings

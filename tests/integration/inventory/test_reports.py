@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from libs.common.events.inventory import GoodsReceived, TransferDispatched
 from libs.common.ids import new_id
-from services.inventory.bootstrap import show_stock_figures
+from services.inventory.bootstrap.costs import show_stock_figures
 from services.inventory.handlers.reports import Period, class_skus
 from services.inventory.settings import InventorySettings
 from services.inventory.storage.reports import PostgresClassBooks

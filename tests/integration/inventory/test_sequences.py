@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsExpected
-from services.inventory.bootstrap import watch_sequence_gaps
+from services.inventory.bootstrap.jobs import watch_sequence_gaps
 from services.inventory.domain.sequences import SequenceState
 from services.inventory.storage import sequences
 from services.inventory.storage.ledger_feed import SettledLedger

@@ -21,7 +21,7 @@ from libs.common.events.inventory import (
     TransferReceived,
 )
 from libs.common.events.topics import INVENTORY_TRANSFER
-from services.inventory.bootstrap import show_transfers
+from services.inventory.bootstrap.transfers import show_transfers
 from tests.integration.inventory.shop import Shop
 from tests.support.postgres import FreshDatabase, empty
 from tests.unit.inventory.builders import (

@@ -8,7 +8,7 @@ from libs.common.db import Transaction
 from libs.common.decisions.storage import PostgresDecisionLog
 from libs.common.events.base import Envelope
 from libs.common.outbox import OutboxWriter
-from services.orders.bootstrap import promise_policy
+from services.orders.bootstrap.policies import promise_policy
 from services.orders.consumers import InsightHandler
 from services.orders.handlers.insights import Following, ModelHolder
 from services.orders.settings import OrdersSettings

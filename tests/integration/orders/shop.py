@@ -24,7 +24,8 @@ from libs.common.http.health import Health
 from libs.common.ids import new_id
 from libs.common.outbox.writer import records_of
 from services.orders.api.backend import Backend
-from services.orders.bootstrap import build_app, build_backend, build_webhook_desk, policy_of, put_behind
+from services.orders.bootstrap.api import build_app, build_backend, build_webhook_desk, put_behind
+from services.orders.bootstrap.policies import policy_of
 from services.orders.clients.sandbox_books import SandboxBooks
 from services.orders.clients.sandbox_payments import SandboxPayments
 from services.orders.consumers import SagaHandler

@@ -12,7 +12,8 @@ from libs.common.events.logistics import ShipmentDelivered, ShipmentDispatched, 
 from libs.common.events.orders import OrderLateRiskChanged
 from libs.common.events.topics import LOGISTICS_SHIPMENT
 from libs.common.ids import new_id
-from services.orders.bootstrap import SERVICE, build
+from services.orders.bootstrap import SERVICE
+from services.orders.bootstrap.build import build
 from services.orders.domain.delays import CAUSES, Stage
 from services.orders.domain.durations import BUCKET_SQL, FINEST, bucket_of
 from services.orders.settings import OrdersSettings

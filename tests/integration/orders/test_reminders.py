@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from libs.common.db import is_transient
 from libs.common.sealing import Seal
-from services.orders.bootstrap import build_notifiers, quiet_hours, reminder_rules
+from services.orders.bootstrap.notifications import build_notifiers
+from services.orders.bootstrap.policies import quiet_hours, reminder_rules
 from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
 from services.orders.handlers.reminders import ReminderSender, ReminderWatch
 from services.orders.handlers.webhooks import WebhookDispatcher

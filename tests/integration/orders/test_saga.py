@@ -9,7 +9,7 @@ from libs.common.events.logistics import ShipmentCancelled
 from libs.common.events.orders import OrderCancelled, OrderConfirmed, OrderShipped
 from libs.common.events.shapes import Allocation, Shortage
 from libs.common.ids import new_id
-from services.orders.bootstrap import measure
+from services.orders.bootstrap.jobs import measure
 from services.orders.metrics import orders_by_status, orders_stuck
 from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, an_order, shipment_id
 from tests.support.kafka import envelope_of

@@ -12,7 +12,8 @@ from libs.common.events.orders import OrderConfirmed
 from libs.common.events.shapes import Allocation
 from libs.common.events.topics import INVENTORY_RESERVATION, LOGISTICS_SHIPMENT, ORDERS_ORDER
 from libs.common.ids import new_id
-from services.orders.bootstrap import SERVICE, build
+from services.orders.bootstrap import SERVICE
+from services.orders.bootstrap.build import build
 from services.orders.settings import OrdersSettings
 from tests.integration.orders.shop import Shop
 from tests.support.eventually import eventually

@@ -23,7 +23,8 @@ from libs.common.db import is_transient
 from libs.common.events.base import Envelope
 from libs.common.ids import new_id
 from libs.common.sealing import Seal
-from services.orders.bootstrap import SERVICE, build
+from services.orders.bootstrap import SERVICE
+from services.orders.bootstrap.build import build
 from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
 from services.orders.consumers import NotificationHandler
 from services.orders.handlers.webhooks import WebhookDispatcher

@@ -1,7 +1,7 @@
 import pytest
 
 from libs.common.settings import InvalidSettings, load_settings
-from services.inventory.bootstrap import allocation_policy_of
+from services.inventory.bootstrap.policies import allocation_policy_of
 from services.inventory.domain.strategies import ShippingCost, Strategy, Weights
 from services.inventory.settings import InventorySettings
 

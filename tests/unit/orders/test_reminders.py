@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from services.orders.bootstrap import reminder_rules
+from services.orders.bootstrap.policies import reminder_rules
 from services.orders.domain.reminders import (
     Audience,
     Channel,
