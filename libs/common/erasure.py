@@ -27,7 +27,7 @@ _GONE: Final = (
     b'{"type":"/problems/erased","title":"Gone","status":410,"detail":"The customer was erased.","code":"erased"}'
 )
 _DECISIONS: Final = """
-UPDATE decisions SET record = record || '{"reason": "withheld", "inputs": {}, "alternatives": []}'
+UPDATE decisions SET record = (record::jsonb || '{"reason": "withheld", "inputs": {}, "alternatives": []}')::json
 WHERE subject = ANY($1::text[])
 """
 

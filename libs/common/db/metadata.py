@@ -31,3 +31,7 @@ class MigrationOperations(Protocol):
     def get_bind(self) -> Connection:
         """Return the connection that the migration runs on."""
         ...
+
+    def execute(self, sqltext: str) -> None:
+        """Run a statement."""
+        ...

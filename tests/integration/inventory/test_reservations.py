@@ -2,6 +2,7 @@ from uuid import UUID
 
 import pytest
 
+from libs.common.decisions.storage import decisions_about
 from libs.common.events.inventory import (
     StockBackordered,
     StockCommitted,
@@ -86,11 +87,12 @@ class TestReserve:
 
         await shop.orders(order)
 
-        [row] = await shop.rows("SELECT id, record::text AS record FROM decisions")
+        async with shop.database.transaction() as transaction:
+            [made] = await decisions_about(transaction, subject=f"order:{order.order_id}", limit=2)
         [reserved] = await shop.announced(StockReserved)
-        assert row["id"] == reserved.decision_id
-        for fact in ("allocate-stock", f"order:{order.order_id}", "single-source-first/1", '"GLA"', "nearest"):
-            assert fact in row["record"]
+        assert (made.id, made.decision, made.rule) == (reserved.decision_id, "allocate-stock", "single-source-first/1")
+        assert "nearest" in made.reason
+        assert {one.option for one in made.alternatives} == {"LON", "GLA"}
 
     async def test_sets_aside_an_order_without_lines(self, shop: Shop) -> None:
         order = approved((ARMCHAIR, 0))

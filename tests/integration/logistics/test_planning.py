@@ -97,7 +97,7 @@ class TestPlanning:
             driver = await transaction.driver()
             [[subject, record]] = await driver.fetch("SELECT subject, record::text FROM decisions")
         assert subject == f"shipment:{shipment}"
-        assert '"rule": "cheapest-in-promise-far-fastest/1;rates/1"' in record
+        assert '"rule":"cheapest-in-promise-far-fastest/1;rates/1"' in record
         assert all(carrier in record for carrier in ("example-post", "example-parcel", "example-express"))
 
     async def test_does_without_a_warehouse_that_is_not_known_yet(self, world: World) -> None:
