@@ -6,33 +6,8 @@ from typing import Self
 
 import msgspec
 
-# ISO 4217 currencies whose minor unit is not 1/100; all others have two digits.
-_MINOR_DIGITS = {
-    **dict.fromkeys(
-        [
-            "BIF",
-            "CLP",
-            "DJF",
-            "GNF",
-            "ISK",
-            "JPY",
-            "KMF",
-            "KRW",
-            "PYG",
-            "RWF",
-            "UGX",
-            "UYI",
-            "VND",
-            "VUV",
-            "XAF",
-            "XOF",
-            "XPF",
-        ],
-        0,
-    ),
-    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
-    **dict.fromkeys(["CLF", "UYW"], 4),
-}
+from libs.common.currencies import MINOR_DIGITS
+
 MINOR_MAX = 2**53 - 1  # JSON readers in every language represent integers up to here exactly
 
 
@@ -94,5 +69,5 @@ class Money(msgspec.Struct, frozen=True, order=False):
 
 
 def minor_digits(currency: str) -> int:
-    """Return how many decimal digits the minor unit of an ISO 4217 `currency` has."""
-    return _MINOR_DIGITS.get(currency, 2)
+    """Return how many decimal digits the minor unit of an ISO 4217 `currency` has; of any other, two."""
+    return MINOR_DIGITS.get(currency, 2)

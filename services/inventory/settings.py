@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, Json, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from libs.common.http.fields import Currency
 from libs.common.settings import Port, Seconds, ServiceSettings
 
 # The costs of every warehouse that has none of its own.
@@ -165,7 +166,7 @@ class InventorySettings(ServiceSettings):
     transfer_unit_km_minor: _CostMinor = 0.0
     transfer_shortage_share: float = Field(default=0.3, ge=0, le=100)
     transfer_shortage_minor: _CostMinor = 300.0
-    transfer_currency: str = Field(default="GBP", pattern=r"^[A-Z]{3}$")
+    transfer_currency: Currency = "GBP"
     transfer_approve_below_minor: int = Field(default=0, ge=0, le=10**15)
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from libs.common.http.fields import Currency
 from libs.common.settings import ServiceSettings
 
 
@@ -15,7 +16,7 @@ class LogisticsSettings(ServiceSettings):
     worker_port: int = Field(default=9005, ge=0, le=65535)
 
     # The currency in which all carriers charge.
-    currency: str = Field(default="GBP", pattern=r"^[A-Z]{3}$")
+    currency: Currency = "GBP"
     # Business days from the day an order can be shipped.
     promise_days_domestic: int = Field(default=3, ge=1, le=60)
     promise_days_europe: int = Field(default=5, ge=1, le=60)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
+from libs.common.currencies import check_currency
+
 _NUMBER: Final = re.compile(r"[+-]?[\d._]+([eE][+-]?\d+)?")
 
 
@@ -36,6 +38,10 @@ def _within_the_calendar(value: datetime) -> datetime:
 IsoTime = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(not_a_number)]
 # One that there is in UTC, too.
 Timestamp = Annotated[IsoTime, AfterValidator(_within_the_calendar)]
+
+Currency = Annotated[
+    str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.", examples=["GBP"]), AfterValidator(check_currency)
+]
 
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False, strict=True)]
 Longitude = Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False, strict=True)]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Self
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from libs.common.http.fields import Currency
 from libs.common.http.ndjson import BulkResult
 from libs.common.http.pagination import Page
 from libs.common.http.query import IN_DIGITS
@@ -27,7 +28,6 @@ AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pa
 AttributeValue = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_ONE_LINE)]
 Attributes = Annotated[dict[AttributeName, AttributeValue], Field(max_length=ATTRIBUTES_MAX)]
 PriceMinor = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor unit of the currency: pence, cents.")]
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$"), Field(description="ISO 4217.", examples=["GBP"])]
 
 # Query parameters that several routes have.
 PriceBound = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor unit of the currency."), IN_DIGITS]

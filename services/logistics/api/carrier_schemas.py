@@ -5,6 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from libs.common.http.fields import Currency
 from services.logistics.domain.carriers import Carrier, CarrierService, Rate
 from services.logistics.domain.geography import Zone
 
@@ -54,7 +55,7 @@ class PutCarrierRequest(_Input):
     """Everything that a carrier offers."""
 
     name: Label
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    currency: Currency
     is_active: bool = Field(default=True, strict=True)
     services: list[CarrierServiceModel] = Field(max_length=_SERVICES_MAX)
 

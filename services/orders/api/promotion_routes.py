@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.common.http.auth import Principal, requires
-from libs.common.http.fields import Timestamp
+from libs.common.http.fields import Currency, Timestamp
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from libs.common.money import MINOR_MAX
 from services.orders.api.backend import BackendOfApp
@@ -44,9 +44,7 @@ class PromotionRequest(BaseModel):
         default=None, ge=1, le=_PPM, strict=True, description="Of a percentage, in millionths: 100,000 is 10 %."
     )
     amount_minor: int | None = Field(default=None, ge=1, le=MINOR_MAX, strict=True, description="Of an amount.")
-    currency: str | None = Field(
-        default=None, pattern=r"^[A-Z]{3}$", description="Of the amount, the minimum and the budget."
-    )
+    currency: Currency | None = Field(default=None, description="Of the amount, the minimum and the budget.")
     skus: list[Sku] = Field(default_factory=list, max_length=_SKUS_MAX)
     minimum_minor: int = Field(
         default=0, ge=0, le=MINOR_MAX, strict=True, description="What the goods that it is for must cost together."

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from libs.common.currencies import MINOR_DIGITS
 from services.orders.domain.order import DERIVED_CHANNELS
 
 # Without these bytes no string of a JSON text has a control character in it.
@@ -62,7 +63,7 @@ class QuickOrder(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True,
     customer_id: _Code
     channel: _Code = _DEFAULT_CHANNEL
     reference: _Code | None = None
-    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")]
+    currency: str
     lines: Annotated[list[QuickLine], Meta(min_length=1, max_length=_LINES_MAX)]
     total_minor: Annotated[int, Meta(ge=0, le=_MINOR_MAX)] | None = None
     ship_to: _ShipTo
@@ -90,6 +91,7 @@ def read_order(line: bytes) -> QuickOrder | None:
     ship_to = order.ship_to
     is_unusual = (
         order.channel in DERIVED_CHANNELS
+        or order.currency not in MINOR_DIGITS
         or (ship_to.latitude is None) is not (ship_to.longitude is None)
         or (order.placed_at is not None and _TOO_FINE.search(line) is not None)
     )

@@ -7,7 +7,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from libs.common.http.fields import BOTH_COORDINATES_OR_NONE, Latitude, Longitude, Timestamp, check_coordinates
+from libs.common.http.fields import (
+    BOTH_COORDINATES_OR_NONE,
+    Currency,
+    Latitude,
+    Longitude,
+    Timestamp,
+    check_coordinates,
+)
 from libs.common.money import MINOR_MAX
 from services.orders.domain.charges import Charge, ChargeKind, Tax, TaxBase, TaxRounding
 from services.orders.domain.findings import Consequence, FindingKind
@@ -148,7 +155,7 @@ class PlaceOrderRequest(_Request):
         description="SHA-256 of the customer's e-mail address in lower case; for the review alone, and not kept.",
     )
     reference: Code | None = Field(default=None, description="The order's number in the caller's system.")
-    currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.", examples=["GBP"])
+    currency: Currency
     lines: list[LineRequest] = Field(min_length=1, max_length=_LINES_MAX)
     discounts: list[DiscountRequest] = Field(default_factory=list, max_length=_CHARGES_MAX)
     shipping: list[ShippingRequest] = Field(default_factory=list, max_length=_CHARGES_MAX)

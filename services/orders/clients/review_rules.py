@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
+from libs.common.http.fields import Currency
 from libs.common.money import MINOR_MAX
 from libs.common.settings import InvalidSettings
 from services.orders.domain import review
@@ -23,7 +24,6 @@ Hours = Annotated[float, Field(gt=0, le=24 * 366)]
 Name = Annotated[str, StringConstraints(pattern=_NAME)]
 Code = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
-Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
 class InvalidReviewRules(InvalidSettings):

@@ -39,6 +39,7 @@ BAD_ROWS: list[tuple[bytes, str, str | None]] = [
     (row("x", lines=[{"sku": "A", "quantity": 10**6, "unit_price_minor": 10**12}]), "total-out-of-range", "lines"),
     (row("x", placed_at="0001-01-01T00:00:00Z"), "implausible-time", "placed_at"),
     (row("x", currency="pounds"), "invalid-row", "currency"),
+    (row("x", currency="ZZZ"), "invalid-row", "currency"),
     (row("x", payment={"token": "t", "method": "shells"}), "payment-method-not-offered", "payment.method"),
     (row("x", shape="round"), "invalid-row", "shape"),
     (row("x" * 300_000), "row-too-long", None),

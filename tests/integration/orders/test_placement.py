@@ -102,6 +102,8 @@ class TestPlacing:
                 {"lines": [{"sku": "A\n", "quantity": 1, "unit_price_minor": 1}]}, "lines.0.sku", id="line feed"
             ),
             pytest.param({"currency": "pounds"}, "currency", id="currency"),
+            pytest.param({"currency": "GPB"}, "currency", id="currency that there is not"),
+            pytest.param({"currency": "XXX"}, "currency", id="no currency"),
             pytest.param({"placed_at": "2026-03-04T09:00:00Z"}, "placed_at", id="two days ahead"),
             pytest.param({"placed_at": "1970-01-01T00:00:00Z"}, "placed_at", id="long ago"),
             pytest.param({"placed_at": "2026-03-02T09:00:00"}, "placed_at", id="no time zone"),

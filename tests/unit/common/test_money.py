@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.common.currencies import MINOR_DIGITS, check_currency
 from libs.common.money import CurrencyMismatch, Money, minor_digits
 
 amounts = st.integers(min_value=-(10**12), max_value=10**12).map(lambda minor: Money(minor, "GBP"))
@@ -48,5 +49,26 @@ class TestMoney:
             _ = Money(1, "GBP") < Money(2, "EUR")
 
 
-def test_minor_digits_of_common_currencies() -> None:
-    assert [minor_digits(currency) for currency in ("GBP", "JPY", "BHD", "CLF", "UYW")] == [2, 0, 3, 4, 4]
+class TestMinorDigits:
+    def test_are_those_of_iso_4217(self) -> None:
+        digits = {"GBP": 2, "JPY": 0, "ISK": 0, "BHD": 3, "KWD": 3, "CLF": 4, "UYW": 4, "ITL": 0, "DEM": 2}
+
+        assert {currency: minor_digits(currency) for currency in digits} == digits
+
+    def test_of_what_is_no_currency_are_two(self) -> None:
+        assert minor_digits("ZZZ") == 2
+
+    @pytest.mark.parametrize("currency", sorted(MINOR_DIGITS))
+    def test_write_every_amount_so_that_it_is_read_back(self, currency: str) -> None:
+        assert Money.of(str(Money(1_234_567, currency)).split()[0], currency) == Money(1_234_567, currency)
+
+
+class TestCheckCurrency:
+    @pytest.mark.parametrize("currency", ["GBP", "EUR", "XCG", "ZWG", "HRK"])
+    def test_passes_on_what_is_or_was_money(self, currency: str) -> None:
+        assert check_currency(currency) == currency
+
+    @pytest.mark.parametrize("currency", ["ZZZ", "gbp", "", "XXX", "XTS", "XAU", "XDR", "GB", "GBPP"])
+    def test_refuses_what_never_was(self, currency: str) -> None:
+        with pytest.raises(ValueError, match="no currency of ISO 4217"):
+            check_currency(currency)

@@ -87,6 +87,8 @@ values = st.sampled_from([*TEXTS, *NUMBERS, *TIMES, None, [], {}, ["x"] * 6, ["x
 @example([(("channel",), "web"), (("payment", "method"), "card")])
 @example([(("is_split_allowed",), True), (("ship_to", "address_lines"), []), (("total_minor",), 500)])
 @example([(("placed_at",), "2011-06-01T10:00:00.9999999Z")])
+@example([(("currency",), "ZZZ")])
+@example([(("currency",), "JPY")])
 @example([(("ship_to", "latitude"), None)])
 def test_reads_and_writes_what_the_model_does(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     body = json.loads(json.dumps(USUAL))

@@ -5,11 +5,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 
 from libs.common.http.auth import requires
+from libs.common.http.fields import Currency
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, PageCursor, PageLimit
 from services.catalog.api.dependencies import Catalog
 from services.catalog.api.schemas import (
     CategoryFilter,
-    Currency,
     FacetResponse,
     HitResponse,
     PriceBound,
