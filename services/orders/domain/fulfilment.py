@@ -19,12 +19,12 @@ from services.orders.domain.order import NewOrder, OrderStatus, units_by_sku
 from services.orders.domain.state import (
     REVISABLE,
     STAGE_TIMER,
+    UNDER_WAY,
     Answer,
     Deadlines,
     OrderState,
     Payment,
     RemainderStatus,
-    ShipmentStatus,
     StepKind,
     StepStatus,
     TimerKind,
@@ -65,7 +65,7 @@ _ROWS: Final[Mapping[type[on.Message], str]] = {
     on.RemainderShipped:       "x x x A x A A A A A x x A",
     on.RemainderEnded:         "x x x A x A A A A A A x A",
     on.RemainderLost:          "x x x A x A A A A A A x A",
-    on.ExchangeEnded:          "x x x x x x x x A A A x x",
+    on.ExchangeEnded:          "x x x x x x x x A A A x A",
     on.AuthorisationSucceeded: "x x x A A c A c c c c c c",
     on.AuthorisationDeclined:  "x x x A A A A A A A A A A",
     on.AuthorisationWithdrawn: "x x x A A A A A A A A A A",
@@ -152,7 +152,6 @@ _MOVES_WHILE_EDITING: Final[Mapping[type[on.Message], Callable[[Draft, Any], Non
     on.CancellationRequested: held_edits.request_cancellation,
 }
 
-_UNDER_WAY: Final = frozenset({ShipmentStatus.DISPATCHED, ShipmentStatus.FAILED})
 _STANDARD_DEADLINES: Final = Deadlines()
 
 
@@ -353,7 +352,7 @@ def _is_possible(state: OrderState, message: on.OperatorRetried | on.OperatorSki
             return interventions.can_skip(state)
         case on.ParcelGivenUp(shipment_id=shipment_id, refund_minor=refund_minor):
             parcel = next((one for one in state.shipments if one.id == shipment_id), None)
-            is_under_way = parcel is not None and parcel.status in _UNDER_WAY
+            is_under_way = parcel is not None and parcel.status in UNDER_WAY
             # What was missing of another order was paid for by that.
             is_covered = state.facts.is_remainder or refund_minor <= state.unpromised_minor
             return is_under_way and is_covered and refund_minor >= 0

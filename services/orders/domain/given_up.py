@@ -44,7 +44,7 @@ def parts_of_remainder(
 
     `lines` are that order's, which has the prices, and `missing` those of its units that became the remainder.
     """
-    prices = _last_units(lines, missing)
+    prices = units_of_remainder(lines, missing)
     warehouses = sorted({one.warehouse for one in allocations})
     if len(warehouses) == 1:
         return {warehouses[0]: Contents(Counter({one.sku: one.quantity for one in missing}), value_minor)}
@@ -58,16 +58,24 @@ def parts_of_remainder(
     }
 
 
-def _last_units(lines: Iterable[OrderLine], wanted: Iterable[SkuQuantity]) -> list[OrderLine]:
-    """Return lines of the latest units of an order, at what they bear of its price."""
-    left = Counter({one.sku: one.quantity for one in wanted})
+def units_of_remainder(
+    lines: Iterable[OrderLine], missing: Iterable[SkuQuantity], *, others_left: bool = True
+) -> list[OrderLine]:
+    """
+    Return lines of the units that became an order's remainder, the latest ones, at what they bear of its price.
+
+    What came back was of the other units first, if these have left.
+    """
+    wanted = Counter({one.sku: one.quantity for one in missing})
     found = []
     for line in sorted(lines, key=lambda line: -line.line):
-        units = min(left[line.sku], line.quantity)
+        units = min(wanted[line.sku], line.quantity)
         if units:
-            left[line.sku] -= units
-            minor = line.share_minor(line.quantity - units, units)
-            found.append(structs.replace(line, quantity=units, charged_minor=minor, returned_quantity=0))
+            wanted[line.sku] -= units
+            others = line.quantity - units
+            returned = max(0, line.returned_quantity - others) if others_left else line.returned_quantity
+            minor = line.share_minor(others, units)
+            found.append(structs.replace(line, quantity=units, charged_minor=minor, returned_quantity=returned))
     return found
 
 

@@ -37,6 +37,7 @@ from services.orders.domain.ledger import Fact
 from services.orders.domain.order import CaptureMoment, OrderStatus
 from services.orders.domain.parcels import payable_part
 from services.orders.domain.state import (
+    ENDED,
     OPEN_STEP,
     SHIPMENT_RANK,
     Deadlines,
@@ -63,7 +64,6 @@ STOCK_MOVED: Final = "stock-moved"
 _WAIT_EXPIRED: Final = "wait-expired"
 # How inventory is asked for what an order may be short of.
 _ASKED_FOR: Final = {"split": "partial", "wait": "backorder"}
-_ENDED: Final = frozenset({OrderStatus.REFUSED, OrderStatus.CANCELLED})
 _UNSHIPPED: Final = frozenset({OrderStatus.CONFIRMED, OrderStatus.CANCELLING, OrderStatus.BACKORDERED})
 _PAID_BACK: Final = frozenset({StepStatus.SUCCEEDED, StepStatus.WAIVED})
 _CONCLUDED: Final = frozenset({ShipmentStatus.LOST, ShipmentStatus.DELIVERED})
@@ -230,13 +230,13 @@ def charge_remainder(draft: Draft, message: on.RemainderShipped) -> None:
     value_minor = remainders.conclude(draft, RemainderStatus.SHIPPED)
     state = draft.state
     parcel = Shipment(id=message.shipment_id, status=ShipmentStatus.DISPATCHED)
-    if state.status in _ENDED or state.payment.capture_at is CaptureMoment.EACH_DISPATCH:
+    if state.status in ENDED or state.payment.capture_at is CaptureMoment.EACH_DISPATCH:
         _charge(draft, parcel, min(value_minor, _uncharged_minor(state)))
     elif state.payment.capture_at is CaptureMoment.FIRST_DISPATCH:
         _charge(draft, parcel, _unasked_minor(state))
     else:
         _capture_what_left(draft)
-    if state.status in _ENDED and not draft.state.open_minor(StepKind.CAPTURE):
+    if state.status in ENDED and not draft.state.open_minor(StepKind.CAPTURE):
         # It cost nothing, so that no capture will come after which the rest is let go of.
         _let_go(draft)
     go_on_with_what_waits(draft)
@@ -245,8 +245,8 @@ def charge_remainder(draft: Draft, message: on.RemainderShipped) -> None:
 
 def give_up_remainder(draft: Draft, _message: on.RemainderEnded) -> None:
     """Let go of, or give back, the price of what was missing."""
-    value_minor = remainders.conclude(draft, RemainderStatus.ENDED) - _given_back_of_remainder_minor(draft.state)
-    if draft.state.status in _ENDED:
+    value_minor = remainders.conclude(draft, RemainderStatus.ENDED) - draft.state.given_back_of_remainder_minor
+    if draft.state.status in ENDED:
         _let_go(draft)
         return
     if value_minor > 0:
@@ -274,7 +274,7 @@ def authorise(draft: Draft, message: on.AuthorisationSucceeded) -> None:
     """Book the hold; confirm the order, or let go of money that comes too late."""
     is_first = _is_first(draft.state, message.step_id)
     step = book_authorisation(draft, message)
-    if draft.state.status in _ENDED:
+    if draft.state.status in ENDED:
         _let_go(draft)
     elif not is_first:
         # For an edit that was given up: what the order costs is held already.
@@ -375,7 +375,7 @@ def capture(draft: Draft, message: on.CaptureSucceeded) -> None:
     draft.book(Fact.CAPTURED, step)
     draft.book(Fact.RELEASED, step)
     go_on_with_what_waits(draft)
-    if draft.state.status in _ENDED:
+    if draft.state.status in ENDED:
         _let_go(draft)
     settle_if_complete(draft)
 
@@ -431,7 +431,7 @@ def note_declined_step(draft: Draft, message: on.CaptureDeclined | on.VoidDeclin
     """Ask for a person: behind the capture there is no way back, and the provider does not go forward."""
     step = draft.set_step(message.step_id, StepStatus.DECLINED)
     publish_failure(draft, step, message.reason)
-    if step.kind is StepKind.CAPTURE and draft.state.status in _ENDED:
+    if step.kind is StepKind.CAPTURE and draft.state.status in ENDED:
         # Nothing is owed for an order that was called off: let go of what was to be captured.
         if step.shipment_id not in {parcel.id for parcel in draft.state.shipments}:
             remainders.conclude(draft, RemainderStatus.ENDED)
@@ -740,27 +740,9 @@ def _let_go(draft: Draft) -> None:
             draft.pay(StepKind.VOID, held, status=StepStatus.WAITING)
         else:
             ask_for(draft, StepKind.VOID, held)
-    owed = _refundable_minor(draft.state) - _kept_for_remainder_minor(state)
+    owed = _refundable_minor(draft.state) - state.kept_for_remainder_minor
     if owed > 0:
         ask_for(draft, StepKind.REFUND, owed)
-
-
-def _kept_for_remainder_minor(state: OrderState) -> int:
-    """Return what was captured, or will be, of an order that ended for goods that left as its remainder."""
-    return max(0, state.payment.shipped_remainder_minor - _given_back_of_remainder_minor(state))
-
-
-def _given_back_of_remainder_minor(state: OrderState) -> int:
-    """Return what was, or will be, given back for parcels of the remainder that were lost."""
-    own = {parcel.id for parcel in state.shipments}
-    return sum(
-        step.amount_minor
-        for step in state.steps
-        if step.kind is StepKind.REFUND
-        and step.status is not StepStatus.WITHDRAWN
-        and step.shipment_id is not None
-        and step.shipment_id not in own
-    )
 
 
 def let_go_of_part(draft: Draft, amount_minor: int) -> None:
@@ -807,7 +789,7 @@ def _carry_out(draft: Draft, waiting: PaymentStep) -> None:
 
 def _is_to_be_charged(state: OrderState) -> bool:
     """Tell whether anything will yet be asked for of what the provider holds."""
-    is_owed = state.status not in _ENDED and _uncharged_minor(state) > 0
+    is_owed = state.status not in ENDED and _uncharged_minor(state) > 0
     return state.payment.is_remainder_open or is_owed
 
 

@@ -30,6 +30,8 @@ class ShipmentStatus(StrEnum):
     DELIVERED = "delivered"
 
 
+# They have left, and may arrive.
+UNDER_WAY: Final = frozenset({ShipmentStatus.DISPATCHED, ShipmentStatus.FAILED})
 SHIPMENT_RANK: Final[Mapping[ShipmentStatus, int]] = {status: rank for rank, status in enumerate(ShipmentStatus)}
 
 
@@ -74,6 +76,8 @@ class StepStatus(StrEnum):
     WAIVED = "waived"
 
 
+# Orders that nobody fulfils any more.
+ENDED: Final = frozenset({OrderStatus.REFUSED, OrderStatus.CANCELLED})
 OPEN_STEP: Final = frozenset({StepStatus.WAITING, StepStatus.PENDING})
 # A provider that was believed to have done nothing may still say that it did.
 REVISABLE: Final = frozenset({StepStatus.DECLINED, StepStatus.WITHDRAWN})
@@ -283,7 +287,28 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
             if step.kind is StepKind.REFUND and step.status is StepStatus.WAIVED
         )
         gone += self.payment.voided_minor + self.open_minor(StepKind.VOID) + self.payment.open_remainder_minor
-        return max(0, self.payment.authorised_minor - gone)
+        left_minor = max(0, self.payment.authorised_minor - gone)
+        # Of an order that ended all is let go of, or given back, but the price of what left as its remainder.
+        return min(left_minor, self.kept_for_remainder_minor) if self.status in ENDED else left_minor
+
+    @property
+    def kept_for_remainder_minor(self) -> int:
+        """What was captured, or will be, of an order that ended for goods that left as its remainder."""
+        gone = self.given_back_of_remainder_minor
+        if not any(parcel.has_left for parcel in self.shipments):
+            # Nothing else can have come back.
+            gone += sum(step.amount_minor for step in self._refunds() if step.return_id is not None)
+        return max(0, self.payment.shipped_remainder_minor - gone)
+
+    @property
+    def given_back_of_remainder_minor(self) -> int:
+        """What was, or will be, given back for parcels of the remainder that were lost."""
+        own = {parcel.id for parcel in self.shipments}
+        parcels = ((step.shipment_id, step.amount_minor) for step in self._refunds())
+        return sum(minor for parcel, minor in parcels if parcel is not None and parcel not in own)
+
+    def _refunds(self) -> list[PaymentStep]:
+        return [step for step in self.steps if step.kind is StepKind.REFUND and step.status is not StepStatus.WITHDRAWN]
 
     def has_room_for(self, step: PaymentStep) -> bool:
         """Tell whether a step that was believed not to have happened can have, besides all that has."""

@@ -158,7 +158,7 @@ async def _goods_owed(
     """
     bill = await bill_of(payer, unit)
     packed = await contents_of(parcel, order=state, payer=payer, bill=bill, unit=unit)
-    back = came_back(bill.lines, packed, bill.absent_of(payer))
+    back = came_back(bill.sold_by(payer), packed, bill.absent_of(payer))
     goods = [
         OrderLine(line=number, sku=sku, quantity=units, unit_price_minor=0)
         for number, (sku, units) in enumerate((packed.units - back.units).items(), start=1)

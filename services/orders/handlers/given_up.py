@@ -4,9 +4,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from libs.common.events.shapes import SkuQuantity
-from services.orders.domain.given_up import Contents, PaidBack, parts_of_remainder, refunds_of_parcels
-from services.orders.domain.order import OrderLine, units_by_sku
+from services.orders.domain.given_up import (
+    Contents,
+    PaidBack,
+    parts_of_remainder,
+    refunds_of_parcels,
+    units_of_remainder,
+)
+from services.orders.domain.order import OrderLine, OrderStatus, units_by_sku
 from services.orders.domain.remainders import parcel_values
 from services.orders.domain.state import OrderState, RemainderStatus, Shipment
 from services.orders.handlers.ports import Unit
@@ -23,6 +31,15 @@ class Bill:
         """Return the units that became another order and have not left with that."""
         remainder = payer.payment.remainder
         return () if remainder is None or remainder.status is RemainderStatus.SHIPPED else self.missing
+
+    def sold_by(self, payer: OrderState) -> Sequence[OrderLine]:
+        """Return the lines as far as they are paid for: of an order that was called off, those of its remainder."""
+        if payer.status is not OrderStatus.CANCELLED:
+            return self.lines
+        have_others_left = any(parcel.has_left for parcel in payer.shipments)
+        kept = {one.line: one for one in units_of_remainder(self.lines, self.missing, others_left=have_others_left)}
+        nothing = {"quantity": 0, "returned_quantity": 0, "unit_price_minor": 0, "charged_minor": None}
+        return [kept.get(line.line) or structs.replace(line, **nothing) for line in self.lines]
 
 
 async def bill_of(payer: OrderState, unit: Unit) -> Bill:

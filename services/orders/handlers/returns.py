@@ -23,6 +23,7 @@ from services.orders.domain.order import (
     SHIPPED_OR_LATER,
     OrderLine,
     OrderNotFound,
+    OrderStatus,
     Origin,
 )
 from services.orders.domain.remainders import remainder_id
@@ -46,7 +47,7 @@ from services.orders.domain.returns import (
     receive_return,
     with_shares,
 )
-from services.orders.domain.state import OrderState, RemainderStatus
+from services.orders.domain.state import UNDER_WAY, OrderState, RemainderStatus
 from services.orders.handlers.fulfilment import Policy, Saga, derived_order
 from services.orders.handlers.given_up import bill_of, paid_back_of
 from services.orders.handlers.ports import Unit
@@ -84,7 +85,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
 
     :raises OrderNotFound: if there is no such order.
     :raises ReturnedToOrigin: if another order has the prices of its goods.
-    :raises OrderNotShipped: if it has not left yet.
+    :raises OrderNotShipped: if nothing of it has left that is paid for.
     :raises SkuNotInOrder: if it has no line of one of the SKUs.
     :raises ReturnExceedsOrder: if fewer units have left, or are left to return.
     :raises ReturnWindowClosed: if they arrived too long ago.
@@ -101,12 +102,13 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
     origin = state.facts.origin
     if origin is not None and state.facts.channel in _PAID_FOR_ELSEWHERE:
         raise ReturnedToOrigin(order_id, origin.order_id)
-    if state.status not in SHIPPED_OR_LATER:
+    if state.status not in SHIPPED_OR_LATER and not _has_left_as_remainder(state):
         raise OrderNotShipped(order_id, state.status)
-    _check_window(state, policy.return_window, now)
+    _check_window(state, saga.state(remainder_id(order_id)), policy.return_window, now)
     if wish.exchange_for and _is_exchange(state):
         raise ExchangeNotExchangeable(order_id)
-    bought = _at_full_price(await unit.orders.lines_of(order_id), state)
+    bill = await bill_of(state, unit)
+    bought = _at_full_price(bill.sold_by(state), state)
     announced = Return(
         id=new_id(),
         order_id=order_id,
@@ -115,7 +117,7 @@ async def request_return(order_id: UUID, wish: Wish, *, unit: Unit, policy: Poli
         reason=wish.reason,
         reason_code=wish.reason_code,
         currency=state.facts.currency,
-        lines=lines_to_return(bought, wish.units, await _absent(state, unit)),
+        lines=lines_to_return(bought, wish.units, bill.absent_of(state)),
         requested_at=now,
         exchange_for=tuple(wish.exchange_for),
         payment_token=wish.payment_token,
@@ -172,19 +174,21 @@ async def receive_goods(
     return stored
 
 
-def _check_window(state: OrderState, window: timedelta | None, now: datetime) -> None:
-    times = [parcel.delivered_at for parcel in state.shipments if parcel.delivered_at is not None]
-    if window is not None and times and (closed_at := max(times) + window) < state.facts.business_time(now):
-        raise ReturnWindowClosed(state.id, closed_at)
-
-
-async def _absent(state: OrderState, unit: Unit) -> Sequence[SkuQuantity]:
-    """Return the units that became an order of their own and have not left with that."""
+def _has_left_as_remainder(state: OrderState) -> bool:
+    """Tell whether an order was called off, but what was missing of it had left."""
     remainder = state.payment.remainder
-    if remainder is None or remainder.status is RemainderStatus.SHIPPED:
-        return ()
-    _, missing = await unit.orders.allocations_of(state.id)
-    return missing
+    has_left = remainder is not None and remainder.status is RemainderStatus.SHIPPED
+    return has_left and state.status is OrderStatus.CANCELLED
+
+
+def _check_window(state: OrderState, remainder: OrderState | None, window: timedelta | None, now: datetime) -> None:
+    parcels = [*state.shipments, *(() if remainder is None else remainder.shipments)]
+    times = [parcel.delivered_at for parcel in parcels if parcel.delivered_at is not None]
+    is_under_way = any(parcel.status in UNDER_WAY for parcel in parcels)
+    if window is None or is_under_way or not times:
+        return
+    if (closed_at := max(times) + window) < state.facts.business_time(now):
+        raise ReturnWindowClosed(state.id, closed_at)
 
 
 async def label_return(return_id: UUID, *, carrier: str, reference: str, unit: Unit, now: datetime) -> Return:
@@ -329,12 +333,13 @@ async def _locked(return_id: UUID, unit: Unit) -> tuple[Return, Mapping[UUID, Or
 
 async def _with_shares(received: Return, state_of: StateOf, unit: Unit) -> Return:
     state = state_of(received.order_id)
-    if state is None or not (received.is_charged or refunds_of_parcels(state)):
+    is_shared = received.is_charged or (state is not None and state.status is OrderStatus.CANCELLED)
+    if state is None or not (is_shared or refunds_of_parcels(state)):
         return received
     before = await unit.returns.received_units(received.order_id, other_than=received.id)
-    if received.is_charged:
-        lines = _at_full_price(await unit.orders.lines_of(received.order_id), state)
-        received = with_shares(received, lines, before)
+    if is_shared:
+        lines = (await bill_of(state, unit)).sold_by(state)
+        received = with_shares(received, _at_full_price(lines, state), before)
     return await _without_what_was_paid(received, before, state, state_of, unit)
 
 
@@ -346,7 +351,7 @@ async def _without_what_was_paid(
         return sent_back
     bill = await bill_of(state, unit)
     paid = await paid_back_of(state, state_of(remainder_id(state.id)), bill, unit)
-    return without_what_was_paid(sent_back, bill.lines, before, paid)
+    return without_what_was_paid(sent_back, bill.sold_by(state), before, paid)
 
 
 async def _within_what_is_left(counted: Return, state: OrderState | None, state_of: StateOf, unit: Unit) -> Return:

@@ -5,11 +5,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.common.events.inventory import StockBackordered
-from libs.common.events.logistics import ShipmentCancelled, ShipmentDelivered, ShipmentDispatched
+from libs.common.events.logistics import ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentFailed
 from libs.common.events.orders import OrderEditRequested
 from libs.common.events.shapes import Allocation, SkuQuantity
 from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, shipment_id
-from tests.integration.orders.test_edits import change, edit, edits_of, money_of, recalled, stock
+from tests.integration.orders.test_edits import ELSEWHERE, change, edit, edits_of, money_of, recalled, stock
+from tests.integration.orders.test_money import act
+from tests.integration.orders.test_returns import arrive, exchange, found, inspect
 from tests.integration.orders.test_shortage import MISSING_MINOR, backordered, divided, restock, send
 
 # Of three chairs and one mirror, while two mirrors more are waited for.
@@ -145,6 +147,38 @@ class TestUnitsOfTheRemainder:
 
         assert await shop.status(order_id) == "backordered"
         assert await edits_of(shop, order_id) == [("refused", "stock-moved")]
+
+
+class TestLinesOfGoodsThatComeOfAnotherOrder:
+    """A return, or a lost parcel, has settled what they are: an edit is refused before anything is asked of anybody."""
+
+    async def test_are_not_edited_in_an_exchange(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.settle(order_id)
+        opened = await exchange(shop, order_id, price_minor=1_500)
+        await arrive(shop, opened["id"])
+        other = UUID((await inspect(shop, opened["id"], found(2))).json()["exchange_order_id"])
+
+        await self._is_refused(shop, order_id, other)
+
+    async def test_are_not_edited_in_a_replacement(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.ship(order_id)
+        parcel = shipment_id(order_id, "lyon")
+        await shop.tell(ShipmentFailed(shipment_id=parcel, order_id=order_id, reason="lost", failed_at=NOW))
+        sent_again = await act(shop, order_id, "reship", shipment_id=str(parcel))
+
+        await self._is_refused(shop, order_id, UUID(sent_again.json()["replacement_order_id"]))
+
+    async def _is_refused(self, shop: Shop, order_id: UUID, other: UUID) -> None:
+        before = await shop.order(other)
+        refused = await edit(shop, other, {"reason": "two", "lines": [{"line": 1, "quantity": 9}]})
+
+        assert (refused.status_code, refused.json()["code"]) == (409, "order-not-editable")
+        assert f"comes of order {order_id}; call it off and place another" in refused.json()["detail"]
+        assert await shop.order(other) == before
+        moved = await edit(shop, other, {"reason": "moved", "ship_to": ELSEWHERE})
+        assert moved.status_code == 200
 
 
 class TestReturns:
