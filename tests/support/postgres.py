@@ -15,6 +15,9 @@ from libs.common.db import Database
 from libs.common.db.migrations import upgrade
 from tests.support.infrastructure import Infrastructure
 
+# By what the limits of pool and server are multiplied: a test that is to meet one sets it by itself.
+PATIENCE = 10
+
 # Of this run, by migrations directory; a run never trusts those of an earlier one.
 _templates: dict[Path, str] = {}
 _shared: dict[Path | None, "_SharedDatabase"] = {}
@@ -38,7 +41,7 @@ class FreshDatabase(Database):
     """A database that only one test uses; `url` is for code that connects by itself."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url, application_name="test", pool_size=20)
+        super().__init__(url, application_name="test", pool_size=20, patience=PATIENCE)
         self.url = url
 
 

@@ -113,13 +113,17 @@ class Transaction:
 class Database:
     """A service's own database."""
 
-    def __init__(self, url: str, *, application_name: str, pool_size: int = 10) -> None:
-        """`url` is `postgresql://user:password@host:port/name`; connections open on first use."""
+    def __init__(self, url: str, *, application_name: str, pool_size: int = 10, patience: int = 1) -> None:
+        """
+        `url` is `postgresql://user:password@host:port/name`; connections open on first use.
+
+        The limits of pool and server are `patience` times as long: for who shares a busy machine, as tests do.
+        """
         self.engine: AsyncEngine = create_async_engine(
             make_url(url).set(drivername="postgresql+asyncpg"),
             pool_size=pool_size,
             max_overflow=0,
-            pool_timeout=_POOL_TIMEOUT_SECONDS,
+            pool_timeout=_POOL_TIMEOUT_SECONDS * patience,
             pool_use_lifo=True,
             # The driver begins and ends transactions: by SQLAlchemy's way that costs a statement more, and half as much
             # processor time again as a small transaction takes.
@@ -127,13 +131,13 @@ class Database:
             # Parameters are customers' data; they do not belong into the text of an error.
             hide_parameters=True,
             connect_args={
-                "timeout": _CONNECT_TIMEOUT_SECONDS,
+                "timeout": _CONNECT_TIMEOUT_SECONDS * patience,
                 "server_settings": {
                     "application_name": application_name,
-                    "statement_timeout": str(_STATEMENT_TIMEOUT_MS),
-                    "transaction_timeout": str(_TRANSACTION_TIMEOUT_MS),
-                    "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_TIMEOUT_MS),
-                    "lock_timeout": str(_LOCK_TIMEOUT_MS),
+                    "statement_timeout": str(_STATEMENT_TIMEOUT_MS * patience),
+                    "transaction_timeout": str(_TRANSACTION_TIMEOUT_MS * patience),
+                    "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_TIMEOUT_MS * patience),
+                    "lock_timeout": str(_LOCK_TIMEOUT_MS * patience),
                     "jit": "off",
                 },
             },

@@ -10,7 +10,7 @@ from libs.common.db import Database, Transaction, is_transient
 from libs.common.db.behind import Write
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
-from tests.support.postgres import FreshDatabase, empty_database
+from tests.support.postgres import PATIENCE, FreshDatabase, empty_database
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def database(infrastructure: Infrastructure) -> AsyncIterator[FreshDatabas
 @pytest.fixture
 async def narrow(database: FreshDatabase) -> AsyncIterator[Database]:
     """Return a pool of one connection: what is left open or broken is met by the next transaction."""
-    one = Database(database.url, application_name=f"narrow-{os.getpid()}", pool_size=1)
+    one = Database(database.url, application_name=f"narrow-{os.getpid()}", pool_size=1, patience=PATIENCE)
     yield one
     await one.dispose()
 

@@ -36,7 +36,7 @@ from services.orders.handlers.ports import PaymentGateway
 from services.orders.settings import OrdersSettings
 from services.orders.storage.unit import PostgresUnits
 from tests.support.kafka import envelope_of
-from tests.support.postgres import FreshDatabase
+from tests.support.postgres import PATIENCE, FreshDatabase
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 LATE = timedelta(seconds=5)
@@ -97,7 +97,7 @@ class Shop:
         policy = policy_of(chosen)
         books = {"sandbox": SandboxBooks(database)}
         backend = build_backend(chosen, database, units, policy=policy, clock=clock, provider_books=books)
-        provider_database = Database(database.url, application_name="sandbox", pool_size=4)
+        provider_database = Database(database.url, application_name="sandbox", pool_size=4, patience=PATIENCE)
         provider = SandboxPayments(provider_database, clock=clock, late_answer_after=LATE)
         desk = build_webhook_desk(chosen, database, clock=clock)
         health = Health(clock=clock)
