@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -46,9 +47,9 @@ def chosen_ports(numbers: Mapping[str, int]) -> Mapping[str, Port]:
 
 
 def free_ports(names: Iterable[str]) -> Mapping[str, Port]:
-    """Choose for each name a port that nothing listens on at the moment."""
+    """Choose for each name a port that nothing listens on, and that nobody else chooses while this process lives."""
     candidates = random.sample(FREE_PORT_RANGE, k=len(FREE_PORT_RANGE))
-    free = filter(is_free, candidates)
+    free = (number for number in candidates if is_free(number) and is_claimed(number))
     return {name: Port(name, name, number) for name, number in zip(names, free, strict=False)}
 
 
@@ -60,6 +61,25 @@ def is_free(number: int) -> bool:
             probe.bind((HOST, number))
         except OSError:
             return False
+    return True
+
+
+def is_claimed(number: int) -> bool:
+    """
+    Whether a port is now this process's to give away, until it ends: what is to listen there may take a while to start.
+
+    Of two that choose at the same time, such as the workers of a test run, one is told no. Only Linux has names that
+    end with whoever bears them; elsewhere nobody is told no.
+    """
+    if sys.platform != "linux":
+        return True
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+        claim.bind(f"\0quayside-port-{number}")
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()
     return True
 
 

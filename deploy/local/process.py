@@ -35,7 +35,8 @@ class ProcessSpecification:
     stop_signal: signal.Signals = signal.SIGTERM
     # What the kernel sends when the supervisor itself was killed.
     orphan_signal: signal.Signals = signal.SIGKILL
-    ready_timeout_seconds: float = 60
+    # Where twenty start at once on a slow machine, each takes its time.
+    ready_timeout_seconds: float = 120
     stop_timeout_seconds: float = 20
 
 
