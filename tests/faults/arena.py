@@ -28,6 +28,7 @@ from tests.support.eventually import NeverHappened, eventually
 
 SERVERS: Final = ("postgres", "kafka")
 # From the end of the last fault until nothing is behind any more: the restarts, the group's session, the parcels' days.
+# On a slow machine it takes longer, but never so long without anything becoming less.
 RECOVERY_SECONDS_MAX = 120.0
 
 # Small enough to be reached, days short enough to end: all else is as it runs in a shop.
@@ -96,7 +97,12 @@ class Arena:
             return int(await connection.fetchval(query, *arguments))
 
     async def until(
-        self, service: str, query: str, condition: Callable[[int], bool] = bool, *, timeout_seconds: float = 30.0
+        self,
+        service: str,
+        query: str,
+        condition: Callable[[int], bool] = bool,
+        *,
+        timeout_seconds: float = RECOVERY_SECONDS_MAX,
     ) -> int:
         """Wait until a number in a service's database is as wanted; looks a hundred times a second."""
         async with self.database(service) as connection:
@@ -129,7 +135,7 @@ class Arena:
             # What is held for a cart is let go by time alone, after everything else rests.
             await self.until("inventory", _HELD, lambda held: held == 0, timeout_seconds=RECOVERY_SECONDS_MAX)
             movement = await wait_until_quiet(
-                self.settings, steps=steps, clock=self.clock, timeout_seconds=RECOVERY_SECONDS_MAX
+                self.settings, steps=steps, clock=self.clock, timeout_seconds=RECOVERY_SECONDS_MAX, is_patient=True
             )
         if movement is None or not movement.is_quiet:
             raise NeverQuiet(str(movement or "a server does not answer"))

@@ -1,11 +1,14 @@
 """Reading and writing the bus beside the services: everything that is there, and what should never be."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.new_partitions import NewPartitions
+from aiokafka.errors import KafkaError
+
+from tests.support.eventually import eventually
 
 # Every record that a fault puts on the bus carries this header, whose value is found again among the dead letters.
 INJECTED_HEADER = "fault-injected"
@@ -14,7 +17,7 @@ _POLL_TIMEOUT_MS = 500
 _EMPTY_POLLS_MAX = 40
 
 
-class BusSilent(Exception):
+class BusSilent(TimeoutError):
     """The broker stopped sending before the end of a topic."""
 
 
@@ -78,9 +81,17 @@ async def rewind(bootstrap_servers: str, group: str, topics: Sequence[str]) -> N
     """Make a group forget how far it has read; it must have no running member."""
     async with admin(bootstrap_servers) as client:
         partitions = await partitions_of(client, topics)
-    async with reader(bootstrap_servers, group) as consumer:
-        consumer.assign(partitions)
-        await consumer.commit(dict.fromkeys(partitions, 0))
+
+    async def is_rewound() -> bool:
+        async with reader(bootstrap_servers, group) as consumer:
+            consumer.assign(partitions)
+            # One that died without a goodbye is a member until its session is over.
+            with suppress(KafkaError):
+                await consumer.commit(dict.fromkeys(partitions, 0))
+                return True
+        return False
+
+    await eventually(is_rewound)
 
 
 async def add_partitions(bootstrap_servers: str, counts: Mapping[str, int]) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from deploy.local.process import NotReadyInTime
 from deploy.local.stack import LocalStack
+from tests.faults.matrix import Broken
 from tests.support.eventually import eventually
 
 _PROC = Path("/proc")
-_RESTART_SECONDS_MAX = 60.0
+_RESTART_SECONDS_MAX = 120.0
 
 
 class Nemesis:
@@ -26,9 +27,14 @@ class Nemesis:
         self.random = random.Random(seed)  # noqa: S311 - it is to be predictable
 
     def pid(self, name: str) -> int:
-        """Return the process id; the process must be running."""
+        """
+        Return the process id.
+
+        :raises Broken: if the process does not run.
+        """
         pid = self._stack.supervisor.pid(name)
-        assert pid is not None, f"{name} does not run"
+        if pid is None:
+            raise Broken(f"{name} does not run")
         return pid
 
     async def kill(self, name: str) -> None:

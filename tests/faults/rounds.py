@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import httpx
+
 from bench.replay.progress import Steps
 from bench.replay.quiet import FAULTS
 from deploy.local.process import NotReadyInTime
@@ -54,7 +56,7 @@ async def _inject(arena: Arena, row: Row) -> Result:
     except NotRun as reason:
         outcome, seen = "not run", str(reason)
     # A server that does not answer when it should breaks its row, and not the rows that follow.
-    except (Broken, NeverHappened, NotReadyInTime, *FAULTS) as problem:
+    except (Broken, NeverHappened, NotReadyInTime, httpx.HTTPError, ExceptionGroup, *FAULTS) as problem:
         outcome, seen = "broken", f"{type(problem).__name__}: {problem}"
     try:
         await arena.heal()

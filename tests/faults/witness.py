@@ -62,8 +62,8 @@ class Witness:
             await self._look(client, name)
 
     async def gauge(self, name: str, gauge: str) -> float:
-        """Return the largest value that a process shows of a gauge now."""
-        async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+        """Return the largest value that a process shows of a gauge now, or as soon as it answers."""
+        async with httpx.AsyncClient(timeout=60.0, trust_env=False) as client:
             text = (await client.get(f"{self._stack.addresses.process_urls[name]}/metrics")).text
         values = [float(sample["value"]) for sample in _SAMPLE.finditer(text) if sample["name"] == gauge]
         return max(values, default=0.0)

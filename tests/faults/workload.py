@@ -147,9 +147,13 @@ class Clients:
             yield rows[len(rows) // 2 :]
 
         headers = self.headers(wish.caller) | {"Idempotency-Key": wish.key, "Content-Type": "application/x-ndjson"}
-        with suppress(httpx.HTTPError):
-            url = f"{self._addresses.service_urls[wish.service]}{wish.path}"
-            await self._client.post(url, content=halves(), headers=headers)
+        try:
+            with suppress(httpx.HTTPError):
+                url = f"{self._addresses.service_urls[wish.service]}{wish.path}"
+                await self._client.post(url, content=halves(), headers=headers)
+        finally:
+            # Also if it never came so far.
+            is_under_way.set()
 
     async def insist(self, wish: Wish) -> Attempt:
         """Ask under the same key until there is a yes or a no."""

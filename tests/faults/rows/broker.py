@@ -10,7 +10,7 @@ from libs.common.events.topics import (
     ORDERS_ORDER,
     ORDERS_RETURN,
 )
-from tests.faults.arena import Arena
+from tests.faults.arena import RECOVERY_SECONDS_MAX, Arena
 from tests.faults.bus import add_partitions, admin, partitions_of, read_everything, rewind
 from tests.faults.matrix import expect, row
 from tests.faults.nemesis import resident_bytes
@@ -81,20 +81,25 @@ async def bad_line(arena: Arena) -> str:
 
 @row("F34", "members come and go", expects="it goes on, duplicates at most", shows=("I5",))
 async def rebalance_storm(arena: Arena) -> str:
-    before = arena.witness.total("consumer_rebalances_total")
+    async def rebalances(name: str) -> float:
+        await arena.witness.look(name)
+        return arena.witness.total("consumer_rebalances_total", process=name)
 
-    async def come_and_go(name: str) -> None:
+    async def until_another(name: str, before: float) -> None:
+        await eventually(lambda: rebalances(name), lambda count: count > before)
+
+    async def come_and_go(name: str) -> float:
+        first = await rebalances(name)
         for _ in range(2):
+            before = await rebalances(name)
             replica = await arena.stack.add_replica(name)
-            await asyncio.sleep(1)
+            await until_another(name, before)
+            before = await rebalances(name)
             await arena.stack.stop(replica)
+            await until_another(name, before)
+        return await rebalances(name) - first
 
-    await asyncio.gather(*map(come_and_go, ("orders-consumer", "inventory-consumer")))
-
-    async def rebalances() -> float:
-        return arena.witness.total("consumer_rebalances_total") - before
-
-    met: float = await eventually(rebalances, lambda count: count >= 6, timeout_seconds=20)
+    met = sum(await asyncio.gather(*map(come_and_go, ("orders-consumer", "inventory-consumer"))))
     return f"{met:.0f} rebalances"
 
 
@@ -123,7 +128,7 @@ async def offsets_lost(arena: Arena) -> str:
     async def to_drop() -> float:
         return sum(max(0.0, count - dropped(group) + before[group]) for group, count in handled.items())
 
-    await eventually(to_drop, lambda count: count == 0, timeout_seconds=60)
+    await eventually(to_drop, lambda count: count == 0, timeout_seconds=RECOVERY_SECONDS_MAX)
     return f"all {sum(handled.values())} came again and were dropped"
 
 

@@ -12,13 +12,13 @@ from tests.faults.matrix import expect, row
 from tests.faults.workload import SKUS, Wish
 from tests.support.eventually import eventually
 
-_FLOOD = 400
+_FLOOD, _FLOODS_MAX = 400, 20
 
 
 @row("F51", "ten times the load", expects="shed early with 429 or 503, the rest is served", shows=("I10",))
 async def flood(arena: Arena) -> str:
     statuses: Counter[int] = Counter()
-    waits = 0
+    waits = shed = 0
 
     async def ask() -> None:
         nonlocal waits
@@ -27,10 +27,13 @@ async def flood(arena: Arena) -> str:
             statuses[answer.status_code] += 1
             waits += "retry-after" in answer.headers
 
-    for _ in range(3):
+    # How many are under way at once is for the machine to say.
+    for number in range(_FLOODS_MAX):
         await asyncio.gather(*(ask() for _ in range(_FLOOD)))
+        shed = statuses[503] + statuses[429]
+        if number >= 2 and shed and statuses[200]:
+            break
     expect(statuses[200] > 0, f"nobody was served: {statuses}")
-    shed = statuses[503] + statuses[429]
     expect(shed > 0, f"nothing was shed: {statuses}")
     expect(waits >= shed, "not everybody was told when to come back")
     return f"{statuses[200]} served, {shed} shed"
@@ -72,8 +75,8 @@ async def keys_rotated(arena: Arena) -> str:
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
             return (await client.get(url, headers={"Authorization": f"Bearer {key}"})).status_code
 
-    await eventually(status, lambda code: code == 200, timeout_seconds=10)
+    await eventually(status, lambda code: code == 200, timeout_seconds=30)
     started_at = arena.clock.monotonic_seconds()
     revoke_keys(hashes, name="visitor")
-    await eventually(status, lambda code: code == 401, timeout_seconds=10)
+    await eventually(status, lambda code: code == 401, timeout_seconds=30)
     return f"revoked within {arena.clock.monotonic_seconds() - started_at:.1f} s"

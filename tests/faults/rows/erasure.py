@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 
 from libs.common.events.topics import ALL_TOPICS
-from tests.faults.arena import Arena
+from tests.faults.arena import RECOVERY_SECONDS_MAX, Arena
 from tests.faults.bus import read_everything, rewind
 from tests.faults.checker import READERS
 from tests.faults.matrix import expect, row
@@ -56,7 +56,7 @@ async def erased(arena: Arena) -> str:
             return [supervisor.restarts(name) - before[name] for name in traps]
 
         try:
-            died = await eventually(deaths, lambda counts: min(counts) > 0, timeout_seconds=60)
+            died = await eventually(deaths, lambda counts: min(counts) > 0, timeout_seconds=RECOVERY_SECONDS_MAX)
         finally:
             await asyncio.gather(*(arena.stack.restart(name) for name in traps))
 
@@ -65,7 +65,7 @@ async def erased(arena: Arena) -> str:
                 return dict((await operator.get(f"/v1/customers/{_CUSTOMER}/erasure")).json())
             return {}
 
-        done = await eventually(state, lambda one: one.get("status") == "done", timeout_seconds=60)
+        done = await eventually(state, lambda one: one.get("status") == "done", timeout_seconds=RECOVERY_SECONDS_MAX)
         left = await _left(arena)
         expect(not left, f"erased, but found in {sorted(left)}")
         async with arena.nemesis.stopped(*_ERASING):
@@ -88,7 +88,7 @@ async def _left(arena: Arena) -> set[str]:
         return found
 
     with suppress(NeverHappened):
-        await eventually(look, lambda places: not places, timeout_seconds=15)
+        await eventually(look, lambda places: not places)
     return found
 
 
@@ -96,7 +96,7 @@ def _operator(arena: Arena) -> httpx.AsyncClient:
     addresses = arena.stack.addresses
     key = (addresses.keys / "ops").read_text("utf-8").strip()
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(base_url=addresses.service_urls["orders"], headers=headers, timeout=20)
+    return httpx.AsyncClient(base_url=addresses.service_urls["orders"], headers=headers, timeout=60)
 
 
 async def _live(arena: Arena, operator: httpx.AsyncClient) -> None:
@@ -111,7 +111,7 @@ async def _live(arena: Arena, operator: httpx.AsyncClient) -> None:
         order_ids.append(placed.json()["id"])
     reason = {"reason": "Zebulon is tired of it"}
     await operator.post(f"/v1/orders/{order_ids[-1]}/cancellation", json=reason, headers=_once())
-    await arena.until("orders", _OVER, lambda over: over == _ORDERS, timeout_seconds=90)
+    await arena.until("orders", _OVER, lambda over: over == _ORDERS)
 
 
 def _order(number: int, token: str) -> Mapping[str, Any]:

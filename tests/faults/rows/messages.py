@@ -16,7 +16,7 @@ from tests.faults.workload import SKUS
 _MEBIBYTE = 1024 * 1024
 _MONDAY = datetime(2026, 1, 5, 9, tzinfo=UTC)
 # A death lasts until the group no longer counts on the dead: 12 s, and a second or two to start.
-_DEATHS_SECONDS_MAX = 150.0
+_DEATHS_SECONDS_MAX = 300.0
 _BUSINESS_TOPICS = tuple(topic.name for topic in (ORDERS_ORDER, INVENTORY_RESERVATION, LOGISTICS_SHIPMENT))
 # What can stand where the body of an event belongs.
 _BODIES = {
@@ -70,7 +70,7 @@ async def poison(arena: Arena) -> str:
         records.append((record.topic, record.key, record.value, [*headers, (INJECTED_HEADER, mark.encode())]))
     await produce(arena.bootstrap_servers, [*records, (record.topic, record.key, record.value, record.headers)])
     booked = f"SELECT count(*) FROM stock_movements WHERE event_id = '{good.id}'"  # noqa: S608 - our own id
-    await arena.until("inventory", booked, timeout_seconds=30)
+    await arena.until("inventory", booked)
     letters = await read_everything(arena.bootstrap_servers, ["inventory.intake.dlq"])
     reasons = {dict(letter.headers)["dlq-reason"].decode() for letter in letters}
     expect(len(letters) >= len(records), f"only {len(letters)} of {len(records)} were set aside")
@@ -115,9 +115,13 @@ async def deadly(arena: Arena) -> str:
     await arena.stack.restart(name)
     expect(not await arena.value("inventory", booked.format(poison.id)), "what kills was booked")
     letters = await read_everything(arena.bootstrap_servers, ["inventory.intake.dlq"])
-    [letter] = [one for one in letters if dict(one.headers).get(INJECTED_HEADER) == mark.encode()]
-    reason = dict(letter.headers)["dlq-reason"].decode()
-    expect(reason == "process-died", f"it was set aside as {reason}")
+    reasons = {
+        dict(one.headers)["dlq-reason"].decode()
+        for one in letters
+        if dict(one.headers).get(INJECTED_HEADER) == mark.encode()
+    }
+    # Twice, if the process dies once more before it has told how far it is.
+    expect(reasons == {"process-died"}, f"it was set aside as {reasons}")
     return f"set aside after {deaths} deaths, and what was behind it was booked {seconds:.0f} s after it came"
 
 
@@ -129,9 +133,8 @@ async def slow_consumer(arena: Arena) -> str:
     reserved = "SELECT count(*) FROM orders WHERE status <> 'approved'"
     others = await arena.value("orders", reserved)
     await asyncio.sleep(12)
+    moved = await arena.until("orders", reserved, lambda count: count > others) - others
     growth = (resident_bytes(arena.nemesis.pid(name)) - before) / _MEBIBYTE
-    moved = await arena.value("orders", reserved) - others
     await arena.stack.restart(name)
     expect(growth < 64, f"it grew by {growth:.0f} MiB")
-    expect(moved > 0, "the others stood still")
     return f"grew by {growth:.0f} MiB; {moved} orders went on meanwhile"

@@ -12,8 +12,8 @@ from tests.faults.quiet import SilentSteps
 from tests.faults.workload import SKUS
 from tests.support.eventually import eventually
 
-_DEATHS_SECONDS_MAX = 90.0
-_TAKEOVER_SECONDS_MAX = 60.0
+_DEATHS_SECONDS_MAX = 240.0
+_TAKEOVER_SECONDS_MAX = 120.0
 _PAUSE_SECONDS = 16.0
 _SKEW_SECONDS = 3600
 # Half an hour off the hour, and half an hour of daylight saving.
@@ -83,7 +83,7 @@ async def relay_dies_before_publishing(arena: Arena) -> str:
         {"orders-relay": "relay.before-publish=exit@3", "logistics-relay": "relay.before-publish=exit@2"},
         deaths=4,
     )
-    seconds = await arena.until("orders", _OLDEST_PENDING, lambda age: age < 2, timeout_seconds=15)
+    seconds = await arena.until("orders", _OLDEST_PENDING, lambda age: age < 2)
     return f"{seen}, then nothing older than {seconds + 1} s in the outbox"
 
 
@@ -143,7 +143,7 @@ async def consumer_paused(arena: Arena) -> str:
     async def failed() -> float:
         return arena.witness.total("consumer_commit_failures_total") - before
 
-    failures = await eventually(failed, timeout_seconds=60)
+    failures = await eventually(failed, timeout_seconds=_DEATHS_SECONDS_MAX)
     await arena.stack.restart("orders-consumer")
     return f"{failures:.0f} commits failed"
 
@@ -162,8 +162,11 @@ async def saga_dies(arena: Arena) -> str:
 async def loop_blocked(arena: Arena) -> str:
     names = ("inventory-consumer", "logistics-consumer", "recommender-consumer")
     with arena.nemesis.paused(*names):
-        await asyncio.sleep(4)
-    lags = await asyncio.gather(*(arena.witness.gauge(name, "event_loop_lag_seconds") for name in names))
+        await asyncio.sleep(3)
+        # Asked while they stand still, they answer before they measure again.
+        looks = asyncio.gather(*(arena.witness.gauge(name, "event_loop_lag_seconds") for name in names))
+        await asyncio.sleep(1)
+    lags = await looks
     expect(max(lags) > 1, f"the gauge never showed it: {lags}")
     return f"the gauge showed {max(lags):.1f} s"
 
@@ -210,7 +213,7 @@ async def out_of_files(arena: Arena) -> str:
     async def files() -> int:
         return open_files(pid)
 
-    after = await eventually(files, lambda count: count <= before + 40, timeout_seconds=20)
+    after = await eventually(files, lambda count: count <= before + 40)
     return f"{before} files before, {after} after"
 
 

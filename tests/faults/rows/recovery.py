@@ -35,6 +35,7 @@ async def lose_the_disk(arena: Arena) -> str:
         await _program("pg_basebackup", arena, "--checkpoint=fast", "--wal-method=none", f"--pgdata={base}")
         backed_up = await arena.value("orders", _ORDERS)
         await asyncio.sleep(_WORKING_SECONDS)
+        await arena.until("orders", _ORDERS, lambda count: count > backed_up)
         pid = arena.nemesis.pid("postgres")
         os.kill(pid, signal.SIGKILL)
         started_at = arena.clock.monotonic_seconds()
@@ -62,7 +63,7 @@ async def _copied_away(arena: Arena, archive: Path) -> AsyncIterator[None]:
         async with arena.database("postgres") as operator:
             await operator.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{_RECEIVER}'")
             await operator.execute("SELECT pg_reload_conf()")
-        await arena.until("postgres", _IS_SYNCHRONOUS, timeout_seconds=20)
+        await arena.until("postgres", _IS_SYNCHRONOUS)
         yield
     finally:
         with suppress(ProcessLookupError):
