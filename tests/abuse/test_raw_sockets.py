@@ -46,17 +46,30 @@ async def answer_of(reader: asyncio.StreamReader) -> tuple[int | None, bytes]:
         async with asyncio.timeout(ANSWER_SECONDS_MAX):
             while chunk := await reader.read(65536):
                 received += chunk
+    return status_of(received), received
+
+
+def status_of(received: bytes) -> int | None:
     found = re.match(rb"HTTP/1\.1 (\d{3}) ", received)
-    return int(found[1]) if found else None, received
+    return int(found[1]) if found else None
 
 
 async def send(service: RunningService, request: bytes) -> tuple[int | None, bytes]:
     """Send bytes as they are and return the answer."""
-    async with connection(service) as (reader, writer):
+    received = await asyncio.to_thread(exchange, service.port, request)
+    return status_of(received), received
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    """Send bytes, and return all that comes, also to who could not send everything: a stream would forget it."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS_MAX) as one:
         with contextlib.suppress(ConnectionError):
-            writer.write(request)
-            await writer.drain()
-        return await answer_of(reader)
+            one.sendall(request)
+        with contextlib.suppress(ConnectionError):
+            while chunk := one.recv(65536):
+                received += chunk
+    return received
 
 
 def head(site: Site, *headers: str, method: str = "POST", path: str = "/v1/products") -> bytes:

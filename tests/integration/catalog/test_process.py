@@ -38,7 +38,7 @@ class TestProcess:
             process = SERVICE.build(settings, frozenset(SERVICE.roles))
             async with (
                 httpx.AsyncClient(
-                    base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"}
+                    base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"}, timeout=60
                 ) as http,
                 asyncio.TaskGroup() as group,
             ):

@@ -14,7 +14,6 @@ def deploy_local(*arguments: str, **variables: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
     )
 
 
