@@ -24,7 +24,7 @@ _GROUPS_MAX: Final = 1_000
 _BEGINNING: Final = (datetime(1, 1, 1, tzinfo=UTC), UUID(int=0))
 _POINTS: Final = ("confirmation", "dispatch")
 
-GroupBy = Literal["warehouse", "carrier", "country", "channel", "week", "day"]
+GroupBy = Literal["warehouse", "carrier", "country", "channel", "category", "week", "day"]
 DelayStatus = Literal["unconfirmed", "open", "at-risk", "late", "delivered", "delivered-late", "ended"]
 
 
@@ -81,7 +81,7 @@ class QueuedDelayResponse(_Response):
 
 
 class DelayGroupResponse(_Response):
-    """Deliveries of one warehouse, carrier, country, channel, week or day, and what made them late."""
+    """Deliveries of one warehouse, carrier, country, channel, category, week or day, and what made them late."""
 
     value: str
     delivered: int

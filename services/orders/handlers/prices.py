@@ -66,6 +66,10 @@ class Prices(Protocol):
         """Add periods, and let each end where the next of its SKU begins."""
         ...
 
+    async def keep_categories(self, told: Mapping[str, tuple[int, str]]) -> None:
+        """Keep the categories of SKUs, each with the version of the product, unless a later one is known."""
+        ...
+
     async def find(self, wanted: Sequence[Wanted]) -> Sequence[FoundPrices]:
         """Return what the history says of each, in order."""
         ...
@@ -76,8 +80,9 @@ class Prices(Protocol):
 
 
 async def follow_catalog(batch: Sequence[Envelope], *, prices: Prices) -> None:
-    """Keep what products cost from when on; events that were followed before change nothing."""
+    """Keep what products cost from when on, and their categories; events that were followed before change nothing."""
     told: dict[str, list[PricePeriod]] = {}
+    categories: dict[str, tuple[int, str]] = {}
     for envelope in batch:
         event = envelope.event
         if isinstance(event, PRODUCT_EVENTS):
@@ -90,10 +95,13 @@ async def follow_catalog(batch: Sequence[Envelope], *, prices: Prices) -> None:
                 valid_from=envelope.time,
             )
             told.setdefault(event.sku, []).append(period)
+            categories[event.sku] = max(categories.get(event.sku, (-1, "")), (period.version, event.category or ""))
     latest = await prices.latest_of(told.keys())
     new = [period for sku, periods in told.items() for period in follow_prices(latest.get(sku), periods)]
     if new:
         await prices.add(new)
+    if categories:
+        await prices.keep_categories(categories)
 
 
 class _Remembered(NamedTuple):

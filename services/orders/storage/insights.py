@@ -22,6 +22,14 @@ WITH taken AS (SELECT id, day FROM journey_marks ORDER BY id LIMIT $1),
      gone AS (DELETE FROM journey_marks USING taken, days WHERE journey_marks.id = taken.id AND taken.day = days.day)
 SELECT day FROM days
 """
+_OF_DAYS: Final = (
+    "order_summaries",
+    "reason_summaries",
+    "stage_summaries",
+    "late_summaries",
+    "late_category_summaries",
+    "calibration_summaries",
+)
 _CLEAR = "DELETE FROM {table} WHERE day = ANY($1::date[])"
 _ORDERS = """
 INSERT INTO order_summaries
@@ -50,13 +58,23 @@ FROM order_journeys CROSS JOIN unnest(stage_seconds) WITH ORDINALITY AS spent (s
 WHERE day = ANY($1::date[]) AND seconds IS NOT NULL
 GROUP BY day, place, warehouse, carrier, country, channel, 7
 """  # noqa: S608 - a constant
+_LATE_SUMS = f"""count(*), count(*) FILTER (WHERE lateness_seconds > 0), sum(lateness_seconds),
+       ARRAY[{", ".join(f"coalesce(sum(late_shares[{place}]), 0)" for place in range(1, len(CAUSES) + 1))}]"""
 _LATE = f"""
 INSERT INTO late_summaries
-SELECT day, warehouse, carrier, country, channel, count(*), count(*) FILTER (WHERE lateness_seconds > 0),
-       sum(lateness_seconds),
-       ARRAY[{", ".join(f"coalesce(sum(late_shares[{place}]), 0)" for place in range(1, len(CAUSES) + 1))}]
+SELECT day, warehouse, carrier, country, channel, {_LATE_SUMS}
 FROM order_journeys WHERE day = ANY($1::date[]) AND lateness_seconds IS NOT NULL
 GROUP BY day, warehouse, carrier, country, channel
+"""  # noqa: S608 - a constant
+_LATE_CATEGORIES = f"""
+INSERT INTO late_category_summaries
+SELECT day, category, {_LATE_SUMS}
+FROM order_journeys CROSS JOIN LATERAL (
+    SELECT DISTINCT coalesce(category, '') AS category
+    FROM order_lines LEFT JOIN product_categories USING (sku) WHERE order_lines.order_id = order_journeys.order_id
+) AS bought
+WHERE day = ANY($1::date[]) AND lateness_seconds IS NOT NULL
+GROUP BY day, category
 """  # noqa: S608 - a constant
 # Only promises that are due: of the others only those are over that were kept.
 _CALIBRATION = f"""
@@ -126,6 +144,7 @@ SELECT journeys.*, orders.id AS order_id, orders.status AS status, placed_at, pl
 FROM orders LEFT JOIN order_journeys journeys ON journeys.order_id = orders.id WHERE orders.id = $1
 """
 _LATE_GROUPS: Final[Mapping[str, str]] = {
+    "category": "category",
     "warehouse": "warehouse",
     "carrier": "carrier",
     "country": "country",
@@ -136,7 +155,7 @@ _LATE_GROUPS: Final[Mapping[str, str]] = {
 _LATE_REPORT = """
 SELECT {group} AS value, sum(delivered)::bigint AS delivered, sum(late)::bigint AS late,
        sum(lateness_seconds) AS lateness_seconds, {shares}
-FROM late_summaries WHERE day BETWEEN $1 AND $2 GROUP BY 1 ORDER BY sum(lateness_seconds) DESC, 1 LIMIT $3
+FROM {table} WHERE day BETWEEN $1 AND $2 GROUP BY 1 ORDER BY sum(lateness_seconds) DESC, 1 LIMIT $3
 """
 _CALIBRATION_REPORT = """
 SELECT point, bin, sum(orders)::bigint AS orders, sum(late)::bigint AS late, sum(probability_sum) AS probability_sum,
@@ -203,12 +222,13 @@ async def summarise(transaction: Transaction, *, now: datetime) -> int:
     days = [row["day"] for row in await driver.fetch(_TAKE_MARKS, _MARKS_MAX, _DAYS_MAX)]
     if not days:
         return 0
-    for table in ("order_summaries", "reason_summaries", "stage_summaries", "late_summaries", "calibration_summaries"):
+    for table in _OF_DAYS:
         await driver.execute(_CLEAR.format(table=table), days)
     await driver.execute(_ORDERS, days)
     await driver.execute(_REASONS, days)
     await driver.execute(_STAGES, days, [stage.value for stage in STAGES])
     await driver.execute(_LATE, days)
+    await driver.execute(_LATE_CATEGORIES, days)
     await driver.execute(_CALIBRATION, days, now)
     await driver.execute(_MARK_MONTHS, days)
     return len(days)
@@ -286,7 +306,9 @@ class PostgresInsights:
     async def late_report(self, *, first: date, last: date, by: str, limit: int) -> Sequence[Row]:
         """Return what made deliveries late (see `InsightReads.late_report`)."""
         shares = ", ".join(f'sum(shares[{place}]) AS "{cause}"' for place, cause in enumerate(CAUSES, start=1))
-        return await self._rows(_LATE_REPORT.format(group=_LATE_GROUPS[by], shares=shares), first, last, limit)
+        table = "late_category_summaries" if by == "category" else "late_summaries"
+        query = _LATE_REPORT.format(group=_LATE_GROUPS[by], shares=shares, table=table)
+        return await self._rows(query, first, last, limit)
 
     async def calibration(self, *, first: date, last: date) -> Sequence[Row]:
         """Return predictions and outcomes (see `InsightReads.calibration`)."""

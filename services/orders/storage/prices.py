@@ -25,6 +25,12 @@ FROM (
 WHERE product_prices.sku = next.sku AND product_prices.version = next.version
     AND product_prices.valid_to IS DISTINCT FROM next.began_at
 """
+_KEEP_CATEGORIES = """
+INSERT INTO product_categories (sku, version, category)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[]) AS told (sku, version, category) ORDER BY sku
+ON CONFLICT (sku) DO UPDATE SET version = excluded.version, category = excluded.category
+WHERE product_categories.version < excluded.version
+"""
 _FIND = """
 SELECT wanted.position, min(valid_from) FILTER (WHERE is_listed) AS known_from,
        array_agg(price_minor ORDER BY valid_from) FILTER (
@@ -71,6 +77,12 @@ class PostgresPrices:
             [one.valid_from for one in ordered],
         )
         await driver.execute(_END, sorted({one.sku for one in ordered}))
+
+    async def keep_categories(self, told: Mapping[str, tuple[int, str]]) -> None:
+        """Keep the latest category of SKUs (see `Prices.keep_categories`)."""
+        driver = await self._transaction.driver()
+        versions, categories = [version for version, _ in told.values()], [category for _, category in told.values()]
+        await driver.execute(_KEEP_CATEGORIES, list(told), versions, categories)
 
     async def find(self, wanted: Sequence[Wanted]) -> Sequence[FoundPrices]:
         """Return what the history says of each, in order."""

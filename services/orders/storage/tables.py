@@ -241,6 +241,15 @@ product_prices = Table(
     CheckConstraint("valid_to >= valid_from", name="period"),
 )
 
+# Of SKUs that the catalog has told of since it is kept; without a category it is ''.
+product_categories = Table(
+    "product_categories",
+    metadata,
+    Column("sku", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("category", Text, nullable=False),
+)
+
 # Personal data: apart from the order, so that it can be erased and is never copied by an order's updates.
 order_addresses = Table(
     "order_addresses",
@@ -817,6 +826,18 @@ late_summaries = Table(
     Column("carrier", Text, primary_key=True),
     Column("country", Text, primary_key=True),
     Column("channel", Text, primary_key=True),
+    Column("delivered", BigInteger, nullable=False),
+    Column("late", BigInteger, nullable=False),
+    Column("lateness_seconds", Double, nullable=False),
+    Column("shares", ARRAY(Double), nullable=False),
+)
+
+# An order counts in each category that it has goods of.
+late_category_summaries = Table(
+    "late_category_summaries",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("category", Text, primary_key=True),
     Column("delivered", BigInteger, nullable=False),
     Column("late", BigInteger, nullable=False),
     Column("lateness_seconds", Double, nullable=False),

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from pydantic import SecretStr
 
+from libs.common.events.catalog import ProductChanged, ProductListed
 from libs.common.events.logistics import ShipmentDelivered, ShipmentDispatched, ShipmentPlanned, ShipmentScanned
 from libs.common.events.orders import OrderLateRiskChanged
 from libs.common.events.topics import LOGISTICS_SHIPMENT
@@ -19,6 +20,7 @@ from services.orders.domain.durations import BUCKET_SQL, FINEST, bucket_of
 from services.orders.settings import OrdersSettings
 from tests.integration.orders.observer import Observer
 from tests.integration.orders.shop import NOW, Shop, key, shipment_id
+from tests.integration.orders.test_prices import follow, product, told
 from tests.support.eventually import eventually
 from tests.support.infrastructure import Infrastructure
 from tests.support.kafka import TestBus, envelope_of
@@ -276,6 +278,27 @@ class TestAttribution:
             ["week", "delivered", "late", "late_ratio", "lateness_seconds", *(f"{cause}_seconds" for cause in CAUSES)]
         )
         assert row.startswith("2026-W10,3,2,0.66")
+
+    async def test_adds_up_by_the_categories_of_the_goods(self, shop: Shop, observer: Observer) -> None:
+        chairs = {"sku": "CRUNCHY-ARMCHAIR", "category": "chairs"}
+        moved = told(product(ProductChanged, 1_000, **chairs), version=2, at=NOW)
+        known = told(product(ProductListed, 1_000, **{**chairs, "category": "sofas"}), version=1, at=NOW)
+        await follow(shop, moved)
+        await follow(shop, known)
+        late = await deliver(observer, picked_after=timedelta(days=15), on_the_way=timedelta(days=2))
+        await observer.summarise()
+
+        report = (await shop.get("/reports/delays", by="category")).json()["items"]
+
+        seconds = (await observer.delay(late))["lateness_seconds"]
+        # Three lines of two SKUs, one of which the catalog has told nothing of.
+        assert sorted((group["value"], group["delivered"], group["late"]) for group in report) == [
+            ("", 1, 1),
+            ("chairs", 1, 1),
+        ]
+        for group in report:
+            assert group["lateness_seconds"] == pytest.approx(seconds)
+            assert sum(group["shares_seconds"].values()) == pytest.approx(seconds)
 
     async def test_is_the_same_however_often_it_is_summed_up(self, shop: Shop, observer: Observer) -> None:
         await deliver(observer, picked_after=timedelta(days=15), on_the_way=timedelta(days=2))
