@@ -9,7 +9,7 @@ import pytest
 from libs.common.events.inventory import StockPartlyReserved, StockRejected
 from libs.common.events.logistics import ShipmentCancelled, ShipmentFailed
 from services.orders.domain.remainders import remainder_id
-from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, shipment_id
+from tests.integration.orders.shop import NOW, ORDER, TOTAL_MINOR, Shop, shipment_id
 from tests.integration.orders.test_money import act
 from tests.integration.orders.test_returns import arrive, found, inspect
 from tests.integration.orders.test_shortage import HELD, MISSING, MISSING_MINOR, divided, restock, send
@@ -26,9 +26,9 @@ async def call_off(shop: Shop, order_id: UUID) -> None:
     assert await shop.status(order_id) == "cancelled"
 
 
-async def of_which_only_the_rest_left(shop: Shop) -> UUID:
+async def of_which_only_the_rest_left(shop: Shop, **changes: Any) -> UUID:
     """Return an order that was called off after what had been missing of it left."""
-    order_id, remainder = await divided(shop)
+    order_id, remainder = await divided(shop, **changes)
     await shop.plan(order_id, "leeds")
     await restock(shop, remainder)
     await send(shop, remainder)
@@ -100,8 +100,16 @@ class TestReturn:
             assert captured == refunded
             assert captured + voided == TOTAL_MINOR
 
+    async def test_is_worth_what_can_be_charged_for_it(self, shop: Shop) -> None:
+        mirrors = {"sku": "OMINOUS-MIRROR", "quantity": 3, "unit_price_minor": 501}
+        order_id = await of_which_only_the_rest_left(shop, currency="KWD", lines=[ORDER["lines"][0], mirrors])
+
+        await receive(shop, await announce(shop, order_id, MIRRORS), 2)
+
+        # Of 1.002 dinars cards move 1.000: thousandths end in 0.
+        assert (await money(shop, order_id))[:2] == (1_000, 1_000)
+
     async def test_unit_by_unit_adds_up_to_what_was_paid_to_the_penny(self, shop: Shop) -> None:
-        # 14.99 for three mirrors, of which one goes ahead: what is left for two is 9.9933, captured as 10.00 - 0.00.
         order_id = await shop.place(
             on_shortage="split", discounts=[{"code": "ODD", "amount_minor": 2}], total_minor=TOTAL_MINOR - 2
         )

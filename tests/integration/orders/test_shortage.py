@@ -29,9 +29,9 @@ def backordered(order_id: UUID, *, expected: bool = True) -> StockBackordered:
     return StockBackordered(order_id=order_id, shortages=[short])
 
 
-async def divided(shop: Shop) -> tuple[UUID, UUID]:
+async def divided(shop: Shop, **changes: Any) -> tuple[UUID, UUID]:
     """Return an order that went ahead, and what became of what was missing of it."""
-    order_id = await shop.place(on_shortage="split")
+    order_id = await shop.place(on_shortage="split", **changes)
     await shop.tell(StockPartlyReserved(order_id=order_id, allocations=HELD, shortages=[], missing=MISSING))
     await shop.pay()
     assert await shop.status(order_id) == "confirmed"
