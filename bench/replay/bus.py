@@ -44,7 +44,6 @@ class TopicReading:
     # Subjects of which one version was given to two different events, or lies behind a later one of its partition.
     clashes: set[str] = field(default_factory=set)
     disorders: set[str] = field(default_factory=set)
-    unversioned: int = 0
     # By subject and partition.
     _latest: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -87,7 +86,6 @@ class TopicReading:
         self.event_ids[event_type].add(event_id)
         self.by_type[event_type] += 1
         if "aggregate_version" not in headers:
-            self.unversioned += 1
             return
         subject = headers["ce_subject"].decode()
         version = int(headers["aggregate_version"])

@@ -33,17 +33,12 @@ class ReplaySettings(BaseSettings):
     inventory_url: Address = "http://127.0.0.1:8002"
     orders_url: Address = "http://127.0.0.1:8003"
     recommender_url: Address = "http://127.0.0.1:8004"
-    logistics_url: Address = "http://127.0.0.1:8005"
 
     catalog_database_url: SecretStr
     inventory_database_url: SecretStr
     orders_database_url: SecretStr
     recommender_database_url: SecretStr
     logistics_database_url: SecretStr
-
-    def service_url(self, service: str) -> str:
-        """Return the address of a service's API."""
-        return str(getattr(self, f"{service}_url"))
 
     def database_url(self, service: str) -> str:
         """Return the address of a service's database, with its password."""

@@ -22,11 +22,6 @@ class Money(msgspec.Struct, frozen=True, order=False):
     currency: str
 
     @classmethod
-    def zero(cls, currency: str) -> Self:
-        """Return nothing, in `currency`."""
-        return cls(0, currency)
-
-    @classmethod
     def of(cls, amount: Decimal | str, currency: str) -> Self:
         """Return `amount` of major units, rounded half-even to the currency's minor unit."""
         scaled = Decimal(amount).scaleb(minor_digits(currency))

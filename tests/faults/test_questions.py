@@ -1,22 +1,18 @@
 """What the checker asks of the databases about what clients were told: right in a world that is, and one fault each."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
 from bench.replay.databases import Databases
-from deploy.local.environment import REPOSITORY
 from tests.faults.checker import acknowledged, at_rest, every_action_written_down
 from tests.faults.history import Attempt, History
 from tests.support.infrastructure import Infrastructure
-from tests.support.postgres import fresh_database
+from tests.support.small_world import small_world, undone
 
-SMALL_WORLD = REPOSITORY / "tests" / "integration" / "bench" / "replay"
 SETTLED, WAITING, RETURN = (f"00000000-0000-7000-8000-00000000000{number}" for number in (1, 2, 3))
 GOODS, ACTION = "00000000-0000-4000-8000-000000000004", "00000000-0000-7000-8000-000000000005"
 # Of what the clients were told: two orders, one of them cancelled, goods, a hold, a return, and an operator's action.
@@ -63,27 +59,17 @@ def history() -> History:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(infrastructure: Infrastructure) -> AsyncIterator[Databases]:
-    async with AsyncExitStack() as exits:
-        opened = {}
+    async with small_world(infrastructure) as world:
         for service, statements in TOLD.items():
-            migrations = REPOSITORY / "services" / service / "storage" / "migrations"
-            database = await exits.enter_async_context(fresh_database(infrastructure, service, migrations))
-            opened[service] = await asyncpg.connect(database.url)
-            exits.push_async_callback(opened[service].close)
-            await opened[service].execute((SMALL_WORLD / f"small_world_{service}.sql").read_text("utf-8"))
-            await opened[service].execute(UNGUARDED)
-            await opened[service].execute(statements)
-        yield opened
+            await world[service].execute(UNGUARDED)
+            await world[service].execute(statements)
+        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def databases(world: Databases) -> AsyncIterator[Databases]:
-    transactions = [connection.transaction() for connection in world.values()]
-    for transaction in transactions:
-        await transaction.start()
-    yield world
-    for transaction in transactions:
-        await transaction.rollback()
+    async with undone(world):
+        yield world
 
 
 async def broken(databases: Databases, history: History) -> set[tuple[str, str]]:
@@ -99,6 +85,10 @@ async def test_a_world_that_is_as_clients_were_told_is_found_right(databases: Da
 
 ORDER_THERE = ("I10", "every acknowledged order is there")
 WRITTEN_DOWN = ("I14", "what operators did is written down, once, with who and why")
+COPIED_ACTION = (
+    "INSERT INTO order_actions SELECT gen_random_uuid(), order_id, action, {reason}, principal, shipment_id,"
+    " refund_minor, replacement_order_id, status_before, status_after, acted_at FROM order_actions"
+)
 
 
 @pytest.mark.parametrize(
@@ -162,16 +152,10 @@ WRITTEN_DOWN = ("I14", "what operators did is written down, once, with who and w
             id="an action for nothing",
         ),
         pytest.param(
-            "orders",
-            "INSERT INTO order_actions SELECT gen_random_uuid(), order_id, action, reason, principal, shipment_id,"
-            " refund_minor, replacement_order_id, status_before, status_after, acted_at FROM order_actions",
-            {WRITTEN_DOWN}, id="an action that was done twice",
+            "orders", COPIED_ACTION.format(reason="reason"), {WRITTEN_DOWN}, id="an action that was done twice",
         ),
         pytest.param(
-            "orders",
-            "INSERT INTO order_actions SELECT gen_random_uuid(), order_id, action, 'action-2', principal, shipment_id,"
-            " refund_minor, replacement_order_id, status_before, status_after, acted_at FROM order_actions",
-            {WRITTEN_DOWN}, id="an action that was refused",
+            "orders", COPIED_ACTION.format(reason="'action-2'"), {WRITTEN_DOWN}, id="an action that was refused",
         ),
     ],
 )  # fmt: skip

@@ -329,8 +329,3 @@ def _held_for_transfers(transfers: Iterable[Transfer], sku: str, warehouse: str)
         for key, line in transfer.lines.items()
         if key.sku == sku and line.source == warehouse
     )
-
-
-def captured_kinds(rows: Mapping[Any, Any]) -> Counter[StepKind]:
-    """Return how many steps of each kind there are."""
-    return Counter(row.step.kind for row in rows.values())

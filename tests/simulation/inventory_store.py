@@ -12,7 +12,7 @@ from libs.common.db import Transaction
 from libs.common.outbox import OutboxWriter
 from services.inventory.domain.queue import QueuePlace
 from services.inventory.domain.reservations import Reservation, ReservationStatus, ReservedLine, Terms
-from services.inventory.domain.stock import Changes, Level, Movement, StockItem
+from services.inventory.domain.stock import Changes, Level, StockItem
 from services.inventory.domain.stock_events import Booked
 from services.inventory.domain.transfers import LineKey, Transfer, TransferLine
 from services.inventory.domain.warehouses import Warehouse
@@ -369,8 +369,3 @@ def memory_tools(transaction: Transaction, *, clock: Clock, wake_relay: Callable
 def initial_level(units: int) -> Level:
     """Return a level with units that were there from the beginning."""
     return Level(on_hand=units)
-
-
-def movements_of(rows: Iterable[Movement], sku: str, warehouse: str) -> int:
-    """Return the sum of a level's ledger."""
-    return sum(one.delta_on_hand for one in rows if (one.sku, one.warehouse) == (sku, warehouse))

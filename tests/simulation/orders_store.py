@@ -1,6 +1,6 @@
 """The ports of orders in memory: what `services.orders.storage` keeps in PostgreSQL, by the same rules."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -19,7 +19,6 @@ from services.orders.domain.order import Address, NewOrder, OrderLine, OrderStat
 from services.orders.domain.returns import Return
 from services.orders.domain.review import AT_ONCE, Counted, History, Needs, Subject
 from services.orders.domain.state import (
-    OPEN_STEP,
     OrderState,
     Payment,
     PaymentStep,
@@ -701,11 +700,6 @@ class MemoryUnits:
     async def run(self, work: Callable[[Any], Awaitable[Result]]) -> Result:
         """Run `work` in one transaction of its own."""
         return await self._database.run(lambda transaction: work(self.bind(transaction)))
-
-
-def open_steps(rows: Iterable[CommandRow]) -> list[CommandRow]:
-    """Return the payment steps that may still happen."""
-    return [row for row in rows if row.step.status in OPEN_STEP]
 
 
 def _check(payment: Payment, row: OrderRow) -> None:

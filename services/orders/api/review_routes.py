@@ -1,6 +1,7 @@
 """Reviews: why an order was held, the queue of those that wait for a person, and whom the shop does not sell to."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -62,7 +63,7 @@ class BlockRequest(BaseModel):
 class WaitingReviewResponse(BaseModel):
     """A held order that waits for a person; `ship_by` is when it should leave, had it been approved at once."""
 
-    model_config = ConfigDict(frozen=True, from_attributes=True)
+    model_config = ConfigDict(frozen=True)
 
     order_id: UUID
     customer_id: str
@@ -77,7 +78,7 @@ class WaitingReviewResponse(BaseModel):
     deadline_at: datetime = Field(description="Until when it waits.")
     escalated_at: datetime | None = None
     score: int
-    reasons: list[str]
+    reasons: tuple[str, ...]
     rules: str
 
 
@@ -258,23 +259,7 @@ async def _decide(order_id: UUID, verdict: Verdict, reason: str, write: KeyedWri
 
 
 def _waiting(row: WaitingReview, now: datetime) -> WaitingReviewResponse:
-    return WaitingReviewResponse(
-        order_id=row.order_id,
-        customer_id=row.customer_id,
-        channel=row.channel,
-        currency=row.currency,
-        total_minor=row.total_minor,
-        country=row.country,
-        placed_at=row.placed_at,
-        held_at=row.held_at,
-        waiting_seconds=(now - row.held_at).total_seconds(),
-        ship_by=row.ship_by,
-        deadline_at=row.deadline_at,
-        escalated_at=row.escalated_at,
-        score=row.score,
-        reasons=list(row.reasons),
-        rules=row.rules,
-    )
+    return WaitingReviewResponse(**asdict(row), waiting_seconds=(now - row.held_at).total_seconds())
 
 
 def _explained(decision: Decision) -> ReviewDecisionResponse:

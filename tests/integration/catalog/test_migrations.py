@@ -4,15 +4,13 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
 
-from libs.common.db.migrations import current_revision, downgrade, revisions, upgrade
+from libs.common.db.migrations import downgrade, upgrade
 from services.catalog.bootstrap import SERVICE
 from services.catalog.storage.tables import metadata
 from tests.integration.catalog.shop import Shop
 from tests.support.infrastructure import Infrastructure
+from tests.support.migrations import climb, constraints_and_indexes, declared_constraints_and_indexes, differences
 from tests.support.postgres import FreshDatabase, empty_database, fresh_database
 
 assert SERVICE.migrations is not None
@@ -25,21 +23,9 @@ async def empty(infrastructure: Infrastructure) -> AsyncIterator[FreshDatabase]:
         yield database
 
 
-def differences(connection: Connection) -> list[object]:
-    context = MigrationContext.configure(connection, opts={"compare_server_default": True})
-    return list(compare_metadata(context, metadata))
-
-
 class TestMigrations:
-    async def test_go_up_and_down_and_up_again_step_by_step(self, empty: FreshDatabase) -> None:
-        before = "base"
-        for revision in revisions(MIGRATIONS):
-            await upgrade(empty, directory=MIGRATIONS, revision=revision)
-            await downgrade(empty, directory=MIGRATIONS, revision=before)
-            await upgrade(empty, directory=MIGRATIONS, revision=revision)
-            before = revision
-
-        assert await current_revision(empty) == revisions(MIGRATIONS)[-1]
+    async def test_go_up_and_down_and_up_again_step_by_step(self, infrastructure: Infrastructure) -> None:
+        await climb(infrastructure, SERVICE)
 
     async def test_leave_nothing_behind(self, empty: FreshDatabase) -> None:
         await upgrade(empty, directory=MIGRATIONS)
@@ -51,8 +37,14 @@ class TestMigrations:
         assert [row["tablename"] for row in rows] == ["alembic_version"]
 
     async def test_lead_to_the_tables_that_the_code_declares(self, database: FreshDatabase) -> None:
-        async with database.engine.connect() as connection:
-            assert await connection.run_sync(differences) == []
+        assert await differences(database, metadata) == []
+
+    async def test_lead_to_the_constraints_and_indexes_that_the_code_declares(
+        self, infrastructure: Infrastructure, database: FreshDatabase
+    ) -> None:
+        declared = await declared_constraints_and_indexes(infrastructure, SERVICE, metadata)
+
+        assert await constraints_and_indexes(database) == declared
 
 
 class TestWithoutTrigrams:

@@ -1,17 +1,15 @@
-from typing import Any
+"""The migrations lead up, down and up again, and to the tables that the code declares."""
 
 import msgspec
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
 
-from libs.common.db.migrations import current_revision, downgrade, revisions, upgrade
+from libs.common.db.migrations import downgrade, upgrade
 from libs.common.decisions import Alternative, Decision
 from libs.common.decisions.storage import PostgresDecisionLog, decisions_about
 from services.inventory.bootstrap import SERVICE
 from services.inventory.storage.tables import metadata
 from tests.support.infrastructure import Infrastructure
-from tests.support.postgres import empty_database
+from tests.support.migrations import climb, constraints_and_indexes, declared_constraints_and_indexes, differences
+from tests.support.postgres import FreshDatabase, empty_database
 from tests.unit.inventory.builders import NOON
 
 MIGRATIONS = SERVICE.migrations
@@ -19,17 +17,17 @@ MIGRATIONS = SERVICE.migrations
 
 class TestMigrations:
     async def test_go_up_and_down_and_up_again_step_by_step(self, infrastructure: Infrastructure) -> None:
-        assert MIGRATIONS is not None
-        steps = revisions(MIGRATIONS)
-        async with empty_database(infrastructure, SERVICE.name) as database:
-            for before, step in zip([None, *steps], steps, strict=False):
-                await upgrade(database, directory=MIGRATIONS, revision=step)
-                await downgrade(database, directory=MIGRATIONS, revision=before or "base")
-                await upgrade(database, directory=MIGRATIONS, revision=step)
+        await climb(infrastructure, SERVICE)
 
-            assert await current_revision(database) == steps[-1]
-            async with database.engine.connect() as connection:
-                assert await connection.run_sync(_differences) == []
+    async def test_lead_to_the_tables_that_the_code_declares(self, database: FreshDatabase) -> None:
+        assert await differences(database, metadata) == []
+
+    async def test_lead_to_the_constraints_and_indexes_that_the_code_declares(
+        self, infrastructure: Infrastructure, database: FreshDatabase
+    ) -> None:
+        declared = await declared_constraints_and_indexes(infrastructure, SERVICE, metadata)
+
+        assert await constraints_and_indexes(database) == declared
 
     async def test_keep_why_something_was_decided(self, infrastructure: Infrastructure) -> None:
         assert MIGRATIONS is not None
@@ -57,9 +55,3 @@ class TestMigrations:
 
         assert msgspec.json.decode(as_it_was["record"], type=Decision) == made
         assert known == [made]
-
-
-def _differences(connection: Connection) -> list[Any]:
-    """Return what the tables in the code and those in the database do not agree on."""
-    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-    return list(compare_metadata(context, metadata))

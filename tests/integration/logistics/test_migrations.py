@@ -1,41 +1,22 @@
 """The migrations lead up, down and up again, and to the tables that the code declares."""
 
-from pathlib import Path
-
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Connection
-
-from libs.common.db.migrations import current_revision, downgrade, revisions, upgrade
 from services.logistics.bootstrap import SERVICE
 from services.logistics.storage.tables import metadata
 from tests.support.infrastructure import Infrastructure
-from tests.support.postgres import FreshDatabase, empty_database
-
-MIGRATIONS = SERVICE.migrations or Path()
+from tests.support.migrations import climb, constraints_and_indexes, declared_constraints_and_indexes, differences
+from tests.support.postgres import FreshDatabase
 
 
 class TestMigrations:
-    async def test_climb_the_stairway(self, infrastructure: Infrastructure) -> None:
-        async with empty_database(infrastructure, SERVICE.name) as database:
-            steps = revisions(MIGRATIONS)
-            for number, revision in enumerate(steps):
-                await upgrade(database, directory=MIGRATIONS, revision=revision)
-                below = steps[number - 1] if number else "base"
-                await downgrade(database, directory=MIGRATIONS, revision=below)
-                await upgrade(database, directory=MIGRATIONS, revision=revision)
-
-            assert await current_revision(database) == steps[-1]
+    async def test_go_up_and_down_and_up_again_step_by_step(self, infrastructure: Infrastructure) -> None:
+        await climb(infrastructure, SERVICE)
 
     async def test_lead_to_the_tables_that_the_code_declares(self, database: FreshDatabase) -> None:
-        def differences(connection: Connection) -> list[object]:
-            context = MigrationContext.configure(
-                connection, opts={"compare_type": True, "compare_server_default": True}
-            )
-            return list(compare_metadata(context, metadata))
+        assert await differences(database, metadata) == []
 
-        async with database.engine.connect() as connection:
-            found = await connection.run_sync(differences)
+    async def test_lead_to_the_constraints_and_indexes_that_the_code_declares(
+        self, infrastructure: Infrastructure, database: FreshDatabase
+    ) -> None:
+        declared = await declared_constraints_and_indexes(infrastructure, SERVICE, metadata)
 
-        # Alembic keeps its own table.
-        assert [one for one in found if "alembic_version" not in repr(one)] == []
+        assert await constraints_and_indexes(database) == declared

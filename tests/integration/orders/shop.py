@@ -39,6 +39,7 @@ from tests.support.kafka import envelope_of
 from tests.support.postgres import PATIENCE, FreshDatabase
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+TOMORROW = NOW + timedelta(days=1)
 LATE = timedelta(seconds=5)
 KEYS = FixedKeys(
     {
@@ -212,7 +213,7 @@ class Shop:
             )
         )
 
-    async def dispatch(self, order_id: UUID, *places: str) -> None:
+    async def dispatch(self, order_id: UUID, *places: str, at: datetime = TOMORROW) -> None:
         await self.tell(
             *(
                 ShipmentDispatched(
@@ -220,7 +221,7 @@ class Shop:
                     order_id=order_id,
                     warehouse=place,
                     lines=[SkuQuantity(sku=sku, quantity=units)],
-                    dispatched_at=NOW + timedelta(days=1),
+                    dispatched_at=at,
                     tracking_number="GULL-1",
                 )
                 for place, sku, units in EACH_LINE
@@ -228,12 +229,10 @@ class Shop:
             )
         )
 
-    async def arrive(self, order_id: UUID) -> None:
+    async def arrive(self, order_id: UUID, *, at: datetime = NOW + timedelta(days=2)) -> None:
         await self.tell(
             *(
-                ShipmentDelivered(
-                    shipment_id=shipment_id(order_id, place), order_id=order_id, delivered_at=NOW + timedelta(days=2)
-                )
+                ShipmentDelivered(shipment_id=shipment_id(order_id, place), order_id=order_id, delivered_at=at)
                 for place in ("leeds", "lyon")
             )
         )

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from libs.common.events.catalog import ProductChanged, ProductListed
-from libs.common.events.logistics import ShipmentDelivered, ShipmentDispatched, ShipmentPlanned, ShipmentScanned
+from libs.common.events.logistics import ShipmentPlanned, ShipmentScanned
 from libs.common.events.orders import OrderLateRiskChanged
 from libs.common.events.topics import LOGISTICS_SHIPMENT
 from libs.common.ids import new_id
@@ -34,32 +34,6 @@ async def observer(shop: Shop) -> Observer:
     return Observer(shop, OrdersSettings(database_url=SecretStr(shop.database.url)))
 
 
-async def dispatch(shop: Shop, order_id: UUID, at: datetime) -> None:
-    """Let both parcels of an order leave at a time."""
-    await shop.tell(
-        *(
-            ShipmentDispatched(
-                shipment_id=shipment_id(order_id, place),
-                order_id=order_id,
-                warehouse=place,
-                lines=[],
-                dispatched_at=at,
-                tracking_number="GULL-1",
-            )
-            for place in ("leeds", "lyon")
-        )
-    )
-
-
-async def arrive(shop: Shop, order_id: UUID, at: datetime) -> None:
-    await shop.tell(
-        *(
-            ShipmentDelivered(shipment_id=shipment_id(order_id, place), order_id=order_id, delivered_at=at)
-            for place in ("leeds", "lyon")
-        )
-    )
-
-
 async def deliver(observer: Observer, *, picked_after: timedelta, on_the_way: timedelta) -> UUID:
     """Carry an order to the door and follow it."""
     shop = observer.shop
@@ -68,9 +42,9 @@ async def deliver(observer: Observer, *, picked_after: timedelta, on_the_way: ti
     await shop.plan(order_id)
     await observer.follow()
     start = shop.clock.now()
-    await dispatch(shop, order_id, start + picked_after)
+    await shop.dispatch(order_id, at=start + picked_after)
     await shop.pay()
-    await arrive(shop, order_id, start + picked_after + on_the_way)
+    await shop.arrive(order_id, at=start + picked_after + on_the_way)
     await observer.follow()
     return order_id
 
@@ -183,7 +157,7 @@ class TestRisk:
         await shop.post(f"/orders/{order_id}/cancellation", {"reason": "changed my mind"})
         shop.clock.advance(timedelta(hours=1))
         await shop.plan(order_id)
-        await arrive(shop, order_id, shop.clock.now())
+        await shop.arrive(order_id, at=shop.clock.now())
         await observer.follow()
         await observer.rescore()
 

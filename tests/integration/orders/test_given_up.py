@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.common.events.inventory import StockReserved
-from libs.common.events.logistics import ShipmentDelivered, ShipmentDispatched, ShipmentFailed
+from libs.common.events.logistics import ShipmentDelivered, ShipmentFailed
 from libs.common.events.shapes import Allocation
 from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, shipment_id
 from tests.integration.orders.test_money import PARCELS_MINOR, act
@@ -16,14 +16,26 @@ from tests.integration.orders.test_shortage import MISSING_MINOR, divided, resto
 MIRRORS_MINOR = PARCELS_MINOR["lyon"]
 
 
-async def with_a_lost_parcel(shop: Shop, **more: Any) -> UUID:
-    """Return an order of which three mirrors were lost, paid back, and delivered all the same."""
+async def shipped(shop: Shop) -> UUID:
+    """Return an order that is paid and on its way."""
     order_id = await shop.place()
     await shop.ship(order_id)
     await shop.pay()
+    return order_id
+
+
+async def lose(shop: Shop, order_id: UUID) -> str:
+    """Lose the parcel with the mirrors, and return its id."""
     parcel = shipment_id(order_id, "lyon")
     await shop.tell(ShipmentFailed(shipment_id=parcel, order_id=order_id, reason="lost", failed_at=NOW))
-    assert (await act(shop, order_id, "refund-parcel", shipment_id=str(parcel), **more)).status_code == 200
+    return str(parcel)
+
+
+async def with_a_lost_parcel(shop: Shop, **more: Any) -> UUID:
+    """Return an order of which three mirrors were lost, paid back, and delivered all the same."""
+    order_id = await shipped(shop)
+    parcel = await lose(shop, order_id)
+    assert (await act(shop, order_id, "refund-parcel", shipment_id=parcel, **more)).status_code == 200
     await shop.pay()
     await shop.arrive(order_id)
     return order_id
@@ -79,13 +91,10 @@ class TestReturn:
         assert await refunded(shop, order_id) == MIRRORS_MINOR
 
     async def test_that_was_announced_before_is_worth_its_price(self, shop: Shop) -> None:
-        order_id = await shop.place()
-        await shop.ship(order_id)
-        await shop.pay()
+        order_id = await shipped(shop)
         opened = await announce(shop, order_id, "OMINOUS-MIRROR", 1)
-        parcel = shipment_id(order_id, "lyon")
-        await shop.tell(ShipmentFailed(shipment_id=parcel, order_id=order_id, reason="lost", failed_at=NOW))
-        given_up = await act(shop, order_id, "refund-parcel", shipment_id=str(parcel))
+        parcel = await lose(shop, order_id)
+        given_up = await act(shop, order_id, "refund-parcel", shipment_id=parcel)
 
         lines = [{"sku": "OMINOUS-MIRROR", "quantity": 1, "restock_quantity": 1}]
         await shop.post(f"/returns/{opened['id']}/receipt", {"warehouse": "lyon", "lines": lines})
@@ -94,9 +103,7 @@ class TestReturn:
         assert await refunded(shop, order_id) == MIRRORS_MINOR
 
     async def test_of_an_order_that_was_paid_back_whole_meanwhile_is_closed_without_money(self, shop: Shop) -> None:
-        order_id = await shop.place()
-        await shop.ship(order_id)
-        await shop.pay()
+        order_id = await shipped(shop)
         opened = await announce(shop, order_id, "CRUNCHY-ARMCHAIR", 2)
         await act(shop, order_id, "force-compensate")
         await arrive(shop, opened["id"])
@@ -123,14 +130,11 @@ class TestExchange:
         assert (refused.status_code, refused.json()["code"]) == (422, "exchange-costs-more")
 
     async def test_is_not_made_for_what_an_operator_paid_back_meanwhile(self, shop: Shop) -> None:
-        order_id = await shop.place()
-        await shop.ship(order_id)
-        await shop.pay()
+        order_id = await shipped(shop)
         wanted = [{"sku": "PALE-LAMP", "quantity": 1, "unit_price_minor": 1_900}]
         opened = await announce(shop, order_id, "CRUNCHY-ARMCHAIR", 2, exchange_for=wanted)
-        parcel = shipment_id(order_id, "lyon")
-        await shop.tell(ShipmentFailed(shipment_id=parcel, order_id=order_id, reason="lost", failed_at=NOW))
-        all_of_it = await act(shop, order_id, "refund-parcel", shipment_id=str(parcel), refund_minor=TOTAL_MINOR)
+        parcel = await lose(shop, order_id)
+        all_of_it = await act(shop, order_id, "refund-parcel", shipment_id=parcel, refund_minor=TOTAL_MINOR)
         await arrive(shop, opened["id"])
 
         inspected = await inspect(shop, opened["id"], found(2))
@@ -141,18 +145,15 @@ class TestExchange:
         assert await stage_of(shop, opened) == "closed"
 
     async def test_leaves_that_much_less_to_pay_back(self, shop: Shop) -> None:
-        order_id = await shop.place()
-        await shop.ship(order_id)
-        await shop.pay()
+        order_id = await shipped(shop)
         wanted = [{"sku": "PALE-LAMP", "quantity": 1, "unit_price_minor": 1_900}]
         opened = await announce(shop, order_id, "CRUNCHY-ARMCHAIR", 2, exchange_for=wanted)
         await arrive(shop, opened["id"])
         await inspect(shop, opened["id"], found(2))
-        parcel = shipment_id(order_id, "lyon")
-        await shop.tell(ShipmentFailed(shipment_id=parcel, order_id=order_id, reason="lost", failed_at=NOW))
+        parcel = await lose(shop, order_id)
 
         too_much, the_rest = [
-            await act(shop, order_id, "refund-parcel", shipment_id=str(parcel), refund_minor=minor)
+            await act(shop, order_id, "refund-parcel", shipment_id=parcel, refund_minor=minor)
             for minor in (TOTAL_MINOR - 1_900 + 1, TOTAL_MINOR - 1_900)
         ]
 
@@ -195,17 +196,7 @@ class TestRemainder:
         places = ("leeds", "lyon")
         one_each = [Allocation(warehouse=place, sku="OMINOUS-MIRROR", quantity=1) for place in places]
         await shop.tell(StockReserved(order_id=remainder, allocations=one_each, decision_id=uuid4()))
-        for place in places:
-            await shop.tell(
-                ShipmentDispatched(
-                    shipment_id=shipment_id(remainder, place),
-                    order_id=remainder,
-                    warehouse=place,
-                    lines=[],
-                    dispatched_at=NOW,
-                    tracking_number="GULL-4",
-                )
-            )
+        await shop.dispatch(remainder, *places)
         await shop.pay()
 
         given_up = await act(shop, remainder, "refund-parcel", shipment_id=str(shipment_id(remainder, "lyon")))

@@ -7,15 +7,14 @@ from uuid import UUID
 import pytest
 
 from libs.common.events.inventory import StockBackordered, StockPartlyReserved, StockReserved
-from libs.common.events.logistics import ShipmentDelivered, ShipmentDispatched
+from libs.common.events.logistics import ShipmentDelivered
 from libs.common.events.orders import OrderApproved, OrderBackordered, OrderDivided, OrderReserved, OrderWaitExpired
 from libs.common.events.shapes import Allocation, Shortage, SkuQuantity
 from libs.common.ids import new_id
 from services.orders.domain.remainders import remainder_id
-from tests.integration.orders.shop import NOW, TOTAL_MINOR, Shop, shipment_id
+from tests.integration.orders.shop import NOW, TOMORROW, TOTAL_MINOR, Shop, shipment_id
 from tests.support.postgres import FreshDatabase
 
-TOMORROW = NOW + timedelta(days=1)
 HELD = [
     Allocation(warehouse="leeds", sku="CRUNCHY-ARMCHAIR", quantity=3),
     Allocation(warehouse="leeds", sku="OMINOUS-MIRROR", quantity=1),
@@ -40,16 +39,7 @@ async def divided(shop: Shop, **changes: Any) -> tuple[UUID, UUID]:
 
 async def send(shop: Shop, order_id: UUID, *, arrives: bool = True) -> None:
     parcel = shipment_id(order_id, "leeds")
-    await shop.tell(
-        ShipmentDispatched(
-            shipment_id=parcel,
-            order_id=order_id,
-            warehouse="leeds",
-            lines=[],
-            dispatched_at=TOMORROW,
-            tracking_number="GULL-1",
-        )
-    )
+    await shop.dispatch(order_id, "leeds")
     if arrives:
         await shop.tell(ShipmentDelivered(shipment_id=parcel, order_id=order_id, delivered_at=TOMORROW))
 

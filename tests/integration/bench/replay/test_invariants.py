@@ -1,10 +1,7 @@
 """Every invariant holds in a world that is right, and is broken by the fault it is there for."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from pathlib import Path
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -12,10 +9,7 @@ from bench.replay.databases import Databases
 from bench.replay.order_invariants import order_verdicts
 from bench.replay.stock_invariants import stock_verdicts
 from tests.support.infrastructure import Infrastructure
-from tests.support.postgres import fresh_database
-
-HERE = Path(__file__).parent
-SERVICES = HERE.parents[3] / "services"
+from tests.support.small_world import small_world, undone
 
 LEDGER = "Σ ledger = on hand, in every warehouse"
 RESERVED = "Σ live reservations = reserved, in every warehouse"
@@ -36,25 +30,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def world(infrastructure: Infrastructure) -> AsyncIterator[Databases]:
-    async with AsyncExitStack() as exits:
-        opened = {}
-        for service in ("inventory", "orders"):
-            migrations = SERVICES / service / "storage" / "migrations"
-            database = await exits.enter_async_context(fresh_database(infrastructure, service, migrations))
-            opened[service] = await asyncpg.connect(database.url)
-            exits.push_async_callback(opened[service].close)
-            await opened[service].execute((HERE / f"small_world_{service}.sql").read_text("utf-8"))
-        yield opened
+    async with small_world(infrastructure) as world:
+        yield world
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def databases(world: Databases) -> AsyncIterator[Databases]:
-    transactions = [connection.transaction() for connection in world.values()]
-    for transaction in transactions:
-        await transaction.start()
-    yield world
-    for transaction in transactions:
-        await transaction.rollback()
+    async with undone(world):
+        yield world
 
 
 async def broken(databases: Databases) -> set[str]:

@@ -23,8 +23,8 @@ class TestLoadReplaySettings:
 
         settings = load_replay_settings()
 
-        assert settings.service_url("catalog") == "http://127.0.0.1:8001"
-        assert settings.service_url("orders") == "http://127.0.0.1:9003"
+        assert settings.catalog_url == "http://127.0.0.1:8001"
+        assert settings.orders_url == "http://127.0.0.1:9003"
 
     def test_hands_out_addresses_that_the_driver_understands(self, environment: pytest.MonkeyPatch) -> None:
         del environment
