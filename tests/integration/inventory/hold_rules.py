@@ -37,6 +37,10 @@ FROM reservation_lines JOIN reservations USING (order_id)
 WHERE order_id = $1 AND expires_at IS NOT NULL AND quantity > committed_quantity ORDER BY sku, warehouse
 """
 _FREE = "SELECT coalesce(sum(on_hand - reserved), 0)::bigint AS units FROM stock_levels WHERE sku = $1"
+_PROMISABLE = """
+SELECT coalesce(sum(greatest(0, on_hand - reserved - blocked - $2)), 0)::bigint AS units
+FROM stock_levels WHERE sku = $1
+"""
 _WAITED_FOR = "SELECT sum(quantity) AS units FROM backorder_lines WHERE sku = $1"
 
 
@@ -138,8 +142,24 @@ class HoldRules(Frame):
 
     @rule(sku=skus, safety_stock=st.integers(0, 4), limit=st.none() | st.integers(0, 9))
     def a_policy_changes(self, sku: str, safety_stock: int, limit: int | None) -> None:
+        """Keep other units back; a cart that wants everything gets all the others, and no more."""
         policy = StockPolicy(safety_stock_units=safety_stock, backorder_units_max=limit)
         self.run(self._put_policy(sku, policy))
+        promisable = self.run(self.shop.rows(_PROMISABLE, sku, safety_stock))[0]["units"]
+        hold_id = self.drawn_id()
+        placed = PlaceHold(
+            reservation_id=hold_id,
+            channel="web",
+            wanted={sku: promisable + 1},
+            destination=ANYWHERE,
+            mode="best-effort",
+            is_split_allowed=True,
+            ttl_seconds=None,
+        )
+        self._command(placed)
+        assert sum(row["units"] for row in self.run(self.shop.rows(_HELD, hold_id))) == promisable
+        if promisable:
+            self._command(ReleaseHold(reservation_id=hold_id))
 
     @rule(sku=skus, limit=st.integers(0, 5), beyond=st.integers(-2, 3), when=times)
     def more_is_ordered_than_may_be_waited_for(self, sku: str, limit: int, beyond: int, when: Any) -> None:

@@ -103,6 +103,16 @@ class Frame(RuleBasedStateMachine):
             GROUP BY level.sku, level.warehouse, counts.counted
             HAVING level.on_hand - level.shortfall <> counts.counted + coalesce(sum(later.delta_on_hand), 0)
         """,
+        # Whichever count was reported last: what was held back and not approved does not count.
+        "a later count was overtaken by an earlier one": """
+            SELECT level.sku, level.warehouse, level.counted_at, counts.occurred_at
+            FROM stock_levels AS level
+            JOIN stock_movements AS counts ON (counts.sku, counts.warehouse) = (level.sku, level.warehouse)
+                AND counts.kind = 'count' AND counts.counted IS NOT NULL
+            LEFT JOIN held_counts AS held ON held.event_id = counts.event_id
+            WHERE coalesce(held.status, 'approved') = 'approved'
+                AND (counts.occurred_at, counts.event_id) > (level.counted_at, level.counted_by)
+        """,
         "a waiting order holds something": """
             SELECT order_id FROM reservations JOIN reservation_lines USING (order_id)
             WHERE status NOT IN ('held', 'partly-held') AND quantity > committed_quantity
