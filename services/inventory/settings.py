@@ -117,7 +117,8 @@ class InventorySettings(ServiceSettings):
     `transfer_demand_days`, so that each warehouse has `transfer_cover_days`; goods are `transfer_lead_days` on their
     way. A move costs `transfer_cost_minor`, and `transfer_unit_km_minor` for each unit and kilometre; a unit short
     costs `transfer_shortage_share` of its average cost, or `transfer_shortage_minor` where that is not known. Proposals
-    whose units are worth less than `transfer_approve_below_minor` are approved at once; by default none is.
+    whose units are worth less than `transfer_approve_below_minor` are approved at once; by default none is. What a
+    person has cancelled is not proposed again for `transfer_declined_days`, unless much more is needed.
     """
 
     model_config = SettingsConfigDict(env_prefix="INVENTORY_")
@@ -160,6 +161,7 @@ class InventorySettings(ServiceSettings):
     transfer_proposals: bool = True
     transfer_review_seconds: Seconds = 3_600.0
     transfer_demand_days: float = Field(default=28.0, ge=1, le=366)
+    transfer_declined_days: float = Field(default=7.0, ge=0, le=366)
     transfer_lead_days: float = Field(default=3.0, ge=0, le=366)
     transfer_cover_days: float = Field(default=14.0, ge=0, le=366)
     transfer_cost_minor: _CostMinor = 1_000.0

@@ -14,7 +14,11 @@ from services.inventory.storage.transfers import PostgresTransfers
 
 def build_transfer_jobs(settings: InventorySettings, adapters: Adapters) -> list[Component]:
     """Construct what looks after moves between warehouses."""
-    rebalancing = Rebalancing(rebalancing_policy_of(settings), demand_days=settings.transfer_demand_days)
+    rebalancing = Rebalancing(
+        rebalancing_policy_of(settings),
+        demand_days=settings.transfer_demand_days,
+        declined_days=settings.transfer_declined_days,
+    )
 
     async def watch_transfers() -> int:
         await show_transfers(adapters)

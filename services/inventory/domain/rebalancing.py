@@ -148,6 +148,11 @@ def is_outdated(proposed_units: int, wanted: int) -> bool:
     return abs(wanted - proposed_units) > REVISED_SHARE * proposed_units
 
 
+def is_declined(declined_units: int, wanted: int) -> bool:
+    """Tell whether a person who refused to move so many units has thereby answered what is wanted now."""
+    return wanted <= declined_units or not is_outdated(declined_units, wanted)
+
+
 def _position(place: Position) -> int:
     return place.available + place.incoming
 

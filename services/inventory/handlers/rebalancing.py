@@ -16,6 +16,7 @@ from services.inventory.domain.rebalancing import (
     Move,
     Position,
     RebalancingPolicy,
+    is_declined,
     is_outdated,
     plan_moves,
 )
@@ -60,6 +61,10 @@ class RebalancingStore(Protocol):
         """Return the proposals by rule that nobody has decided."""
         ...
 
+    async def declined_proposals(self, skus: Collection[str], *, since: datetime) -> list[OpenProposal]:
+        """Return the latest proposals by rule that people have cancelled since then."""
+        ...
+
     async def approvable(self, *, below_minor: int, currency: str, after: UUID, limit: int) -> list[UUID]:
         """Return open proposals by rule whose units are worth less than `below_minor`."""
         ...
@@ -67,10 +72,15 @@ class RebalancingStore(Protocol):
 
 @dataclass(slots=True)
 class Rebalancing:
-    """One round after the other over all SKUs, a page at a time."""
+    """
+    One round after the other over all SKUs, a page at a time.
+
+    What a person has cancelled is proposed again after `declined_days`, sooner only if much more is needed by then.
+    """
 
     policy: RebalancingPolicy
     demand_days: float = 28.0
+    declined_days: float = 7.0
     page_skus: int = 200
     _after_sku: str = ""
 
@@ -89,6 +99,11 @@ class Rebalancing:
         warehouses = {warehouse.code: warehouse for warehouse in await tools.warehouses.all()}
         positions = await store.positions(skus, now=now, demand_days=self.demand_days)
         open_proposals = {(one.sku, one.source, one.destination): one for one in await store.open_proposals(skus)}
+        declined_since = now - timedelta(days=self.declined_days)
+        declined = {
+            (one.sku, one.source, one.destination): one.units
+            for one in await store.declined_proposals(skus, since=declined_since)
+        }
         costs = await tools.counts.unit_costs([sku for sku in skus if len(positions.get(sku, ())) > 1])
         page = _Page(tools, self.policy, now)
         for sku in skus:
@@ -102,7 +117,10 @@ class Rebalancing:
             )
             there = {place.warehouse: place for place in positions.get(sku, ())}
             for move in moves:
-                known = open_proposals.pop((sku, move.chosen.source, move.destination), None)
+                key = sku, move.chosen.source, move.destination
+                known = open_proposals.pop(key, None)
+                if known is None and is_declined(declined.get(key, 0), move.chosen.units):
+                    continue
                 if known is None or is_outdated(known.units, move.chosen.units):
                     page.want(sku, move, there, unit_minor, known)
         for withdrawn in open_proposals.values():
@@ -217,7 +235,9 @@ def _decision(  # noqa: PLR0917 - everything that a record tells
         chosen=f"{chosen.units} units from {chosen.source} to {move.destination}",
         reason=(
             f"{move.destination} will be {move.short_units} units short within {policy.horizon_days:g} days;"
-            f" {chosen.source} keeps its own cover. A higher score avoids more shortage for its cost."
+            f" {chosen.source} keeps its own cover. The move avoids {chosen.avoided_units} of them, which would cost"
+            f" {chosen.benefit_minor:g} in minor units of {policy.currency}, for {chosen.cost_minor:g}."
+            " A higher score avoids more shortage for its cost."
         ),
         rule=RULE,
         decided_at=now,

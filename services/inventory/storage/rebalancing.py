@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import asyncpg
+
 from libs.common.db import Transaction
 from services.inventory.domain.demand import StockPair
 from services.inventory.domain.rebalancing import Position
-from services.inventory.handlers.rebalancing import OpenProposal
+from services.inventory.handlers.rebalancing import BY_RULE, OpenProposal
 from services.inventory.storage.demand import demand_of
 
 # Held by the one process that proposes, for a page.
@@ -60,6 +62,14 @@ _OPEN: Final = """
 SELECT transfer_id, sku, transfers.source, transfers.destination, requested
 FROM transfers JOIN transfer_lines USING (transfer_id)
 WHERE is_automatic AND status = 'proposed' AND sku = ANY($1::text[])
+"""
+# By rule, nobody declines anything: what is not needed any more is withdrawn.
+_DECLINED: Final = """
+SELECT DISTINCT ON (sku, transfers.source, transfers.destination)
+       transfer_id, sku, transfers.source, transfers.destination, requested
+FROM transfers JOIN transfer_lines USING (transfer_id)
+WHERE is_automatic AND status = 'cancelled' AND decided_by <> $3 AND changed_at > $2 AND sku = ANY($1::text[])
+ORDER BY sku, transfers.source, transfers.destination, changed_at DESC
 """
 _APPROVABLE: Final = """
 SELECT transfer_id FROM transfers
@@ -117,13 +127,19 @@ class PostgresRebalancing:
     async def open_proposals(self, skus: Collection[str]) -> list[OpenProposal]:
         """Return the proposals by rule that nobody has decided."""
         driver = await self._transaction.driver()
-        return [
-            OpenProposal(row["transfer_id"], row["sku"], row["source"], row["destination"], row["requested"])
-            for row in await driver.fetch(_OPEN, list(skus))
-        ]
+        return [_proposal(row) for row in await driver.fetch(_OPEN, list(skus))]
+
+    async def declined_proposals(self, skus: Collection[str], *, since: datetime) -> list[OpenProposal]:
+        """Return the latest proposals by rule that people have cancelled since then."""
+        driver = await self._transaction.driver()
+        return [_proposal(row) for row in await driver.fetch(_DECLINED, list(skus), since, BY_RULE)]
 
     async def approvable(self, *, below_minor: int, currency: str, after: UUID, limit: int) -> list[UUID]:
         """Return open proposals by rule whose units are worth less than `below_minor`."""
         driver = await self._transaction.driver()
         rows = await driver.fetch(_APPROVABLE, below_minor, currency, after, limit)
         return [row["transfer_id"] for row in rows]
+
+
+def _proposal(row: asyncpg.Record) -> OpenProposal:
+    return OpenProposal(row["transfer_id"], row["sku"], row["source"], row["destination"], row["requested"])

@@ -55,6 +55,7 @@ class TestProposals:
         assert (decision["decision"], decision["id"]) == ("propose-transfer", transfer["decision_id"])
         assert decision["inputs"]["avoided_units"] == 7
         assert decision["inputs"]["avoided_minor"] == 7 * 600
+        assert "avoids 7 of them, which would cost 4200 in minor units of GBP, for 500." in transfer["reason"]
         assert [one["option"] for one in decision["alternatives"]] == ["LON"]
         [event] = await shop.announced(TransferProposed)
         assert (event.is_automatic, event.lines[0].quantity) == (True, 19)
@@ -87,6 +88,35 @@ class TestProposals:
         [transfer] = await transfers(client)
         assert (transfer["status"], transfer["reason"]) == ("cancelled", "not needed any more")
         assert len(await shop.announced(TransferCancelled)) == 1
+
+    async def test_are_not_repeated_to_who_declined_them_unless_much_more_is_needed(
+        self, client: httpx.AsyncClient, shop: Shop
+    ) -> None:
+        await review(shop)
+        [declined] = await transfers(client)
+        headers = {"Authorization": "Bearer ops", "Idempotency-Key": "1"}
+        answer = await client.post(f"/v1/transfers/{declined['id']}/cancel", headers=headers, json={"reason": "no van"})
+        assert answer.status_code == 200
+
+        await shop.reports(picked(1, at="MAN"))
+        await review(shop)
+        assert await transfers(client, status="proposed") == []
+
+        await shop.reports(picked(28, at="MAN"))
+        await review(shop)
+        await review(shop)
+        assert len(await transfers(client, status="proposed")) == 1
+
+    async def test_are_repeated_after_some_days(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        await review(shop)
+        [declined] = await transfers(client)
+        headers = {"Authorization": "Bearer ops", "Idempotency-Key": "1"}
+        await client.post(f"/v1/transfers/{declined['id']}/cancel", headers=headers, json={"reason": "no van"})
+
+        shop.clock.advance(timedelta(days=7, seconds=1))
+        await review(shop)
+
+        assert [one["id"] != declined["id"] for one in await transfers(client, status="proposed")] == [True]
 
     async def test_count_what_was_approved_as_on_its_way(self, client: httpx.AsyncClient, shop: Shop) -> None:
         await review(shop)
