@@ -47,6 +47,6 @@ def check_currency(currency: str) -> str:
     :raises ValueError: if it is none of ISO 4217.
     """
     if currency not in MINOR_DIGITS:
-        message = f"{currency} is no currency of ISO 4217"
+        message = "there is no currency of ISO 4217 by this code"
         raise ValueError(message)
     return currency

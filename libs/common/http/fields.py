@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
-from libs.common.currencies import check_currency
+from libs.common.currencies import MINOR_DIGITS, check_currency
 
 _NUMBER: Final = re.compile(r"[+-]?[\d._]+([eE][+-]?\d+)?")
 
@@ -40,7 +40,9 @@ IsoTime = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(not_a_nu
 Timestamp = Annotated[IsoTime, AfterValidator(_within_the_calendar)]
 
 Currency = Annotated[
-    str, Field(pattern=r"^[A-Z]{3}$", description="ISO 4217.", examples=["GBP"]), AfterValidator(check_currency)
+    str,
+    Field(description="ISO 4217.", examples=["GBP"], json_schema_extra={"enum": sorted(MINOR_DIGITS)}),
+    AfterValidator(check_currency),
 ]
 
 Latitude = Annotated[float, Field(ge=-90, le=90, allow_inf_nan=False, strict=True)]
