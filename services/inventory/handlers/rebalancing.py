@@ -236,7 +236,7 @@ def _decision(  # noqa: PLR0917 - everything that a record tells
         reason=(
             f"{move.destination} will be {move.short_units} units short within {policy.horizon_days:g} days;"
             f" {chosen.source} keeps its own cover. The move avoids {chosen.avoided_units} of them, which would cost"
-            f" {chosen.benefit_minor:g} in minor units of {policy.currency}, for {chosen.cost_minor:g}."
+            f" {round(chosen.benefit_minor)} in minor units of {policy.currency}, for {round(chosen.cost_minor)}."
             " A higher score avoids more shortage for its cost."
         ),
         rule=RULE,

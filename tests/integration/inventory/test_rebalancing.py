@@ -89,6 +89,12 @@ class TestProposals:
         assert (transfer["status"], transfer["reason"]) == ("cancelled", "not needed any more")
         assert len(await shop.announced(TransferCancelled)) == 1
 
+    async def test_say_large_amounts_in_full(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        await review(shop, policy=RebalancingPolicy(lead_days=3, review_days=1, cover_days=10, shortage_share=1_000.5))
+
+        [transfer] = await transfers(client)
+        assert f"would cost {7 * 2_001_000} in minor units" in transfer["reason"]
+
     async def test_are_not_repeated_to_who_declined_them_unless_much_more_is_needed(
         self, client: httpx.AsyncClient, shop: Shop
     ) -> None:
