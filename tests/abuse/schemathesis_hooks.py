@@ -1,10 +1,13 @@
 """What schemathesis needs to know beyond the OpenAPI documents; loaded by it (`SCHEMATHESIS_HOOKS`)."""
 
 import json
+import time
 from collections.abc import MutableMapping
+from http import HTTPStatus
 from itertools import count
 from typing import Any, Final
 
+import requests
 import schemathesis
 from schemathesis import Case, CheckContext, GenerationMode, HookContext, Response
 
@@ -12,6 +15,9 @@ from tests.abuse.refusals import why
 
 _KEY: Final = "Idempotency-Key"
 _numbers: Final = count(1)
+_TRIES_MAX: Final = 30
+_RETRY_SECONDS: Final = 1.0
+_ANSWER_SECONDS_MAX: Final = 120.0
 
 
 @schemathesis.serializer("application/x-ndjson", "application/jsonl")
@@ -43,6 +49,22 @@ def allowed_is_accepted(_context: CheckContext, response: Response, case: Case[A
         ]
         message = f"what the schema allows is refused: {unexpected or problem}"
         raise AssertionError(message)
+
+
+@schemathesis.check
+def unavailable_passes(_context: CheckContext, response: Response, _case: Case[Any]) -> None:
+    """Take a 503 of a busy machine, if whoever asks again is told something else in the end."""
+    if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+        return
+    with requests.Session() as session:
+        session.trust_env = False
+        for _ in range(_TRIES_MAX):
+            time.sleep(_RETRY_SECONDS)
+            with session.send(response.request, stream=True, timeout=_ANSWER_SECONDS_MAX) as again:
+                if again.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                    return
+    message = f"503, however often it is asked: {response.text[:500]}"
+    raise AssertionError(message)
 
 
 def _is_right(case: Case[Any]) -> bool:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -38,6 +39,8 @@ RECEIVE_SECONDS = 5.0
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.05
+PATIENCE_SECONDS = 30.0
+RETRY_SECONDS = 0.5
 # A run that is killed must not leave services behind.
 _LEASH = (sys.executable, leash.__file__, str(os.getpid()), str(signal.SIGTERM.value), "-1", "-1")
 
@@ -73,7 +76,24 @@ class RunningService:
 
     def client(self, key: str | None = None, **options: Any) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=120, **options)
+        return httpx.AsyncClient(
+            base_url=self.url, headers=headers, timeout=120, trust_env=False, transport=_Patient(), **options
+        )
+
+
+class _Patient(httpx.AsyncHTTPTransport):
+    """Asks again, as callers do, while a service says 503: on a busy machine that passes, what an attack does stays."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        clock = asyncio.get_running_loop().time
+        gives_up_at = clock() + PATIENCE_SECONDS
+        while True:
+            answer = await super().handle_async_request(request)
+            is_repeatable = isinstance(request.stream, httpx.ByteStream)
+            if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE or not is_repeatable or clock() > gives_up_at:
+                return answer
+            await answer.aclose()
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +202,7 @@ def _wait_until_ready(
         port = _listening_port(log)
         if port is not None:
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"http://127.0.0.1:{port}/readyz").is_success:
+                if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60, trust_env=False).is_success:
                     return RunningService(
                         service=service,
                         url=f"http://127.0.0.1:{port}",

@@ -42,7 +42,8 @@ EXPECTED: Final = {
 # Examples of each operation. Not a time: on a busy machine that would be over before most of them had their turn.
 EXAMPLES: Final = 8
 EXAMPLES_OF_LESSER_CALLERS: Final = 2
-# Only for what never ends.
+# Only for what never ends: how long an answer takes is for the machine to say.
+ANSWER_SECONDS_MAX: Final = "120"
 SECONDS_MAX: Final = 840
 AT_ONCE: Final = 2
 
@@ -115,7 +116,14 @@ async def _run(
         *("--max-examples", str(examples), "--continue-on-failure"),
         # A key that was made up would take the place of the one that is sent.
         *("--generation-with-security-parameters", "false", "--generation-database", "none", "--no-shrink"),
-        *("--request-timeout", "30", "--suppress-health-check", "all"),
+        *(
+            "--request-timeout",
+            ANSWER_SECONDS_MAX,
+            "--max-response-time",
+            ANSWER_SECONDS_MAX,
+            "--suppress-health-check",
+            "all",
+        ),
         *("--report", "json", "--report-json-path", str(report)),
     ]
     environment = {"SCHEMATHESIS_HOOKS": HOOKS, "PYTHONPATH": str(REPOSITORY), "PATH": str(Path(sys.executable).parent)}

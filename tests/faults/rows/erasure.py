@@ -96,7 +96,7 @@ def _operator(arena: Arena) -> httpx.AsyncClient:
     addresses = arena.stack.addresses
     key = (addresses.keys / "ops").read_text("utf-8").strip()
     headers = {"Authorization": f"Bearer {key}"}
-    return httpx.AsyncClient(base_url=addresses.service_urls["orders"], headers=headers, timeout=60)
+    return httpx.AsyncClient(base_url=addresses.service_urls["orders"], headers=headers, timeout=60, trust_env=False)
 
 
 async def _live(arena: Arena, operator: httpx.AsyncClient) -> None:

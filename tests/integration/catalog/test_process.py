@@ -38,7 +38,10 @@ class TestProcess:
             process = SERVICE.build(settings, frozenset(SERVICE.roles))
             async with (
                 httpx.AsyncClient(
-                    base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"}, timeout=60
+                    base_url=f"http://127.0.0.1:{port}",
+                    headers={"Authorization": f"Bearer {key}"},
+                    timeout=60,
+                    trust_env=False,
                 ) as http,
                 asyncio.TaskGroup() as group,
             ):

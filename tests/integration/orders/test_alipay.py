@@ -53,7 +53,7 @@ async def pay(shop: Shop, provider: AlipayDouble) -> AsyncIterator[Pay]:
         gateway_url=f"{provider.url}/gateway.do",
         notify_url=NOTIFY_URL,
     )
-    async with httpx.AsyncClient(timeout=PATIENCE.total_seconds()) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE.total_seconds(), trust_env=False) as client:
         payments = AlipayPayments(client, account, clock=shop.clock, calls_max=4, answer_within=PATIENCE)
         yield lambda: shop.pay(payments, provider="alipay", visible_after=timedelta(minutes=1))
 

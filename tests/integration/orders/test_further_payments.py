@@ -88,7 +88,7 @@ async def alipay_pay(alipay_shop: Shop, at_alipay: AlipayDouble) -> AsyncIterato
         verifier=Verifier([alipay.key_pair("alipay")[1]]),
         gateway_url=f"{at_alipay.url}/gateway.do",
     )
-    async with httpx.AsyncClient(timeout=PATIENCE.total_seconds()) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE.total_seconds(), trust_env=False) as client:
         payments = AlipayPayments(client, account, clock=alipay_shop.clock, calls_max=4, answer_within=PATIENCE)
         yield lambda: alipay_shop.pay(payments, provider="alipay", visible_after=timedelta(minutes=1))
 
