@@ -142,6 +142,17 @@ class TestChooseCarrier:
         assert choice.chosen.carrier == "bee"
         assert choice.reason == "fastest, because the parcel goes far"
 
+    @pytest.mark.parametrize(
+        ("origin", "country", "is_far"),
+        [(Site("GB"), "AU", True), (Site("GB"), "FR", False), (Site("GB"), "GB", False), (None, "AU", False)],
+    )
+    def test_goes_by_the_zone_where_the_way_is_not_known(
+        self, origin: Site | None, country: str, *, is_far: bool
+    ) -> None:
+        parcel = replace(a_parcel(), origin=origin, destination=Site(country))
+
+        assert choose_carrier(parcel, [], POLICY).is_far is is_far
+
     def test_knows_nobody_who_goes_there(self) -> None:
         choice = choose_carrier(a_parcel(SYDNEY), [a_carrier("ant", base_minor=1, transit_days=1)], POLICY)
 
