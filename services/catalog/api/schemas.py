@@ -18,7 +18,8 @@ from services.catalog.domain.product import ATTRIBUTES_MAX, Product, ProductDeta
 from services.catalog.handlers.queries import Facet, Hit, MatchedBy
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}$"
-_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+# With something on it: what is around it is left out.
+_ONE_LINE = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
 _SEVERAL_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
