@@ -228,6 +228,22 @@ def sign(signing_secrets: Sequence[str], *, message_id: str, sent_at: datetime, 
     }
 
 
+def in_sequence(envelopes: Sequence[Envelope]) -> list[Envelope]:
+    """
+    Return events in the order in which they happened, whichever topics they were read from first.
+
+    Those of one topic and key stay in the order of the topic, also if the clocks of those who wrote them differ.
+    """
+    latest: dict[tuple[str, str], tuple[datetime, UUID]] = {}
+    moments = []
+    for envelope in envelopes:
+        lane = (envelope.event.topic.name, envelope.event.key)
+        moment = max(latest.get(lane, (envelope.time, envelope.id)), (envelope.time, envelope.id))
+        latest[lane] = moment
+        moments.append(moment)
+    return [envelopes[place] for place in sorted(range(len(envelopes)), key=moments.__getitem__)]
+
+
 def payload_of(envelope: Envelope) -> bytes:
     """
     Return a thin payload: the event's type, its time and its plain fields, and what it is short of.

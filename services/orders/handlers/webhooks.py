@@ -26,6 +26,7 @@ from services.orders.domain.webhooks import (
     Verdict,
     WebhookNotFound,
     check_event_types,
+    in_sequence,
     judge,
     matches,
     new_secret,
@@ -319,7 +320,7 @@ async def enqueue_events(events: Sequence[Envelope], *, webhooks: Webhooks, now:
     if not endpoints:
         return 0
     deliveries: list[NewDelivery] = []
-    for envelope in events:
+    for envelope in in_sequence(events):
         wanting = [
             endpoint
             for endpoint in endpoints

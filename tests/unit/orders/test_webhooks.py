@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from libs.common.clock import FixedClock
 from libs.common.events.base import Event
-from libs.common.events.orders import OrderConfirmed, OrderPlaced, OrderShipped
+from libs.common.events.orders import OrderConfirmed, OrderPlaced, OrderShipped, PaymentCaptured, ReturnRequested
 from libs.common.events.shapes import Allocation, Destination, OrderLine
 from services.orders.clients.webhook_http import AddressGuard, HttpWebhooks
 from services.orders.consumers import TOLD
@@ -28,6 +28,7 @@ from services.orders.domain.webhooks import (
     UnknownEventType,
     UrlRefused,
     check_event_types,
+    in_sequence,
     is_public_address,
     judge,
     matches,
@@ -331,3 +332,27 @@ class TestTimeLimit:
             assert ended, f"no end after {0.1 * (1 + number):.1f} ms"
             assert call.result().error == "timeout"
         server.close()
+
+
+class TestSequence:
+    def test_is_that_of_what_happened_whichever_topic_was_read_first(self) -> None:
+        order_id = UUID(int=1)
+        told = [
+            OrderShipped(order_id=order_id, shipped_at=NOW),
+            PaymentCaptured(order_id=order_id, amount_minor=1, currency="GBP", provider_reference="r"),
+            ReturnRequested(return_id=UUID(int=2), order_id=order_id, reason="torn", lines=[]),
+        ]
+        happened = [
+            msgspec.structs.replace(envelope_of(event), time=NOW + timedelta(seconds=second))
+            for second, event in enumerate(told)
+        ]
+
+        assert in_sequence(happened[::-1]) == happened
+
+    def test_of_one_topic_stays_as_it_is_whatever_the_clocks_said(self) -> None:
+        ahead, behind = (
+            msgspec.structs.replace(envelope_of(OrderShipped(order_id=UUID(int=1), shipped_at=NOW)), time=NOW + shift)
+            for shift in (timedelta(seconds=9), timedelta(0))
+        )
+
+        assert in_sequence([ahead, behind]) == [ahead, behind]
