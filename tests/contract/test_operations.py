@@ -185,6 +185,8 @@ class TestAlerts:
     def test_prometheus_accepts_configuration_and_rules(self, configuration: str) -> None:
         promtool("check", "config", PROMETHEUS / configuration)
 
+    # Ten seconds of a processor, which are many more of a busy machine.
+    @pytest.mark.timeout(900)
     @needs_promtool
     @pytest.mark.parametrize("file", RULE_TESTS, ids=lambda file: file.stem)
     def test_alerts_fire_on_what_they_are_for_and_are_silent_otherwise(self, file: Path) -> None:
