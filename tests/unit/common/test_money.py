@@ -45,6 +45,8 @@ class TestMoney:
 
     def test_compares_amounts_of_one_currency(self) -> None:
         assert Money(1, "GBP") < Money(2, "GBP")
+        assert not Money(2, "GBP") < Money(2, "GBP")
+        assert Money(2, "GBP") <= Money(2, "GBP")
         with pytest.raises(CurrencyMismatch):
             _ = Money(1, "GBP") < Money(2, "EUR")
 

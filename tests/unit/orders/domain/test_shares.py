@@ -118,6 +118,17 @@ class TestPrice:
         assert price(lines, (), currency="GBP").lines == lines
 
     @pytest.mark.parametrize(
+        ("base", "borne"),
+        [(TaxBase.GOODS, [350, 110]), (TaxBase.SHIPPING, [345, 115]), (TaxBase.ALL, [349, 111])],
+    )
+    def test_lets_lines_bear_a_tax_by_what_it_is_on(self, base: TaxBase, borne: list[int]) -> None:
+        charges = (shipping(40), tax(20, 200_000, 1, base=base))
+
+        priced = price((line(1, 3, 100), line(2, 1, 100)), charges, currency="GBP")
+
+        assert [one.charged_minor for one in priced.lines] == borne
+
+    @pytest.mark.parametrize(
         ("currency", "said"),
         [
             ("GBP", "add up to 20.00 GBP, and the total is 19.88 GBP: 0.12 GBP too little"),
