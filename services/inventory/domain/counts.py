@@ -56,11 +56,6 @@ class CountLimits:
     share: float | None = None
     value_minor: int | None = None
 
-    @property
-    def is_set(self) -> bool:
-        """Whether any count can have to wait."""
-        return self.units is not None or self.share is not None or self.value_minor is not None
-
     def exceeded(self, finding: "CountFinding") -> str | None:
         """Return which limit a finding is over, as a reason for people; None if it is over none."""
         missing_or_surplus = abs(finding.discrepancy)
