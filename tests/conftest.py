@@ -1,6 +1,7 @@
 """What every tier of tests needs: markers by folder, and the servers started once for a run."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from tests.support.postgres import drop_kept_databases
 settings.register_profile("searching", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("steady", settings.get_profile("searching"), derandomize=True)
 settings.load_profile("steady")
+
+# Whom these tests ask is on this machine, whatever proxy there is to the rest of the world.
+for variable in ("NO_PROXY", "no_proxy"):
+    os.environ[variable] = ",".join(filter(None, [os.environ.get(variable), "127.0.0.1", "localhost"]))  # noqa: TID251
 
 # Where nobody has configured it, it shows the variables of every frame of an exception: many seconds of a busy machine.
 structlog.configure(
