@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
@@ -40,6 +40,10 @@ _RETRY_SECONDS_MIN = 0.1
 _RETRY_SECONDS_MAX = 2.0
 _CONNECTIONS_MAX = 64
 _REPEATED_RATIO = 0.08
+# Of orders, those that add up to something else than they say, and are refused.
+_MISTAKEN_RATIO = 0.02
+# What operators do: to most orders there is nothing to retry, and few are past being ended.
+_ACTIONS = {"retry": 1, "force-compensate": 2}
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _SHIPPED = frozenset({"shipped", "delivered", "settled"})
 
@@ -176,7 +180,7 @@ def is_passing(attempt: Attempt) -> bool:
 
 
 class Workload:
-    """Orders, stock events, holds, cancellations and returns, at a rate, until it is told to pause."""
+    """Orders, stock events, holds, cancellations, returns and operators, at a rate, until it is told to pause."""
 
     def __init__(self, clients: Clients, *, seed: int, operations_per_second: float, under_way_max: int = 48) -> None:
         """`seed` decides what is wanted; what comes of it is decided by the faults."""
@@ -318,6 +322,8 @@ class Workload:
         if self._random.random() < 0.05:
             lines[SCARCE_SKU] = 1
         wish = self.order_wish(lines, token=token, hold_id=hold_id)
+        if self._random.random() < _MISTAKEN_RATIO:
+            wish = replace(wish, body={**wish.body, "total_minor": 1})
         attempt = await self._clients.insist(wish)
         if attempt.is_accepted:
             self._order_ids.append(attempt.answer["id"])
@@ -373,6 +379,7 @@ class Workload:
         if not self._order_ids:
             return
         key = self._key("action")
+        [action] = self._random.choices(list(_ACTIONS), list(_ACTIONS.values()))
         wish = Wish(
             operation="action",
             key=key,
@@ -380,7 +387,7 @@ class Workload:
             caller="ops",
             path=f"/v1/orders/{self._mostly_fresh()}/actions",
             # The reason is found again in what is written down.
-            body={"action": "retry", "reason": key},
+            body={"action": action, "reason": key},
         )
         if (await self._clients.insist(wish)).is_accepted:
             await self._perhaps_again(wish)
