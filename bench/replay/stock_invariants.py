@@ -42,10 +42,20 @@ _SHIPPED_BY_INVENTORY = """
 SELECT order_id, sku, -sum(delta_on_hand)::bigint AS units
 FROM stock_movements WHERE kind = 'ship' GROUP BY order_id, sku
 """
+# An order that somebody ended while its parcels were on their way, or about to leave, shipped those all the same.
 _SHIPPED_BY_ORDERS = """
 SELECT order_id, sku, sum(quantity)::bigint AS units
 FROM order_lines JOIN orders ON orders.id = order_id
 WHERE status IN ('shipped', 'delivered', 'settled') GROUP BY order_id, sku
+UNION ALL
+SELECT order_id, part ->> 'sku', sum((part ->> 'quantity')::bigint)::bigint
+FROM order_allocations JOIN orders ON orders.id = order_id CROSS JOIN jsonb_array_elements(allocations) AS part
+WHERE orders.status = 'cancelled' AND EXISTS (
+    SELECT FROM order_shipments AS parcel
+    WHERE parcel.order_id = order_allocations.order_id AND parcel.warehouse = part ->> 'warehouse'
+        AND parcel.status IN ('dispatched', 'delivered', 'failed', 'lost')
+)
+GROUP BY order_id, part ->> 'sku'
 """
 _RESTOCKED_BY_INVENTORY = """
 SELECT order_id, sku, sum(delta_on_hand)::bigint AS units

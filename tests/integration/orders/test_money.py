@@ -306,6 +306,17 @@ class TestActions:
         [charge] = await shop.fetch("SELECT captured_minor, refunded_minor FROM sandbox.sandbox_charges")
         assert charge["captured_minor"] == charge["refunded_minor"] == TOTAL_MINOR
 
+    async def test_tell_of_a_parcel_that_could_not_be_stopped(self, shop: Shop) -> None:
+        order_id = await shop.place()
+        await shop.confirm(order_id)
+        await act(shop, order_id, "force-compensate")
+
+        await shop.dispatch(order_id, "leeds")
+
+        order = await shop.order(order_id)
+        assert order["status"] == "cancelled"
+        assert [(one["warehouse"], one["status"]) for one in order["shipments"]] == [("leeds", "dispatched")]
+
     async def test_on_an_order_that_moves_by_itself_are_refused(self, shop: Shop) -> None:
         order_id = await shop.place()
         await shop.confirm(order_id)

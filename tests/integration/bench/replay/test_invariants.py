@@ -165,3 +165,16 @@ class TestVerdicts:
         )
 
         assert await broken(databases) == set()
+
+    async def test_count_the_parcels_that_had_left_when_somebody_ended_the_order(self, databases: Databases) -> None:
+        orders = databases["orders"]
+        await orders.execute("UPDATE orders SET status = 'cancelled' WHERE status = 'settled'")
+        assert SHIPPED in await broken(databases)
+
+        await orders.execute(
+            "INSERT INTO order_allocations (order_id, warehouses, allocations) SELECT id, '{LON}',"
+            """ '[{"sku": "MIRROR", "warehouse": "LON", "quantity": 4}]' FROM orders WHERE status = 'cancelled';"""
+            " INSERT INTO order_shipments (order_id, shipment_id, warehouse, status)"
+            " SELECT id, gen_random_uuid(), 'LON', 'dispatched' FROM orders WHERE status = 'cancelled'"
+        )
+        assert SHIPPED not in await broken(databases)

@@ -13,7 +13,7 @@ from services.orders.domain import messages as on
 from services.orders.domain.ledger import Account, Fact, Transfer, balances
 from services.orders.domain.order import OrderLine, OrderStatus
 from services.orders.domain.parcels import value_by_warehouse
-from services.orders.domain.state import Answer, StepKind, StepStatus, TimerKind
+from services.orders.domain.state import Answer, ShipmentStatus, StepKind, StepStatus, TimerKind
 from tests.unit.orders.domain.worlds import (
     PARCELS_MINOR,
     TOTAL_MINOR,
@@ -302,6 +302,16 @@ class TestForcedCompensation:
         assert payment.held_minor == 0
         assert payment.captured_minor == payment.refunded_minor
         assert ledger(story).get(Account.CLEARING, 0) == ledger(story).get(Account.RECEIVABLE, 0) == 0
+
+    def test_notes_a_parcel_that_leaves_all_the_same(self) -> None:
+        story = story_in(OrderStatus.CONFIRMED).tell(on.OperatorCompensated("fraud"))
+        before = story.state.payment
+
+        story.tell(dispatched("leeds")).tell(delivered("leeds"))
+
+        assert story.is_in(OrderStatus.CANCELLED)
+        assert [(one.status, one.warehouse) for one in story.state.shipments] == [(ShipmentStatus.DELIVERED, "leeds")]
+        assert story.state.payment == before
 
     def test_lets_go_of_what_could_not_be_captured(self) -> None:
         story = story_in(OrderStatus.SHIPPED).tell(on.OperatorCompensated("fraud"))
