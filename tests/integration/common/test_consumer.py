@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client import REGISTRY
 
 from libs.common.clock import SystemClock
-from libs.common.db import Transaction
+from libs.common.db import Database, Transaction
 from libs.common.events.base import Envelope, WireRecord, encode
 from libs.common.events.inventory import GoodsReceived
 from libs.common.events.topics import INVENTORY_WAREHOUSE
@@ -67,7 +67,7 @@ async def effects(database: FreshDatabase) -> list[str]:
 
 
 def a_consumer(
-    database: FreshDatabase,
+    database: Database,
     bus: TestBus,
     handler: BatchHandler,
     *,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from libs.common.db import Transaction
+from libs.common.db import Database, Transaction
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsReceived
 from libs.common.events.topics import INVENTORY_WAREHOUSE
@@ -27,6 +27,14 @@ DEADLY = "DEADLY-NIGHTSHADE"
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer_module, "_SUSPICION_SECONDS", (0.0, 0.0))
+
+
+@pytest.fixture
+async def impatient(database: FreshDatabase) -> AsyncIterator[Database]:
+    """Connect as a service does, whose transactions the server ends sooner."""
+    own = Database(database.url, application_name="test")
+    yield own
+    await own.dispose()
 
 
 class Mortal(EffectsHandler):
@@ -165,7 +173,7 @@ async def test_gives_its_partition_up_without_suspicion(
 
 
 async def test_lives_on_when_it_loses_a_partition_amid_its_first_batch(
-    database: FreshDatabase, bus: TestBus, monkeypatch: pytest.MonkeyPatch
+    database: FreshDatabase, impatient: Database, bus: TestBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer_module, "_SESSION_TIMEOUT_MS", 1_200)
     skus = [f"GOOD-{number:02}" for number in range(12)]
@@ -174,10 +182,10 @@ async def test_lives_on_when_it_loses_a_partition_amid_its_first_batch(
     first, second = Held(), Held()
     second.released.set()
 
-    async with running(a_consumer(database, bus, first)):
+    async with running(a_consumer(impatient, bus, first)):
         await first.begun.wait()
         async with running(a_consumer(database, bus, second)):
-            # What has been taken from the first one comes again, to the second.
+            # What has been taken from the first one comes again, to the second, once the server ends what it left idle.
             await second.begun.wait()
             first.released.set()
             await eventually(lambda: effects(database), lambda found: found == skus)
