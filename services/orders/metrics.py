@@ -122,7 +122,9 @@ orders_stage_seconds = Gauge(
 )
 
 orders_reminders_total = Counter(
-    "orders_reminders_total", "Reminders that were decided, one for each rule and order.", ["condition", "audience"]
+    "orders_reminders_total",
+    "Reminders that were decided, one for each rule and order, return or parcel.",
+    ["condition", "audience"],
 )
 orders_notifications_total = Counter(
     "orders_notifications_total",

@@ -21,12 +21,14 @@ _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class ReminderRuleSetting(BaseModel):
-    """One reminder; the hours count from when the stage began, before ship-by, or after the promise."""
+    """One reminder; the hours count from what happened, before ship-by, or after the promise (see `Condition`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")
-    condition: Literal["payment-pending", "review-waiting", "ship-by-near", "late", "return-not-sent"]
+    condition: Literal[
+        "payment-pending", "review-waiting", "ship-by-near", "late", "return-not-sent", "parcel-not-stopped"
+    ]
     audience: Literal["operator", "customer"]
     after_hours: float = Field(ge=0, le=24 * 365)
     channels: tuple[Literal["email", "webhook", "log"], ...] = Field(default=("email", "webhook"), min_length=1)
@@ -70,6 +72,15 @@ _REMINDER_RULES: Final = (
     ),
     ReminderRuleSetting(name="late-customer", condition="late", audience="customer", after_hours=12),
     ReminderRuleSetting(name="return-not-sent", condition="return-not-sent", audience="customer", after_hours=7 * 24),
+    # The sooner its carrier is asked, the sooner it turns back.
+    ReminderRuleSetting(
+        name="parcel-not-stopped",
+        condition="parcel-not-stopped",
+        audience="operator",
+        after_hours=0,
+        channels=("email", "webhook", "log"),
+        heeds_quiet_hours=False,
+    ),
 )
 
 

@@ -93,7 +93,7 @@ class ReminderResponse(BaseModel):
     audience: Audience
     channel: Channel
     status: NotificationStatus
-    subject_id: UUID = Field(description="The return that it is about, or the order.")
+    subject_id: UUID = Field(description="The return or the parcel that it is about, or the order.")
     attempts: int
     created_at: datetime
     due_at: datetime | None = None

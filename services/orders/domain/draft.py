@@ -21,6 +21,7 @@ from services.orders.domain.state import (
     ConcludeEdit,
     Deadlines,
     Divide,
+    NoteUnstopped,
     OrderState,
     Pay,
     PaymentStep,
@@ -196,6 +197,10 @@ class Draft:
     def close_return(self, return_id: UUID, refunded_minor: int) -> None:
         """Finish a return whose money is back with the customer."""
         self._commands.append(CloseReturn(return_id, refunded_minor))
+
+    def note_unstopped(self, shipment_id: UUID) -> None:
+        """Keep that a parcel has left although the order was ended."""
+        self._commands.append(NoteUnstopped(shipment_id))
 
     def divide(self, command: Divide) -> None:
         """Have what is missing become an order of its own."""

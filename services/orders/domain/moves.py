@@ -444,7 +444,11 @@ def note_declined_step(draft: Draft, message: on.CaptureDeclined | on.VoidDeclin
 
 def move_parcel(draft: Draft, message: on.ShipmentMessage) -> None:
     """Note how far a parcel is, and follow with the order."""
-    draft.change(shipments=with_news(draft.state.shipments, message))
+    before = draft.state.shipments
+    draft.change(shipments=with_news(before, message))
+    if draft.state.status in ENDED and not any(one.id == message.shipment_id and one.has_left for one in before):
+        # In an ended stage the table lets through only what says that a parcel has left.
+        draft.note_unstopped(message.shipment_id)
     is_held_back = draft.state.status in {OrderStatus.CANCELLING, OrderStatus.BACKORDERED}
     if is_held_back and any(parcel.has_left for parcel in draft.state.shipments):
         draft.enter(OrderStatus.CONFIRMED, detail=PARCEL_HAS_LEFT)

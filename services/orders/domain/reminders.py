@@ -19,8 +19,8 @@ class Condition(StrEnum):
     """
     What somebody is reminded of.
 
-    The time of a rule counts from when the stage was entered or the return announced; for `ship-by-near` it is how
-    long before the ship-by time, for `late` how long after the promise.
+    The time of a rule counts from when the stage was entered, the return announced, or the parcel heard to have left;
+    for `ship-by-near` it is how long before the ship-by time, for `late` how long after the promise.
     """
 
     PAYMENT_PENDING = "payment-pending"
@@ -28,6 +28,8 @@ class Condition(StrEnum):
     SHIP_BY_NEAR = "ship-by-near"
     LATE = "late"
     RETURN_NOT_SENT = "return-not-sent"
+    # It left although its order was ended: the goods are gone, and the money goes back.
+    PARCEL_NOT_STOPPED = "parcel-not-stopped"
 
 
 class Audience(StrEnum):
@@ -66,7 +68,7 @@ class ContactNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReminderRule:
-    """One reminder; each order or return gets it once, under the rule's name."""
+    """One reminder; each order, return or parcel gets it once, under the rule's name."""
 
     name: str
     condition: Condition
@@ -100,7 +102,7 @@ class QuietHours:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
-    """A reminder on its way over one channel; `subject_id` is the return's id or the order's."""
+    """A reminder on its way over one channel; `subject_id` is the return's or the parcel's id, or the order's."""
 
     id: UUID
     rule: str
@@ -123,13 +125,19 @@ _OPERATOR_SUBJECTS: Final = {
     Condition.SHIP_BY_NEAR: "Has to leave soon",
     Condition.LATE: "Late",
     Condition.RETURN_NOT_SENT: "Return not received",
+    Condition.PARCEL_NOT_STOPPED: "Left although cancelled",
 }
+_SUBJECTS: Final = {Condition.RETURN_NOT_SENT: "Return", Condition.PARCEL_NOT_STOPPED: "Parcel"}
 _CUSTOMER_TEXTS: Final = {
     Condition.PAYMENT_PENDING: ("Your payment is still open", "we hold your goods, and wait for your payment."),
     Condition.REVIEW_WAITING: ("We are looking at your order", "we have to look at your order before we can send it."),
     Condition.SHIP_BY_NEAR: ("Your order leaves soon", "your order is about to leave our warehouse."),
     Condition.LATE: ("Your order is late", "your order has not arrived as promised. We are sorry, and on it."),
     Condition.RETURN_NOT_SENT: ("Your return", "you announced a return that has not reached us yet."),
+    Condition.PARCEL_NOT_STOPPED: (
+        "A parcel of your cancelled order",
+        "your order was cancelled, but a parcel of it could not be stopped any more.",
+    ),
 }
 
 
@@ -138,7 +146,8 @@ def words(notification: Notification) -> tuple[str, str]:
     order = f"Order {notification.order_id}"
     if notification.audience is Audience.OPERATOR:
         subject = f"{_OPERATOR_SUBJECTS[notification.condition]}: order {notification.order_id}"
-        about = f"\nReturn {notification.subject_id}" if notification.subject_id != notification.order_id else ""
+        subject_kind = _SUBJECTS.get(notification.condition)
+        about = "" if subject_kind is None else f"\n{subject_kind} {notification.subject_id}"
         return subject, f"{subject}\n\n{order}{about}\nRule: {notification.rule}\n"
     subject, text = _CUSTOMER_TEXTS[notification.condition]
     return subject, f"Hello,\n\n{text}\n\n{order}\n"

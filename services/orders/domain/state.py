@@ -386,7 +386,13 @@ class ConcludeEdit(msgspec.Struct, frozen=True):
     shortages: tuple[Shortage, ...] = ()
 
 
-Command: TypeAlias = Publish | Pay | Book | CloseReturn | Divide | Tell | ConcludeEdit
+class NoteUnstopped(msgspec.Struct, frozen=True):
+    """Keep that a parcel has left although its order was ended: somebody has to be told."""
+
+    shipment_id: UUID
+
+
+Command: TypeAlias = Publish | Pay | Book | CloseReturn | Divide | Tell | ConcludeEdit | NoteUnstopped
 
 
 class SetTimer(msgspec.Struct, frozen=True):

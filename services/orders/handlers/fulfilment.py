@@ -27,6 +27,7 @@ from services.orders.domain.state import (
     ConcludeEdit,
     Deadlines,
     Divide,
+    NoteUnstopped,
     OrderState,
     Pay,
     Publish,
@@ -206,6 +207,8 @@ class Saga:
                 self._closed.append((command, cause, facts))
             case Divide():
                 self._divided.append((change.after, command))
+            case NoteUnstopped(shipment_id):
+                change.unstopped.append(shipment_id)
             case Tell(order_id, message):
                 self.apply(order_id, message, cause)
 

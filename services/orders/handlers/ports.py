@@ -33,7 +33,8 @@ class Change:
     What a transaction did to one order.
 
     `entered` are its new stages with the id of the event that led there, `timers` the new time of each timer
-    that changed, None for one that is gone, `transfers` what it means for the ledger.
+    that changed, None for one that is gone, `transfers` what it means for the ledger, `unstopped` the parcels that
+    turned out to have left after its end.
     """
 
     before: OrderState
@@ -41,6 +42,7 @@ class Change:
     entered: list[tuple[StageEntered, UUID | None]] = field(default_factory=list)
     timers: dict[TimerKind, datetime | None] = field(default_factory=dict)
     transfers: list[Transfer] = field(default_factory=list)
+    unstopped: list[UUID] = field(default_factory=list)
 
     @property
     def is_effective(self) -> bool:

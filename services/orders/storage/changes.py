@@ -189,6 +189,12 @@ INSERT INTO order_shortages (order_id, sequence, stage, shortages)
 SELECT order_id, sequence, stage, shortages::jsonb
 FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[]) AS told (order_id, sequence, stage, shortages)
 """
+# A parcel is of one order, and told of once, whatever is said of it later.
+_INSERT_UNSTOPPED = """
+INSERT INTO unstopped_parcels (shipment_id, order_id, noted_at)
+SELECT shipment_id, order_id, $3 FROM unnest($1::uuid[], $2::uuid[]) AS noted (shipment_id, order_id)
+ON CONFLICT DO NOTHING
+"""
 _INSERT_TRANSFERS = """
 INSERT INTO ledger_transfers (order_id, step_id, fact, debit, credit, amount_minor, currency, booked_at)
 SELECT *, $8 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
@@ -268,6 +274,7 @@ async def save_changes(transaction: Transaction, changes: Sequence[Change], *, n
     _write_transfers(transaction, changes, now=now)
     await _TIMELINE.insert(transaction, _timeline_rows(changes))
     _insert_shortages(transaction, changes)
+    _insert_unstopped(transaction, changes, now=now)
     _give_back_promotions(transaction, changes, now=now)
     _clear_timers(transaction, changes)
     _set_timers(transaction, changes)
@@ -494,6 +501,14 @@ def _insert_shortages(transaction: Transaction, changes: Iterable[Change]) -> No
             [entry.sequence for _, entry in short],
             [entry.stage.value for _, entry in short],
             [_encode(entry.shortages).decode() for _, entry in short],
+        )
+
+
+def _insert_unstopped(transaction: Transaction, changes: Iterable[Change], *, now: datetime) -> None:
+    noted = [(one.after.id, shipment_id) for one in changes for shipment_id in one.unstopped]
+    if noted:
+        transaction.defer(
+            _INSERT_UNSTOPPED, [shipment_id for _, shipment_id in noted], [order_id for order_id, _ in noted], now
         )
 
 

@@ -42,6 +42,12 @@ SELECT order_id, returns.id AS subject_id, requested_at AS since, orders.placed_
 FROM returns JOIN orders ON orders.id = order_id
 WHERE returns.status = 'requested'
 """,
+    # A parcel that failed is on its way to nobody any more.
+    Condition.PARCEL_NOT_STOPPED: """
+SELECT order_id, shipment_id AS subject_id, noted_at AS since, orders.placed_at, orders.received_at
+FROM unstopped_parcels JOIN order_shipments parcel USING (order_id, shipment_id) JOIN orders ON orders.id = order_id
+WHERE parcel.status IN ('dispatched', 'delivered')
+""",
 }
 # Orders imported with their history lie in the past: nobody waits for a reminder of them.
 _FIND = """

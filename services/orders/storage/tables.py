@@ -300,6 +300,17 @@ order_shipments = Table(
     postgresql_with={"fillfactor": "70"},
 )
 
+# Parcels that left although their order was ended; hardly ever is there one.
+unstopped_parcels = Table(
+    "unstopped_parcels",
+    metadata,
+    Column("shipment_id", Uuid, primary_key=True),
+    Column("order_id", Uuid, nullable=False),
+    Column("noted_at", DateTime(timezone=True), nullable=False),
+    # Serves reminders.
+    Index("unstopped_parcels_noted_at_idx", "noted_at"),
+)
+
 order_timeline = Table(
     "order_timeline",
     metadata,
@@ -883,7 +894,7 @@ cohort_summaries = Table(
 
 cohort_marks = Table("cohort_marks", metadata, Column("month", Date, primary_key=True))
 
-# A reminder is decided once for each rule and order or return, whatever becomes of its notifications.
+# A reminder is decided once for each rule and order, return or parcel, whatever becomes of its notifications.
 reminders = Table(
     "reminders",
     metadata,

@@ -15,6 +15,7 @@ from aiosmtpd.smtp import SMTP
 from pydantic import SecretStr
 
 from libs.common.db import is_transient
+from libs.common.events.logistics import ShipmentFailed
 from libs.common.sealing import Seal
 from services.orders.bootstrap.notifications import build_notifiers
 from services.orders.bootstrap.policies import quiet_hours, reminder_rules
@@ -26,7 +27,7 @@ from services.orders.storage.reminders import PostgresReminderUnits
 from services.orders.storage.webhooks import PostgresWebhookUnits
 from tests.integration.orders.observer import Observer
 from tests.integration.orders.receiver import Receiver
-from tests.integration.orders.shop import Shop, key
+from tests.integration.orders.shop import Shop, key, shipment_id
 from tests.support.postgres import FreshDatabase
 
 OPEN = Seal(list)
@@ -167,6 +168,80 @@ class TestOperators:
         await desk.remind(timedelta(hours=8))
 
         assert {status for rule, _, status in await desk.shown(order_id) if rule == "late"} == {"sent"}
+
+
+async def ended(shop: Shop, *left: str, **changes: Any) -> UUID:
+    """Return an order that an operator ended when these warehouses were known to have sent their parcel."""
+    order_id = await shop.place(**changes)
+    await shop.confirm(order_id)
+    await shop.plan(order_id)
+    if left:
+        await shop.dispatch(order_id, *left)
+    await shop.post(f"/orders/{order_id}/actions", {"action": "force-compensate", "reason": "fraud"})
+    assert await shop.status(order_id) == "cancelled"
+    return order_id
+
+
+class TestParcelsThatCouldNotBeStopped:
+    async def test_are_told_of_at_once_even_at_night_and_each_but_once(self, desk: Desk) -> None:
+        order_id = await ended(desk.shop)
+        assert await desk.remind(timedelta(hours=14)) == 0
+
+        for _ in range(2):
+            await desk.shop.dispatch(order_id, "leeds")
+        made = await asyncio.gather(*(desk.watch().work() for _ in range(3)))
+        await desk.sender().work()
+
+        assert sum(made) == 1
+        [message] = desk.mailbox.to(OPERATOR)
+        assert message["Subject"] == f"Left although cancelled: order {order_id}"
+        assert f"Parcel {shipment_id(order_id, 'leeds')}" in message.get_content()
+        assert await desk.shown(order_id) == [
+            ("parcel-not-stopped", "email", "sent"),
+            ("parcel-not-stopped", "log", "sent"),
+            ("parcel-not-stopped", "webhook", "sent"),
+        ]
+
+        # Of the other one only the arrival is heard, together with that of the first.
+        await desk.shop.arrive(order_id)
+        assert await desk.remind() == 1
+        assert await desk.remind(timedelta(days=1)) == 0
+        assert len(desk.mailbox.to(OPERATOR)) == 2
+
+    async def test_are_not_those_that_were_known_to_have_left(self, desk: Desk) -> None:
+        order_id = await ended(desk.shop, "leeds")
+
+        await desk.shop.dispatch(order_id, "leeds")
+        assert await desk.remind() == 0
+
+        await desk.shop.arrive(order_id)
+        assert await desk.remind() == 1
+        [message] = desk.mailbox.to(OPERATOR)
+        assert str(shipment_id(order_id, "lyon")) in message.get_content()
+
+    async def test_are_not_told_of_any_more_once_they_have_failed(self, desk: Desk) -> None:
+        order_id = await ended(desk.shop)
+        desk.mailbox.refusal = "451 come back later"
+        await desk.shop.dispatch(order_id, "leeds")
+        assert await desk.remind() == 1
+
+        parcel = shipment_id(order_id, "leeds")
+        await desk.shop.tell(
+            ShipmentFailed(
+                shipment_id=parcel, order_id=order_id, reason="not accepted", failed_at=desk.shop.clock.now()
+            )
+        )
+        desk.mailbox.refusal = None
+        await desk.remind(timedelta(seconds=5))
+
+        assert desk.mailbox.messages == []
+        assert ("parcel-not-stopped", "email", "withdrawn") in await desk.shown(order_id)
+
+    async def test_of_imported_history_are_not_told_of(self, desk: Desk) -> None:
+        order_id = await ended(desk.shop, placed_at="2011-06-01T10:00:00Z")
+        await desk.shop.dispatch(order_id, "leeds")
+
+        assert await desk.remind() == 0
 
 
 class TestCustomers:

@@ -19,12 +19,14 @@ from services.orders.domain.fulfilment import transition
 from services.orders.domain.ledger import Account, balances
 from services.orders.domain.order import SHIPPED_OR_LATER, TERMINAL, OnShortage, OrderStatus
 from services.orders.domain.state import (
+    ENDED,
     STAGE_TIMER,
     Answer,
     Book,
     CloseReturn,
     ConcludeEdit,
     Divide,
+    NoteUnstopped,
     Pay,
     PaymentStep,
     Publish,
@@ -75,6 +77,7 @@ class OrderLife(RuleBasedStateMachine):
         self.remainder = ""
         self.missing_minor = 0
         self.closed: list[CloseReturn] = []
+        self.unstopped: list[UUID] = []
         self.sequences: list[int] = [1]
 
     @initialize(
@@ -111,6 +114,10 @@ class OrderLife(RuleBasedStateMachine):
                 case Divide(value_minor=value_minor):
                     assert value_minor == self.missing_minor
                     self.remainder = "open"
+                case NoteUnstopped(shipment_id):
+                    assert before.status in ENDED
+                    assert shipment_id not in self.unstopped
+                    self.unstopped.append(shipment_id)
                 case Book() | Tell() | ConcludeEdit():
                     pass
 

@@ -13,7 +13,7 @@ from services.orders.domain import messages as on
 from services.orders.domain.ledger import Account, Fact, Transfer, balances
 from services.orders.domain.order import OrderLine, OrderStatus
 from services.orders.domain.parcels import value_by_warehouse
-from services.orders.domain.state import Answer, ShipmentStatus, StepKind, StepStatus, TimerKind
+from services.orders.domain.state import Answer, NoteUnstopped, ShipmentStatus, StepKind, StepStatus, TimerKind
 from tests.unit.orders.domain.worlds import (
     PARCELS_MINOR,
     TOTAL_MINOR,
@@ -43,6 +43,10 @@ def failed(story: Story, kind: StepKind) -> Story:
 
 def ledger(story: Story) -> dict[Account, int]:
     return {account: balance for account, balance in balances(story.transfers).items() if balance}
+
+
+def unstopped(story: Story) -> list[UUID]:
+    return [command.shipment_id for command in story.commands if isinstance(command, NoteUnstopped)]
 
 
 class TestParcelValues:
@@ -312,6 +316,27 @@ class TestForcedCompensation:
         assert story.is_in(OrderStatus.CANCELLED)
         assert [(one.status, one.warehouse) for one in story.state.shipments] == [(ShipmentStatus.DELIVERED, "leeds")]
         assert story.state.payment == before
+
+    def test_has_each_parcel_that_leaves_all_the_same_told_of_once(self) -> None:
+        planned = on.ShipmentPlanned(shipment_id("leeds"), "leeds")
+        story = story_in(OrderStatus.CONFIRMED).tell(planned, on.OperatorCompensated("fraud"))
+
+        story.tell(dispatched("leeds"), dispatched("leeds"), delivered("leeds"))
+        assert unstopped(story) == [shipment_id("leeds")]
+
+        # Of this one nothing was heard before.
+        story.tell(delivered("lyon"))
+        assert unstopped(story) == [shipment_id("leeds"), shipment_id("lyon")]
+
+    def test_has_no_parcel_told_of_that_was_known_to_have_left(self) -> None:
+        story = story_in(OrderStatus.CONFIRMED).tell(dispatched("leeds"), on.OperatorCompensated("fraud"))
+
+        story.tell(delivered("leeds"))
+        assert story.is_in(OrderStatus.CANCELLED)
+        assert unstopped(story) == []
+
+        story.tell(dispatched("lyon"))
+        assert unstopped(story) == [shipment_id("lyon")]
 
     def test_lets_go_of_what_could_not_be_captured(self) -> None:
         story = story_in(OrderStatus.SHIPPED).tell(on.OperatorCompensated("fraud"))
