@@ -1,8 +1,14 @@
+from collections.abc import Mapping
+from typing import cast
+
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libs.common.messaging.crash_breaker import Mark
+from libs.common.messaging.crash_breaker import CrashBreaker, Mark
+
+PARTITION = TopicPartition("warehouse", 3)
 
 
 @given(
@@ -26,3 +32,25 @@ def test_what_was_not_fatal_leaves_what_was_known_before() -> None:
     assert Mark(7, 12).survived == ""
     assert Mark.decode(7, Mark(7, 12, attempts=2).survived) == Mark(7, 12, attempts=1)
     assert Mark.decode(7, Mark(7, 12, attempts=1).survived) == Mark(7, 12)
+
+
+class TestWhatPredecessorsDiedOver:
+    async def test_is_found_out_once_for_each_assignment(self) -> None:
+        read: list[AIOKafkaConsumer] = []
+        counted: list[None] = []
+
+        async def read_marks(consumer: AIOKafkaConsumer) -> Mapping[TopicPartition, Mark]:
+            read.append(consumer)
+            return {PARTITION: Mark(7, 12, attempts=1)}
+
+        breaker = CrashBreaker("group", read=read_marks, count=lambda: counted.append(None))
+        consumer = cast("AIOKafkaConsumer", object())
+        for assignment in (1, 2):
+            breaker.forget()
+            assert breaker.suspicion(PARTITION, 7) is None
+
+            for _ in range(3):
+                await breaker.learn(consumer)
+
+            assert breaker.suspicion(PARTITION, 7) == Mark(7, 12, attempts=1)
+            assert (len(read), len(counted)) == (assignment, assignment)

@@ -1,9 +1,12 @@
 """The file of the data keys: made once, its keys of secrets changed, never readable by others, never half written."""
 
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
 
+from libs.common import data_keys
 from libs.common.data_keys import DataKeys, DataKeysUnreadable, main
 from libs.common.sealing import SealBroken
 
@@ -43,6 +46,16 @@ class TestCommands:
             DataKeys.of(file).seal.open(stored)
         assert file.stat().st_mode & 0o777 == 0o600
         assert list(file.parent.iterdir()) == [file]
+
+    def test_are_those_of_the_module_as_a_program(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = tmp_path / "data-keys.json"
+        monkeypatch.setattr(sys, "argv", ["data_keys", "create", "--file", str(found)])
+
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(data_keys.__file__, run_name="__main__")
+
+        assert ended.value.code == 0
+        assert DataKeys.of(found).seal.seal("a secret") != "a secret"
 
     def test_refuse_a_file_that_is_not_there(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run("add-secret", tmp_path / "none.json") == 1

@@ -1,12 +1,16 @@
 import asyncio
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from starlette.applications import Starlette
 
+from libs.common.http.app import PortUnavailable
 from libs.common.http.health import Health
 from libs.common.pacing import WorkPace
-from libs.common.runtime import PeriodicJob, Process, run_process
+from libs.common.runtime import HttpServer, PeriodicJob, Process, run_process
 from libs.common.settings import ServiceSettings
 
 SETTINGS = ServiceSettings(
@@ -71,6 +75,34 @@ class TestRunProcess:
             await run_process(process, asyncio.Event(), service="test", settings=SETTINGS)
 
         assert caught.group_contains(LookupError, match="broken")
+
+
+class TestHttpServer:
+    @pytest.fixture
+    def taken(self) -> Iterator[int]:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            yield other.getsockname()[1]
+
+    async def test_listens_on_the_port_of_the_settings(self, taken: int) -> None:
+        server = HttpServer(Starlette(), SETTINGS.model_copy(update={"port": taken}))
+
+        with pytest.raises(PortUnavailable, match=f":{taken}: "):
+            await server.run(asyncio.Event())
+
+    async def test_listens_on_a_port_of_its_own_if_it_is_given_one(self, taken: int) -> None:
+        app, stop, listening = Starlette(), asyncio.Event(), list[int]()
+        app.state.health = Health()
+
+        def note(port: int) -> None:
+            listening.append(port)
+            stop.set()
+
+        settings = SETTINGS.model_copy(update={"port": taken})
+        # 0 is one too: it leaves the choice to the system.
+        await HttpServer(app, settings, port=0, on_listening=note).run(stop)
+
+        assert len(listening) == 1
+        assert listening != [taken]
 
 
 class TestPeriodicJob:

@@ -122,6 +122,19 @@ class TestReload:
         clock.advance(timedelta(seconds=1))
         assert refuses(store, key)
 
+    def test_looks_once_a_second_at_most(self, file: Path, clock: FixedClock) -> None:
+        key = issue_key(file, name="storefront", scopes=[])
+        store = KeyStore(file, clock=clock)
+        clock.advance(timedelta(seconds=1))
+        store.authenticate(key)
+
+        revoke_keys(file, name="storefront")
+
+        clock.advance(timedelta(seconds=0.5))
+        assert accepts(store, key)
+        clock.advance(timedelta(seconds=0.5))
+        assert refuses(store, key)
+
     def test_sees_a_new_key(self, file: Path, clock: FixedClock) -> None:
         issue_key(file, name="storefront", scopes=[])
         store = KeyStore(file, clock=clock)

@@ -40,6 +40,18 @@ class TestEstimateAtScan:
 
         assert estimate_at_scan(a_shipment(), scanned_at=wednesday, seen=seen) == expected
 
+    @pytest.mark.parametrize(
+        ("scanned_at", "expected"),
+        [
+            pytest.param(datetime(2026, 6, 3, 18, tzinfo=UTC), datetime(2026, 6, 3, 18, tzinfo=UTC), id="in time"),
+            pytest.param(
+                datetime(2026, 6, 3, 18, 0, 1, tzinfo=UTC), datetime(2026, 6, 4, 18, tzinfo=UTC), id="a second late"
+            ),
+        ],
+    )
+    def test_of_a_parcel_that_is_there_is_the_next_round(self, scanned_at: datetime, expected: datetime) -> None:
+        assert estimate_at_scan(a_shipment(), scanned_at=scanned_at, seen=GLASGOW) == expected
+
     def test_stands_when_the_map_says_nothing(self) -> None:
         shipment = a_shipment()
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.recommender.domain.event_time import ImplausibleTime, check_event_time
+from services.recommender.domain.event_time import AGE_MAX, AHEAD_MAX, ImplausibleTime, check_event_time
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -12,6 +12,8 @@ class TestCheckEventTime:
         "at",
         [
             pytest.param(NOW + timedelta(hours=14), id="a clock in another time zone"),
+            pytest.param(NOW + AHEAD_MAX, id="a day ahead and no more"),
+            pytest.param(NOW - AGE_MAX, id="as old as may be"),
             pytest.param(datetime(2010, 12, 1, 8, 26, tzinfo=UTC), id="the bundled data set"),
         ],
     )
@@ -22,6 +24,7 @@ class TestCheckEventTime:
         "at",
         [
             pytest.param(NOW + timedelta(days=1, seconds=1), id="the day after tomorrow"),
+            pytest.param(NOW - AGE_MAX - timedelta(seconds=1), id="a second too old"),
             pytest.param(datetime(1970, 1, 21, tzinfo=UTC), id="milliseconds taken for seconds"),
         ],
     )
