@@ -63,7 +63,9 @@ class ValueAmount(BaseModel):
 class StockValueRow(_Row):
     """What stock is worth at its weighted average cost."""
 
-    uncosted_units: int = Field(description="Of the units, those of unknown cost; they are worth nothing here.")
+    uncosted_units: int = Field(
+        description="Of the units, those of unknown cost; they are worth nothing here. To the nearest whole unit."
+    )
     amounts: list[ValueAmount]
 
 
@@ -360,7 +362,7 @@ def _value_amount(amounts: Amounts, figures: Figures) -> ValueAmount:
 def _stock_value(figures: Figures) -> StockValueRow:
     return StockValueRow(
         **_row(figures),
-        uncosted_units=figures.uncosted_units,
+        uncosted_units=round(figures.uncosted_units),
         amounts=[_value_amount(one, figures) for one in figures.amounts],
     )
 

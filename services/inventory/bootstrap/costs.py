@@ -74,7 +74,7 @@ async def show_stock_figures(settings: InventorySettings, adapters: Adapters) ->
     metrics.inventory_dead_stock_value_minor.clear()
     for one in in_year:
         warehouse = one.warehouse or _IN_TRANSIT
-        metrics.inventory_stock_uncosted_units.labels(warehouse).set(one.uncosted_units)
+        metrics.inventory_stock_uncosted_units.labels(warehouse).set(float(one.uncosted_units))
         for amounts in one.amounts:
             labels = (warehouse, amounts.currency)
             cost = holding_cost(amounts, one.days, yearly_rate=settings.holding_cost_yearly_rate)

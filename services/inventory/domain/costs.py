@@ -8,7 +8,8 @@ weighted-average method). The rest follows from that:
 - Units moved to another warehouse take their cost along, and are worth it while they are on their way.
 - What comes back, and what a count or a correction finds, comes in at the average, or the last one there was.
 - A receipt without a cost comes in at the average as well; where there is none, its units are *uncosted*: they have
-  no value, and leave in proportion to those that have one.
+  no value. Nobody can tell them from the others, so that what leaves has the same share of both, parts of units
+  included: of three uncosted units and one of a pound, each that is sold costs 25 pence, in one parcel or in four.
 - What left before it had arrived is owed; the next arrival covers it, and its cost counts as sold then.
 - Amounts of different currencies are never added: a unit bought in two currencies carries a part of each.
 
@@ -18,7 +19,7 @@ the corrections that the ledger books when a report is late are then already in 
 goods.
 
 Values are whole *micros*, millionths of a minor unit (of a penny), and conserved: what a division leaves over stays in
-the stock.
+the stock. Uncosted units are counted in whole *parts*, of which a unit has so many that their rounding never shows.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,6 +31,7 @@ from uuid import UUID
 from services.inventory.domain.stock import MovementKind
 
 MICROS_PER_MINOR: Final = 1_000_000
+PARTS_PER_UNIT: Final = 1_000_000_000_000
 # Stands for the warehouse of what is on its way between two.
 IN_TRANSIT: Final = ""
 
@@ -66,35 +68,38 @@ _RANK_COUNTED: Final = 6
 
 @dataclass(slots=True)
 class Goods:
-    """Units with their value; `uncosted` of them have none."""
+    """Units with their value; `uncosted_parts` of them have none."""
 
     units: int = 0
-    uncosted: int = 0
+    uncosted_parts: int = 0
     values: Values = field(default_factory=dict)
+
+    @property
+    def costed_parts(self) -> int:
+        """What of the units has a value."""
+        return self.units * PARTS_PER_UNIT - self.uncosted_parts
 
     def add(self, other: "Goods") -> None:
         """Put other goods in."""
         self.units += other.units
-        self.uncosted += other.uncosted
+        self.uncosted_parts += other.uncosted_parts
         _add(self.values, other.values)
 
     def take(self, units: int) -> "Goods":
-        """Take out so many units at most, at the average."""
+        """Take out so many units at most: the same share of what has a value, of the value and of what has none."""
         taken = min(units, self.units)
         if taken == self.units:
-            everything = Goods(self.units, self.uncosted, self.values)
-            self.units, self.uncosted, self.values = 0, 0, {}
+            everything = Goods(self.units, self.uncosted_parts, self.values)
+            self.units, self.uncosted_parts, self.values = 0, 0, {}
             return everything
-        uncosted = _share(self.uncosted, taken, self.units) if self.uncosted else 0
-        costed, costed_before = taken - uncosted, self.units - self.uncosted
+        uncosted_parts = _share(self.uncosted_parts, taken, self.units) if self.uncosted_parts else 0
         values = {}
         for currency, micros in self.values.items():
-            share = _share(micros, costed, costed_before) if costed_before else 0
-            values[currency] = share
-            self.values[currency] = micros - share
+            values[currency] = _share(micros, taken, self.units)
+            self.values[currency] = micros - values[currency]
         self.units -= taken
-        self.uncosted -= uncosted
-        return Goods(taken, uncosted, values)
+        self.uncosted_parts -= uncosted_parts
+        return Goods(taken, uncosted_parts, values)
 
 
 @dataclass(slots=True)
@@ -181,7 +186,7 @@ class StockCost:
         """Units left for another warehouse: return them with their cost."""
         goods, owed = self._take(units)
         goods.units += owed
-        goods.uncosted += owed
+        goods.uncosted_parts += owed * PARTS_PER_UNIT
         self.transferred.add(goods, -1)
         return goods
 
@@ -211,11 +216,11 @@ class StockCost:
             self.empty_days += days
 
     def _at_average(self, units: int) -> Goods:
-        goods = self.goods if self.goods.units > self.goods.uncosted else self.last
-        costed = goods.units - goods.uncosted
-        if not costed:
-            return Goods(units, units)
-        return Goods(units, 0, {one: _share(micros, units, costed) for one, micros in goods.values.items()})
+        goods = self.goods if self.goods.costed_parts else self.last
+        parts = units * PARTS_PER_UNIT
+        if not goods.costed_parts:
+            return Goods(units, parts)
+        return Goods(units, 0, {one: _share(micros, parts, goods.costed_parts) for one, micros in goods.values.items()})
 
     def _put(self, goods: Goods) -> None:
         if self.owed:
@@ -234,8 +239,8 @@ class StockCost:
         return goods, owed
 
     def _remember(self, goods: Goods) -> None:
-        if goods.units > goods.uncosted:
-            self.last = Goods(goods.units, goods.uncosted, dict(goods.values))
+        if goods.costed_parts:
+            self.last = Goods(goods.units, goods.uncosted_parts, dict(goods.values))
 
 
 @dataclass(slots=True)
@@ -277,7 +282,8 @@ class SkuCost:
                 stock.take_back(units)
             case MovementKind.TRANSFER_OUT if one.transfer_id is not None:
                 goods = stock.send(-units)
-                self._touch(IN_TRANSIT, day, touched).take_in(Goods(goods.units, goods.uncosted, dict(goods.values)), 0)
+                on_their_way = Goods(goods.units, goods.uncosted_parts, dict(goods.values))
+                self._touch(IN_TRANSIT, day, touched).take_in(on_their_way, 0)
                 self.transfers.setdefault(one.transfer_id, Goods()).add(goods)
             case MovementKind.TRANSFER_IN if one.transfer_id is not None:
                 stock.take_in(*self._arrive(one.transfer_id, units, self._touch(IN_TRANSIT, day, touched)))
@@ -296,7 +302,7 @@ class SkuCost:
             del self.transfers[transfer_id]
         # What is on its way is known one transfer at a time, so its sum is kept beside and not averaged.
         transit.goods.units -= goods.units
-        transit.goods.uncosted -= goods.uncosted
+        transit.goods.uncosted_parts -= goods.uncosted_parts
         _add(transit.goods.values, goods.values, -1)
         transit.transferred.add(goods, -1)
         return goods, units - goods.units
@@ -341,7 +347,7 @@ def _stock_of(state: Mapping[str, Any]) -> StockCost:
 
 
 def _goods_state(goods: Goods) -> list[Any]:
-    return [goods.units, goods.uncosted, goods.values]
+    return [goods.units, goods.uncosted_parts, goods.values]
 
 
 def _place(one: CostedMovement) -> tuple[datetime, int, UUID, int]:

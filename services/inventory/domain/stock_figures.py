@@ -36,7 +36,8 @@ class Figures:
     A SKU in a warehouse, or the sum of several: `sku` or `warehouse` is None where it stands for all of them. What is
     on its way between warehouses is `in_transit` and in none of them. `sold_units` are gross of `returned_units`.
     `demand_per_day` and `lost_units` are estimates, summed up over SKUs and warehouses: units sold a day since the SKU
-    is known there, and what the days that ended without any would have sold at the rate of the others.
+    is known there, and what the days that ended without any would have sold at the rate of the others. Units of unknown
+    cost leave in proportion to the others, so that `uncosted_units` may have a fraction.
     """
 
     sku: str | None
@@ -44,7 +45,7 @@ class Figures:
     in_transit: bool
     days: int
     units: int
-    uncosted_units: int
+    uncosted_units: Decimal
     received_units: int
     sold_units: int
     returned_units: int

@@ -9,7 +9,7 @@ from typing import Any, Final
 import asyncpg
 
 from libs.common.db import Transaction
-from services.inventory.domain.costs import CostedMovement, SkuCost, StockCost, cost_of, state_of
+from services.inventory.domain.costs import PARTS_PER_UNIT, CostedMovement, SkuCost, StockCost, cost_of, state_of
 from services.inventory.domain.stock import MovementKind
 from services.inventory.handlers.costs import LedgerDay, Revaluation
 from services.inventory.storage.ledger_feed import SettledLedger, locked_position, move_position
@@ -21,6 +21,7 @@ _PREFETCHED_MOVEMENTS: Final = 1_000
 _STATE_DAYS: Final = 14
 # Wide enough for any sum: the default of 28 digits would round.
 _EXACT: Final = Context(prec=100)
+_PARTS_PER_UNIT: Final = Decimal(PARTS_PER_UNIT)
 _FIRST_DAY: Final = date(1, 1, 1)
 
 _MARK: Final = """
@@ -209,7 +210,7 @@ def _day_row(sku: str, warehouse: str, day: date, stock: StockCost) -> tuple[Any
         warehouse,
         day,
         stock.goods.units,
-        stock.goods.uncosted,
+        _EXACT.divide(Decimal(stock.goods.uncosted_parts), _PARTS_PER_UNIT),
         stock.received.units,
         stock.unpriced_units,
         stock.sold.units,

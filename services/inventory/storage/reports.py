@@ -244,7 +244,7 @@ def _figures(rows: Sequence[asyncpg.Record], days: int) -> Figures:
         in_transit=first["warehouse"] == IN_TRANSIT,
         days=days,
         units=int(first["units"]),
-        uncosted_units=int(first["uncosted_units"]),
+        uncosted_units=first["uncosted_units"],
         received_units=int(first["received_units"]),
         sold_units=int(first["sold_units"]),
         returned_units=int(first["returned_units"]),

@@ -7,6 +7,7 @@ import pytest
 
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsReceived, TransferDispatched, TransferReceived, WarehouseReport
+from services.inventory.domain.costs import IN_TRANSIT
 from services.inventory.domain.stock_events import report_of
 from tests.integration.inventory.accounts import Accounts
 from tests.integration.inventory.shop import Shop
@@ -24,6 +25,7 @@ from tests.unit.inventory.builders import (
     picked,
     returned,
 )
+from tests.unit.inventory.cost_model import CostModel
 
 # Far enough back that what happens within days is no mistake.
 START = NOON - timedelta(days=10)
@@ -109,6 +111,29 @@ class TestCosts:
         levels = await shop.rows("SELECT sku, warehouse, on_hand FROM stock_levels ORDER BY sku, warehouse")
         assert [tuple(row) for row in units] == [tuple(row) for row in levels]
 
+    @pytest.mark.parametrize("seed", [1, 2])
+    async def test_are_what_the_model_says_of_known_and_unknown_ones(
+        self, shop: Shop, accounts: Accounts, seed: int
+    ) -> None:
+        draws = random.Random(seed)  # noqa: S311 - no secret
+        told, model = _trading_of_unknown_costs(draws)
+        draws.shuffle(told)
+        for start in range(0, len(told), 17):
+            await shop.reports(*told[start : start + 17])
+            await accounts.catch_up()
+
+        kept = await shop.rows(_LATEST)
+        assert {row["warehouse"] for row in kept} == {"LON", "GLA", IN_TRANSIT}
+        assert any(row["uncosted_units"] % 1 for row in kept)
+        for row in kept:
+            shelf = model.shelves[row["warehouse"]]
+            there = model.in_transit if row["warehouse"] == IN_TRANSIT else shelf.there
+            assert row["units"] == there.units
+            assert float(row["uncosted_units"]) == pytest.approx(float(there.unknown), abs=1e-9)
+            assert float(row["value_minor"]) == pytest.approx(float(there.value["GBP"]), abs=1e-3)
+            assert float(row["sold_minor"]) == pytest.approx(float(shelf.sold["GBP"]), abs=1e-3)
+            assert float(row["adjusted_minor"]) == pytest.approx(float(shelf.adjusted["GBP"]), abs=1e-3)
+
     @pytest.mark.parametrize("seed", [1, 2, 3])
     async def test_of_the_same_events_are_the_same_in_any_order(
         self, shop: Shop, accounts: Accounts, database: FreshDatabase, seed: int
@@ -131,6 +156,49 @@ class TestCosts:
 
         assert in_order
         assert await afresh.kept() == in_order
+
+
+_LATEST = """
+SELECT DISTINCT ON (warehouse) warehouse, units, uncosted_units, value_minor, sold_minor, adjusted_minor
+FROM stock_cost_days JOIN stock_cost_values USING (sku, warehouse, day) ORDER BY warehouse, day DESC
+"""
+
+
+def _trading_of_unknown_costs(draws: random.Random) -> tuple[list[Envelope], CostModel]:
+    """Return what two warehouses report of a SKU, an hour apart, and what the model makes of it."""
+    model, truck, found = CostModel(), uuid4(), list[Envelope]()
+    for hours in range(100):
+        at, units, when = draws.choice(["LON", "GLA"]), draws.randint(1, 9), after(hours)
+        shelf = model.shelves[at]
+        event: WarehouseReport
+        # Nobody says a cost before there are plenty without one.
+        match draws.randint(0, 6) if hours > 10 else 0:
+            case 0 | 1:
+                cost = draws.choice([None, 100, 251]) if hours > 10 else None
+                event = bought(units * 3, cost, hours=hours, at=at)
+                shelf.buy(units * 3, cost, "GBP")
+            case 2 | 3:
+                event = picked(units, at=at, when=when)
+                shelf.sell(units)
+            case 4:
+                delta = draws.choice([-1, 2])
+                event = adjusted(delta, at=at, when=when)
+                shelf.adjust(delta)
+            case 5:
+                event = counted(units * 2, at=at, when=when)
+                shelf.count(units * 2)
+            case _ if at == "LON":
+                event = TransferDispatched(
+                    sku=ARMCHAIR, warehouse=at, occurred_at=when, quantity=units, transfer_id=truck, destination="GLA"
+                )
+                model.dispatch(truck, at, units)
+            case _:
+                event = TransferReceived(
+                    sku=ARMCHAIR, warehouse=at, occurred_at=when, quantity=units, transfer_id=truck
+                )
+                model.arrive(truck, at, units)
+        found.append(envelope(event))
+    return found, model
 
 
 def _trading() -> list[Envelope]:

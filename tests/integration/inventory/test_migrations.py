@@ -1,5 +1,7 @@
 """The migrations lead up, down and up again, and to the tables that the code declares."""
 
+from datetime import timedelta
+
 import msgspec
 
 from libs.common.db.migrations import downgrade, upgrade
@@ -7,10 +9,12 @@ from libs.common.decisions import Alternative, Decision
 from libs.common.decisions.storage import PostgresDecisionLog, decisions_about
 from services.inventory.bootstrap import SERVICE
 from services.inventory.storage.tables import metadata
+from tests.integration.inventory.accounts import Accounts
+from tests.integration.inventory.shop import Shop
 from tests.support.infrastructure import Infrastructure
 from tests.support.migrations import climb, constraints_and_indexes, declared_constraints_and_indexes, differences
 from tests.support.postgres import FreshDatabase, empty_database
-from tests.unit.inventory.builders import NOON
+from tests.unit.inventory.builders import ARMCHAIR, NOON, picked, received
 
 MIGRATIONS = SERVICE.migrations
 
@@ -28,6 +32,31 @@ class TestMigrations:
         declared = await declared_constraints_and_indexes(infrastructure, SERVICE, metadata)
 
         assert await constraints_and_indexes(database) == declared
+
+    async def test_have_costs_folded_again_by_the_rule_of_today(self, infrastructure: Infrastructure) -> None:
+        assert MIGRATIONS is not None
+        async with empty_database(infrastructure, SERVICE.name) as database:
+            await upgrade(database, directory=MIGRATIONS, revision="head")
+            shop = await Shop.open(database)
+            await shop.reports(received(3, when=NOON - timedelta(days=2)))
+            await shop.reports(received(1, unit_cost_minor=100, when=NOON - timedelta(days=1)), picked(1))
+            await Accounts(shop).catch_up()
+            kept = await Accounts(shop).kept()
+            await downgrade(database, directory=MIGRATIONS, revision="0022")
+            # As it was kept before: units of unknown cost left whole.
+            await shop.rows("UPDATE stock_cost_days SET uncosted_units = 2 WHERE day = $1", NOON.date())
+            await shop.rows(
+                "UPDATE stock_cost_values SET value_minor = 100, sold_minor = 0 WHERE day = $1", NOON.date()
+            )
+            await shop.rows("DELETE FROM stock_cost_queue")
+            await shop.rows("INSERT INTO stock_cost_states VALUES ($1, $2, '{}', true)", ARMCHAIR, NOON.date())
+
+            await upgrade(database, directory=MIGRATIONS, revision="head")
+            await Accounts(shop).catch_up()
+
+            assert await Accounts(shop).kept() == kept
+            [value] = await shop.rows("SELECT value_minor FROM stock_cost_values WHERE day = $1", NOON.date())
+            assert value["value_minor"] == 75
 
     async def test_keep_why_something_was_decided(self, infrastructure: Infrastructure) -> None:
         assert MIGRATIONS is not None

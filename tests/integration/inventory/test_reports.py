@@ -81,6 +81,16 @@ class TestStockValue:
         assert (rows[1]["uncosted_units"], rows[1]["amounts"]) == (6, [])
         assert (rows[2]["is_in_transit"], rows[2]["amounts"][0]["value_minor"]) == (True, 600)
 
+    async def test_leaves_units_of_unknown_cost_out_of_the_average(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        await shop.reports(bought(2, 300, MIRROR, on=2), picked(1, MIRROR, when=day(3)))
+        await Accounts(shop).catch_up()
+
+        [row] = await items(client, "stock-value", sku=MIRROR)
+
+        # One in eight of everything is gone, of six units of unknown cost three quarters of one.
+        assert (row["units"], row["uncosted_units"]) == (7, 5)
+        assert row["amounts"] == [{"currency": "GBP", "value_minor": 525, "unit_cost_minor": "300.000000"}]
+
     async def test_is_added_up_by_warehouse_and_over_all_by_currency(self, client: httpx.AsyncClient) -> None:
         by_warehouse = await items(client, "stock-value", by="warehouse")
         [total] = await items(client, "stock-value", by="total")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from services.inventory.domain.costs import (
     IN_TRANSIT,
     MICROS_PER_MINOR,
+    PARTS_PER_UNIT,
     CostedMovement,
     SkuCost,
     StockCost,
@@ -105,7 +106,46 @@ class TestUnknownCosts:
     def test_are_said_where_there_is_no_average(self) -> None:
         stock = london(bought(6, None), bought(2, 100, minutes(1)), moved("ship", -4, minutes(2)))
 
-        assert (stock.goods.units, stock.goods.uncosted, pence(stock.goods.values)) == (4, 3, 100)
+        assert (stock.goods.units, stock.goods.uncosted_parts, pence(stock.goods.values)) == (
+            4,
+            3 * PARTS_PER_UNIT,
+            100,
+        )
+
+    @pytest.mark.parametrize("parcel_units", [1, 2, 5, 80])
+    def test_leave_in_proportion_however_many_leave_at_once(self, parcel_units: int) -> None:
+        parcels = [moved("ship", -parcel_units, minutes(2 + n)) for n in range(80 // parcel_units)]
+        stock = london(bought(10, None), bought(90, 100, minutes(1)), *parcels)
+
+        assert (stock.goods.units, stock.goods.uncosted_parts) == (20, 2 * PARTS_PER_UNIT)
+        assert (pence(stock.goods.values), pence(stock.sold.values)) == (1800, 7200)
+
+    def test_leave_in_parts_of_units(self) -> None:
+        stock = london(bought(3, None), bought(1, 100, minutes(1)), moved("ship", -1, minutes(2)))
+
+        assert (stock.goods.uncosted_parts, pence(stock.sold.values)) == (9 * PARTS_PER_UNIT // 4, 25)
+
+    def test_come_in_at_the_last_average_where_all_that_is_there_is_uncosted(self) -> None:
+        cost = folded(
+            [
+                bought(2, 100),
+                bought(3, None, at="GLA"),
+                moved("ship", -2, minutes(1)),
+                moved("transfer-out", -3, minutes(2), at="GLA", by=TRUCK),
+                moved("transfer-in", 3, minutes(3), by=TRUCK),
+                bought(1, None, minutes(4)),
+            ]
+        )
+
+        stock = cost.stocks["LON"]
+        assert (stock.goods.uncosted_parts, pence(stock.goods.values)) == (3 * PARTS_PER_UNIT, 100)
+
+    def test_say_nothing_of_the_average_of_the_others(self) -> None:
+        stock = london(
+            bought(3, None), bought(1, 100, minutes(1)), moved("ship", -1, minutes(2)), moved("return", 1, minutes(3))
+        )
+
+        assert pence(stock.returned.values) == 100
 
 
 class TestOwedUnits:
@@ -218,7 +258,7 @@ class TestFold:
                     + stock.transferred.values.get(currency, 0)
                 )
                 assert stock.goods.values.get(currency, 0) == flows
-            assert 0 <= stock.goods.uncosted <= stock.goods.units
+            assert 0 <= stock.goods.uncosted_parts <= stock.goods.units * PARTS_PER_UNIT
             assert all(micros >= 0 for micros in stock.goods.values.values())
         transit = cost.stocks.get(IN_TRANSIT)
         if transit is not None:
