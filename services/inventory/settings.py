@@ -118,7 +118,8 @@ class InventorySettings(ServiceSettings):
     way. A move costs `transfer_cost_minor`, and `transfer_unit_km_minor` for each unit and kilometre; a unit short
     costs `transfer_shortage_share` of its average cost, or `transfer_shortage_minor` where that is not known. Proposals
     whose units are worth less than `transfer_approve_below_minor` are approved at once; by default none is. What a
-    person has cancelled is not proposed again for `transfer_declined_days`, unless much more is needed.
+    person has cancelled is not proposed again for `transfer_declined_days`, unless much more is needed; other sources
+    are.
     """
 
     model_config = SettingsConfigDict(env_prefix="INVENTORY_")

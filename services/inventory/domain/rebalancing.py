@@ -4,17 +4,19 @@ Which units to move between warehouses before one runs short: one pure function 
 A warehouse runs short if what it has and what is on its way there is less than its demand until goods that are asked
 for at the next review could have come (lead time and review period), and what orders wait for there. It is filled up to
 its cover; a source gives only what it does not need for its own cover. A move is worth it if the shortage that it
-avoids costs more than the move.
+avoids costs more than the move. What people have declined rests: other sources are asked first, and the same one again
+only for much more.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-RULE: Final = "cover-rebalancing/1"
+RULE: Final = "cover-rebalancing/2"
 # A proposal is left as it is while what is needed differs from it by no more than this share.
 REVISED_SHARE: Final = 0.2
+NOTHING_DECLINED: Final[Mapping[tuple[str, str], int]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +69,28 @@ class Position(NamedTuple):
 
 
 class SourceOption(NamedTuple):
-    """What one source could give: `benefit_minor` is the shortage avoided."""
+    """
+    What one source could give: `benefit_minor` is the shortage avoided.
+
+    A person has lately refused to move `declined_units` from there.
+    """
 
     source: str
     units: int
     avoided_units: int
     benefit_minor: float
     cost_minor: float
+    declined_units: int = 0
 
     @property
     def score_minor(self) -> float:
         """What the move is worth beyond its cost."""
         return self.benefit_minor - self.cost_minor
+
+    @property
+    def is_proposable(self) -> bool:
+        """Whether the move is worth it, and nobody has answered already."""
+        return self.score_minor > 0 and not is_declined(self.declined_units, self.units)
 
 
 class Move(NamedTuple):
@@ -96,11 +108,13 @@ def plan_moves(
     *,
     unit_minor: float | None,
     distance_km: Callable[[str, str], float],
+    declined: Mapping[tuple[str, str], int] = NOTHING_DECLINED,
 ) -> list[Move]:
     """
     Return the moves of one SKU that are worth it, the largest shortage first.
 
-    `unit_minor` is what a unit is worth in the policy's currency, None if that is not known.
+    `unit_minor` is what a unit is worth in the policy's currency, None if that is not known; `declined` has the units
+    that people refused to move, by source and destination.
     """
     places = sorted(positions)
     shortage_minor = policy.shortage_minor if unit_minor is None else policy.shortage_share * unit_minor
@@ -111,14 +125,23 @@ def plan_moves(
         missing, wanted = short, wanted_units(place, policy)
         while missing > 0:
             options = [
-                _option(place.warehouse, source, min(wanted, units), missing, policy, shortage_minor, distance_km)
+                _option(
+                    place.warehouse,
+                    source,
+                    min(wanted, units),
+                    missing,
+                    policy,
+                    shortage_minor,
+                    distance_km,
+                    declined_units=declined.get((source, place.warehouse), 0),
+                )
                 for source, units in spare.items()
                 if units > 0 and source != place.warehouse
             ]
-            options.sort(key=lambda option: (-option.score_minor, option.source))
-            if not options or options[0].score_minor <= 0:
+            options.sort(key=lambda option: (option.declined_units > 0, -option.score_minor, option.source))
+            chosen = next((option for option in options if option.is_proposable), None)
+            if chosen is None:
                 break
-            chosen = options[0]
             moves.append(Move(place.warehouse, short, chosen, options))
             spare[chosen.source] -= chosen.units
             wanted -= chosen.units
@@ -165,7 +188,9 @@ def _option(  # noqa: PLR0917 - one source of one move, with all that scores it
     policy: RebalancingPolicy,
     shortage_minor: float,
     distance_km: Callable[[str, str], float],
+    *,
+    declined_units: int,
 ) -> SourceOption:
     avoided = min(units, missing)
     cost = policy.transfer_minor + policy.unit_km_minor * units * distance_km(source, destination)
-    return SourceOption(source, units, avoided, round(avoided * shortage_minor, 2), round(cost, 2))
+    return SourceOption(source, units, avoided, round(avoided * shortage_minor, 2), round(cost, 2), declined_units)

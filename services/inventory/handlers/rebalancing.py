@@ -1,6 +1,6 @@
 """Proposing transfers before a warehouse runs short, and taking back proposals that are not needed any more."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,11 +12,11 @@ from libs.common.events.base import Event
 from libs.common.events.inventory import TransferCancelled
 from libs.common.ids import new_id
 from services.inventory.domain.rebalancing import (
+    NOTHING_DECLINED,
     RULE,
     Move,
     Position,
     RebalancingPolicy,
-    is_declined,
     is_outdated,
     plan_moves,
 )
@@ -75,7 +75,8 @@ class Rebalancing:
     """
     One round after the other over all SKUs, a page at a time.
 
-    What a person has cancelled is proposed again after `declined_days`, sooner only if much more is needed by then.
+    What a person has cancelled is proposed again after `declined_days`; until then other sources are asked, and the
+    same one only if much more is needed than they can give.
     """
 
     policy: RebalancingPolicy
@@ -100,10 +101,11 @@ class Rebalancing:
         positions = await store.positions(skus, now=now, demand_days=self.demand_days)
         open_proposals = {(one.sku, one.source, one.destination): one for one in await store.open_proposals(skus)}
         declined_since = now - timedelta(days=self.declined_days)
-        declined = {
-            (one.sku, one.source, one.destination): one.units
-            for one in await store.declined_proposals(skus, since=declined_since)
-        }
+        declined = defaultdict[str, dict[tuple[str, str], int]](dict)
+        for one in await store.declined_proposals(skus, since=declined_since):
+            # What is open was proposed for more than was declined, and waits for an answer of its own.
+            if (one.sku, one.source, one.destination) not in open_proposals:
+                declined[one.sku][one.source, one.destination] = one.units
         costs = await tools.counts.unit_costs([sku for sku in skus if len(positions.get(sku, ())) > 1])
         page = _Page(tools, self.policy, now)
         for sku in skus:
@@ -114,13 +116,12 @@ class Rebalancing:
                 self.policy,
                 unit_minor=unit_minor,
                 distance_km=lambda source, destination: _distance(warehouses, source, destination),
+                declined=declined.get(sku, NOTHING_DECLINED),
             )
             there = {place.warehouse: place for place in positions.get(sku, ())}
             for move in moves:
                 key = sku, move.chosen.source, move.destination
                 known = open_proposals.pop(key, None)
-                if known is None and is_declined(declined.get(key, 0), move.chosen.units):
-                    continue
                 if known is None or is_outdated(known.units, move.chosen.units):
                     page.want(sku, move, there, unit_minor, known)
         for withdrawn in open_proposals.values():
@@ -219,6 +220,12 @@ def _distance(warehouses: Mapping[str, Warehouse], source: str, destination: str
     return distance_km(one.latitude, one.longitude, other.latitude, other.longitude)
 
 
+def _declined(move: Move) -> str:
+    """Return the sentence about the sources that somebody has lately said no to, none if there are none."""
+    sources = sorted(option.source for option in move.options if option.declined_units)
+    return f" A move from {' and '.join(sources)} was declined." if sources else ""
+
+
 def _decision(  # noqa: PLR0917 - everything that a record tells
     transfer_id: UUID,
     sku: str,
@@ -237,7 +244,7 @@ def _decision(  # noqa: PLR0917 - everything that a record tells
             f"{move.destination} will be {move.short_units} units short within {policy.horizon_days:g} days;"
             f" {chosen.source} keeps its own cover. The move avoids {chosen.avoided_units} of them, which would cost"
             f" {round(chosen.benefit_minor)} in minor units of {policy.currency}, for {round(chosen.cost_minor)}."
-            " A higher score avoids more shortage for its cost."
+            f" A higher score avoids more shortage for its cost.{_declined(move)}"
         ),
         rule=RULE,
         decided_at=now,
@@ -250,6 +257,7 @@ def _decision(  # noqa: PLR0917 - everything that a record tells
                     "avoided_units": option.avoided_units,
                     "avoided_minor": option.benefit_minor,
                     "cost_minor": option.cost_minor,
+                    "declined_units": option.declined_units,
                 },
             )
             for option in move.options

@@ -31,6 +31,12 @@ async def transfers(client: httpx.AsyncClient, **params: str) -> list[dict[str, 
     return items
 
 
+async def decline(client: httpx.AsyncClient, transfer: dict[str, Any]) -> None:
+    headers = {"Authorization": "Bearer ops", "Idempotency-Key": transfer["id"]}
+    answer = await client.post(f"/v1/transfers/{transfer['id']}/cancel", headers=headers, json={"reason": "no van"})
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.fixture(autouse=True)
 async def demand(shop: Shop) -> None:
     """Let two armchairs a day leave Manchester, which has one left, while London has plenty."""
@@ -100,9 +106,7 @@ class TestProposals:
     ) -> None:
         await review(shop)
         [declined] = await transfers(client)
-        headers = {"Authorization": "Bearer ops", "Idempotency-Key": "1"}
-        answer = await client.post(f"/v1/transfers/{declined['id']}/cancel", headers=headers, json={"reason": "no van"})
-        assert answer.status_code == 200
+        await decline(client, declined)
 
         await shop.reports(picked(1, at="MAN"))
         await review(shop)
@@ -111,18 +115,61 @@ class TestProposals:
         await shop.reports(picked(28, at="MAN"))
         await review(shop)
         await review(shop)
-        assert len(await transfers(client, status="proposed")) == 1
+        [again] = await transfers(client, status="proposed")
+        assert again["lines"][0]["requested"] == 31
+
+        # It waits for an answer of its own, also when hardly more is needed than was declined: 28 that came make up
+        # for what was picked and not there.
+        await shop.reports(received(28 + 9, at="MAN"))
+        await review(shop)
+        [revised] = await transfers(client, status="proposed")
+        assert (revised["id"], revised["lines"][0]["requested"]) == (again["id"], 22)
 
     async def test_are_repeated_after_some_days(self, client: httpx.AsyncClient, shop: Shop) -> None:
         await review(shop)
         [declined] = await transfers(client)
-        headers = {"Authorization": "Bearer ops", "Idempotency-Key": "1"}
-        await client.post(f"/v1/transfers/{declined['id']}/cancel", headers=headers, json={"reason": "no van"})
+        await decline(client, declined)
 
         shop.clock.advance(timedelta(days=7, seconds=1))
         await review(shop)
 
         assert [one["id"] != declined["id"] for one in await transfers(client, status="proposed")] == [True]
+
+    async def test_that_were_declined_are_made_to_the_next_source(self, client: httpx.AsyncClient, shop: Shop) -> None:
+        await shop.reports(received(60, at="GLA"))
+        await review(shop)
+        [first] = await transfers(client)
+        assert (first["source"], first["destination"], first["lines"][0]["requested"]) == ("GLA", "MAN", 19)
+        await decline(client, first)
+
+        await asyncio.gather(*(review(shop) for _ in range(3)))
+        await review(shop)
+
+        [second] = await transfers(client, status="proposed")
+        assert (second["source"], second["destination"], second["lines"][0]["requested"]) == ("LON", "MAN", 19)
+        assert second["reason"].endswith("A move from GLA was declined.")
+        found = await client.get("/v1/decisions", params={"subject": f"transfer:{second['id']}"})
+        options = found.json()["items"][0]["alternatives"]
+        assert [(one["option"], one["details"]["declined_units"]) for one in options] == [("LON", 0), ("GLA", 19)]
+        await decline(client, second)
+        await review(shop)
+        assert await transfers(client, status="proposed") == []
+
+    async def test_that_were_declined_are_not_made_again_beside_the_next_source(
+        self, client: httpx.AsyncClient, shop: Shop
+    ) -> None:
+        await shop.reports(received(60, at="GLA"))
+        await review(shop)
+        await decline(client, (await transfers(client))[0])
+        await review(shop)
+
+        shop.clock.advance(timedelta(days=7, seconds=1))
+        await shop.reports(picked(28, at="MAN"))
+        await review(shop)
+
+        [proposal] = await transfers(client, status="proposed")
+        assert proposal["source"] == "GLA"
+        assert sorted(one["source"] for one in await transfers(client, status="cancelled")) == ["GLA", "LON"]
 
     async def test_count_what_was_approved_as_on_its_way(self, client: httpx.AsyncClient, shop: Shop) -> None:
         await review(shop)
