@@ -3,7 +3,7 @@
 from services.recommender.bootstrap import SERVICE
 from services.recommender.storage.tables import metadata
 from tests.support.infrastructure import Infrastructure
-from tests.support.migrations import climb, differences
+from tests.support.migrations import climb, constraints_and_indexes, declared_constraints_and_indexes, differences
 from tests.support.postgres import FreshDatabase
 
 
@@ -13,3 +13,10 @@ class TestMigrations:
 
     async def test_lead_to_the_tables_that_the_code_declares(self, database: FreshDatabase) -> None:
         assert await differences(database, metadata) == []
+
+    async def test_lead_to_the_constraints_and_indexes_that_the_code_declares(
+        self, infrastructure: Infrastructure, database: FreshDatabase
+    ) -> None:
+        declared = await declared_constraints_and_indexes(infrastructure, SERVICE, metadata)
+
+        assert await constraints_and_indexes(database) == declared
