@@ -20,7 +20,7 @@ UNION ALL SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'
 
 
 async def climb(infrastructure: Infrastructure, service: Service[Any]) -> None:
-    """Go up, down and up again at each migration, from an empty database to the last."""
+    """Go up, down and up again at each migration, from an empty database to the last, and down to an empty one."""
     assert service.migrations is not None
     steps = revisions(service.migrations)
     async with empty_database(infrastructure, service.name) as database:
@@ -30,6 +30,15 @@ async def climb(infrastructure: Infrastructure, service: Service[Any]) -> None:
             await upgrade(database, directory=service.migrations, revision=step)
 
         assert await current_revision(database) == steps[-1]
+        await downgrade(database, directory=service.migrations, revision="base")
+        assert await tables(database) == ["alembic_version"]
+
+
+async def tables(database: FreshDatabase) -> list[str]:
+    """Return the names of all tables."""
+    async with database.engine.connect() as connection:
+        rows = await connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"))
+        return [row[0] for row in rows]
 
 
 async def differences(database: FreshDatabase, declared: MetaData) -> list[object]:

@@ -1,3 +1,5 @@
+"""The migrations where their database allows less than others."""
+
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
@@ -5,46 +7,14 @@ from uuid import uuid4
 
 import pytest
 
-from libs.common.db.migrations import downgrade, upgrade
+from libs.common.db.migrations import upgrade
 from services.catalog.bootstrap import SERVICE
-from services.catalog.storage.tables import metadata
 from tests.integration.catalog.shop import Shop
 from tests.support.infrastructure import Infrastructure
-from tests.support.migrations import climb, constraints_and_indexes, declared_constraints_and_indexes, differences
-from tests.support.postgres import FreshDatabase, empty_database, fresh_database
+from tests.support.postgres import FreshDatabase, fresh_database
 
 assert SERVICE.migrations is not None
 MIGRATIONS = SERVICE.migrations
-
-
-@pytest.fixture
-async def empty(infrastructure: Infrastructure) -> AsyncIterator[FreshDatabase]:
-    async with empty_database(infrastructure, SERVICE.name) as database:
-        yield database
-
-
-class TestMigrations:
-    async def test_go_up_and_down_and_up_again_step_by_step(self, infrastructure: Infrastructure) -> None:
-        await climb(infrastructure, SERVICE)
-
-    async def test_leave_nothing_behind(self, empty: FreshDatabase) -> None:
-        await upgrade(empty, directory=MIGRATIONS)
-        await downgrade(empty, directory=MIGRATIONS, revision="base")
-
-        async with empty.transaction() as transaction:
-            driver = await transaction.driver()
-            rows = await driver.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        assert [row["tablename"] for row in rows] == ["alembic_version"]
-
-    async def test_lead_to_the_tables_that_the_code_declares(self, database: FreshDatabase) -> None:
-        assert await differences(database, metadata) == []
-
-    async def test_lead_to_the_constraints_and_indexes_that_the_code_declares(
-        self, infrastructure: Infrastructure, database: FreshDatabase
-    ) -> None:
-        declared = await declared_constraints_and_indexes(infrastructure, SERVICE, metadata)
-
-        assert await constraints_and_indexes(database) == declared
 
 
 class TestWithoutTrigrams:
