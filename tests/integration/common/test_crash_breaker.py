@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from libs.common.db import Database, Transaction
+from libs.common.db import database as database_module
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsReceived
 from libs.common.events.topics import INVENTORY_WAREHOUSE
@@ -30,8 +31,9 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def impatient(database: FreshDatabase) -> AsyncIterator[Database]:
-    """Connect as a service does, whose transactions the server ends sooner."""
+async def impatient(database: FreshDatabase, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """Connect as a service does, whose idle transactions the server ends sooner, though not before a session ends."""
+    monkeypatch.setattr(database_module, "_IDLE_IN_TRANSACTION_TIMEOUT_MS", 3_000)
     own = Database(database.url, application_name="test")
     yield own
     await own.dispose()

@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from libs.common.http.auth import FixedKeys, Principal
-from services.inventory.bootstrap import SERVICE
+from libs.common.pacing import WorkPace
+from services.inventory.bootstrap import SERVICE, auditor
 from tests.integration.inventory.shop import Shop, open_api
 from tests.support.infrastructure import Infrastructure
 from tests.support.postgres import FreshDatabase, emptied_database
@@ -38,3 +39,9 @@ async def shop(database: FreshDatabase) -> Shop:
 async def client(shop: Shop) -> AsyncIterator[httpx.AsyncClient]:
     async with open_api(shop, KEYS, caller="warehouse") as client:
         yield client
+
+
+@pytest.fixture
+def restless_auditor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no look rest for 19 times as long as it took, which on a busy machine is seconds."""
+    monkeypatch.setattr(auditor, "_AUDIT_PACE", WorkPace())

@@ -210,6 +210,7 @@ class TestAuditOverHttp:
             assert (await client.get("/v1/audit")).status_code == 403
 
 
+@pytest.mark.usefixtures("restless_auditor")
 class TestAuditorProcess:
     async def test_shows_a_level_that_is_broken_behind_its_back_until_it_is_repaired(
         self, shop: Shop, database: FreshDatabase

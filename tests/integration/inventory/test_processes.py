@@ -12,7 +12,13 @@ from pydantic import SecretStr
 
 from libs.common.clock import SystemClock
 from libs.common.events.inventory import GoodsPicked, StockReserved
-from libs.common.events.topics import INVENTORY_RESERVATION, LOGISTICS_SHIPMENT, ORDERS_ORDER, ORDERS_RETURN
+from libs.common.events.topics import (
+    INVENTORY_RESERVATION,
+    LOGISTICS_SHIPMENT,
+    ORDERS_CUSTOMER,
+    ORDERS_ORDER,
+    ORDERS_RETURN,
+)
 from libs.common.http.auth import FixedKeys, Principal
 from libs.common.http.health import Health
 from libs.common.ids import new_id
@@ -33,7 +39,7 @@ from tests.support.kafka import TestBus
 from tests.support.postgres import FreshDatabase
 from tests.unit.inventory.builders import ARMCHAIR, NOON, approved, cancelled, dispatched, received
 
-TOPICS = (*SERVICE.topics, ORDERS_ORDER, ORDERS_RETURN, LOGISTICS_SHIPMENT)
+TOPICS = (*SERVICE.topics, ORDERS_ORDER, ORDERS_RETURN, ORDERS_CUSTOMER, LOGISTICS_SHIPMENT)
 KEYS = FixedKeys({"all": Principal("all", frozenset({"*"}))})
 
 
@@ -68,6 +74,7 @@ async def running(components: Sequence[Component]) -> AsyncIterator[None]:
 
 
 class TestProcess:
+    @pytest.mark.usefixtures("restless_auditor")
     async def test_of_every_role_takes_an_order_from_approval_to_shipment(
         self, shop: Shop, settings: InventorySettings, bus: TestBus, database: FreshDatabase
     ) -> None:
