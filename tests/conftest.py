@@ -33,6 +33,16 @@ structlog.configure(
 
 TESTS = Path(__file__).parent
 MARKED_FOLDERS = ("integration", "e2e", "faults")
+# Half a minute and more each: begun last, one of them would leave the other workers with nothing to do.
+LONGEST = frozenset(
+    TESTS / path
+    for path in (
+        "faults/test_matrix.py",
+        "simulation/test_simulation.py",
+        "integration/bench/speed/test_figures.py",
+        "unit/orders/domain/test_every_interleaving.py",
+    )
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,6 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         tier = item.path.relative_to(TESTS).parts[0]
         if tier in MARKED_FOLDERS:
             item.add_marker(tier)
+    items.sort(key=lambda item: item.path not in LONGEST)
 
 
 @pytest.fixture(scope="session")
