@@ -10,10 +10,11 @@ from libs.common.events.base import Envelope, Event, Topic
 from libs.common.events.customers import CustomerErased, CustomerErasureRequested
 from libs.common.events.outbox import Outbox
 from libs.common.events.topics import ORDERS_CUSTOMER
+from libs.common.http.idempotency import ERASED_STATUS
 from libs.common.messaging.consumer import BatchHandler, Refusals, Subscription
 
 _ANSWERS: Final = """
-UPDATE idempotency_keys SET status = 410, body = $2
+UPDATE idempotency_keys SET status = $2, body = ''
 WHERE status IS NOT NULL AND (
     EXISTS (
         SELECT FROM regexp_matches(
@@ -23,9 +24,6 @@ WHERE status IS NOT NULL AND (
     OR EXISTS (SELECT FROM unnest($3::bytea[]) AS text WHERE position(text IN body) > 0)
 )
 """
-_GONE: Final = (
-    b'{"type":"/problems/erased","title":"Gone","status":410,"detail":"The customer was erased.","code":"erased"}'
-)
 _DECISIONS: Final = """
 UPDATE decisions SET record = (record::jsonb || '{"reason": "withheld", "inputs": {}, "alternatives": []}')::json
 WHERE subject = ANY($1::text[])
@@ -92,7 +90,7 @@ async def erase_answers(transaction: Transaction, ids: Sequence[UUID], *, texts:
     answers of two days.
     """
     driver = await transaction.driver()
-    return affected(await driver.execute(_ANSWERS, list(ids), _GONE, list(texts)))
+    return affected(await driver.execute(_ANSWERS, list(ids), int(ERASED_STATUS), list(texts)))
 
 
 async def erase_decisions(transaction: Transaction, subjects: Sequence[str]) -> int:

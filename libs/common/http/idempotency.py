@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from typing import Annotated, ClassVar, Final
 
 import asyncpg
@@ -35,6 +36,8 @@ from libs.common.http.auth import Principal
 # The wait for another request with the same key; a client that is answered 409 asks again.
 LOCK_TIMEOUT_MS: Final = 2_000
 _RETRY_AFTER_SECONDS: Final = 1
+# Of a kept answer that was emptied.
+ERASED_STATUS: Final = HTTPStatus.GONE
 _PURGE_ROWS_MAX: Final = 10_000
 
 # set_config runs before the first row is inserted, because the rows come out of a join with it. It holds for the rest
@@ -105,6 +108,16 @@ class KeyInProgress(Conflict):
         super().__init__("A request with this Idempotency-Key is being served now.")
 
 
+class AnswerErased(Conflict):
+    """The write of this Idempotency-Key was done, and its answer was erased with the customer whom it told of."""
+
+    code: ClassVar[str] = "answer-erased"
+
+    def __init__(self) -> None:
+        """Say that nothing is to be tried again."""
+        super().__init__("This was done, for a customer who has been erased since.")
+
+
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
     """The answer to a write, as it is kept for whoever asks again."""
@@ -134,6 +147,11 @@ class Claim:
     """The right to carry out a write: nobody has before, and nobody else can until this transaction ends."""
 
     write: KeyedWrite
+
+
+# What a write that was sent before is refused for.
+Refusal = KeyReused | KeyInProgress | AnswerErased
+ClaimOutcome = Claim | StoredResponse | Refusal
 
 
 def idempotency_keys_table(metadata: MetaData) -> Table:
@@ -196,6 +214,7 @@ async def write_once(
 
     :raises KeyReused: if the key was used for another request.
     :raises KeyInProgress: if a request with this key is still being served after two seconds.
+    :raises AnswerErased: if it was carried out for a customer who has been erased since.
     """
 
     async def work(transaction: Transaction) -> StoredResponse:
@@ -203,7 +222,7 @@ async def write_once(
             [outcome] = await claim_batch(transaction, [write], now=now)
         except asyncpg.LockNotAvailableError:
             raise KeyInProgress from None
-        if isinstance(outcome, KeyReused | KeyInProgress):
+        if isinstance(outcome, Refusal):
             raise outcome
         if isinstance(outcome, StoredResponse):
             return outcome
@@ -214,14 +233,12 @@ async def write_once(
     return await database.run(work)
 
 
-async def claim_batch(
-    transaction: Transaction, writes: Sequence[KeyedWrite], *, now: datetime
-) -> list[Claim | StoredResponse | KeyReused | KeyInProgress]:
+async def claim_batch(transaction: Transaction, writes: Sequence[KeyedWrite], *, now: datetime) -> list[ClaimOutcome]:
     """
     Claim the keys of many writes at once; return for each what to do, in the order of `writes`.
 
     A `Claim` is to be carried out and stored with `store_batch` in the same transaction; a `StoredResponse` is the
-    answer given before; the two errors are to be raised to their callers. Of two writes in `writes` with one key, the
+    answer given before; errors are to be raised to their callers. Of two writes in `writes` with one key, the
     first is claimed and the second is in progress (or reused, if it differs).
     """
     driver = await transaction.driver()
@@ -238,7 +255,7 @@ async def claim_batch(
     )
     unclaimed = {(row["principal"], row["key"]) for row in claimed_rows}
     claimed: dict[tuple[str, str], KeyedWrite] = {}
-    outcomes: list[Claim | StoredResponse | KeyReused | KeyInProgress | None] = []
+    outcomes: list[ClaimOutcome | None] = []
     for write in writes:
         identity = (write.principal, write.key)
         if identity in unclaimed:
@@ -302,12 +319,14 @@ async def _find(driver: asyncpg.Connection, writes: Sequence[KeyedWrite]) -> dic
     }
 
 
-def _replay(write: KeyedWrite, known: _Known | None) -> StoredResponse | KeyReused | KeyInProgress:
+def _replay(write: KeyedWrite, known: _Known | None) -> StoredResponse | Refusal:
     if known is None or known.response is None:
         # The row was purged between the two statements; the next attempt will claim the key.
         return KeyInProgress()
     if not _is_same(write, known.write):
         return KeyReused()
+    if known.response.status == ERASED_STATUS:
+        return AnswerErased()
     return replace(known.response, replayed=True)
 
 

@@ -11,9 +11,9 @@ from libs.common.errors import DomainError, Unavailable
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import (
     Claim,
+    ClaimOutcome,
     KeyedWrite,
     KeyInProgress,
-    KeyReused,
     StoredResponse,
     claim_batch,
     store_batch,
@@ -117,7 +117,7 @@ def _response(command: HoldCommand, state: HoldState) -> StoredResponse:
 
 
 def _answer(
-    outcome: Claim | StoredResponse | KeyReused | KeyInProgress,
+    outcome: ClaimOutcome,
     write: KeyedWrite,
     answers: dict[KeyedWrite, StoredResponse | DomainError],
 ) -> StoredResponse | Exception:

@@ -18,9 +18,9 @@ from libs.common.errors import DomainError
 from libs.common.http.batching import Coalescer
 from libs.common.http.idempotency import (
     Claim,
+    ClaimOutcome,
     KeyedWrite,
     KeyInProgress,
-    KeyReused,
     StoredResponse,
     claim_batch,
     store_batch,
@@ -209,7 +209,7 @@ async def _answer_again(row: ImportRow, known: KnownImport, unit: Unit) -> Store
 
 
 def _answer(
-    outcome: Claim | StoredResponse | KeyReused | KeyInProgress,
+    outcome: ClaimOutcome,
     write: KeyedWrite,
     answers: dict[KeyedWrite, StoredResponse | DomainError],
 ) -> StoredResponse | Exception:

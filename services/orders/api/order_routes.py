@@ -30,7 +30,6 @@ from services.orders.api.schemas import (
     PlaceOrderRequest,
     WaitingRequest,
 )
-from services.orders.domain.erasure import CustomerIsErased
 from services.orders.domain.order import (
     TERMINAL,
     Address,
@@ -99,8 +98,6 @@ async def place_order(
     )
     content = None if body.reference is None else content_hash(body)
     answer = await backend.placements.submit(Placement(write, order, content))
-    if answer.status == HTTPStatus.GONE:
-        raise CustomerIsErased
     order_id = msgspec.json.decode(answer.body, type=_OrderId).id
     wait_seconds = _wait_seconds(prefer)
     if wait_seconds:

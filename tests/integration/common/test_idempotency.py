@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import MetaData, text
 
 from libs.common.db import Transaction, new_metadata
+from libs.common.erasure import erase_answers
 from libs.common.http import idempotency
 from libs.common.http.idempotency import (
+    AnswerErased,
     Claim,
     KeyedWrite,
     KeyInProgress,
@@ -50,6 +53,7 @@ async def place(
     *,
     before_commit: Callable[[], Awaitable[None]] | None = None,
     failure: Exception | None = None,
+    answer: StoredResponse = CREATED,
 ) -> StoredResponse:
     """Do what a route does: one transaction, in which the effect is a row."""
 
@@ -59,7 +63,7 @@ async def place(
             raise failure
         if before_commit is not None:
             transaction.before_commit(before_commit)
-        return CREATED
+        return answer
 
     return await write_once(database, write, effect, now=NOW)
 
@@ -93,6 +97,23 @@ class TestWriteOnce:
             await place(database, other)
 
         assert await effects(database) == ["k-1"]
+
+    async def test_whose_answer_was_erased_is_not_done_again_and_tells_nothing(self, database: FreshDatabase) -> None:
+        order_id, other_id = uuid4(), uuid4()
+        for key, made in (("k-1", order_id), ("k-2", other_id)):
+            answer = StoredResponse(201, f'{{"id":"{made}"}}'.encode())
+            await place(database, a_write(key), answer=answer)
+        async with database.transaction() as transaction:
+            assert await erase_answers(transaction, [order_id]) == 1
+
+        with pytest.raises(AnswerErased) as refused:
+            await place(database, a_write())
+
+        assert str(order_id) not in str(refused.value)
+        assert (await place(database, a_write("k-2"))).replayed
+        assert await effects(database) == ["k-1", "k-2"]
+        with pytest.raises(KeyReused):
+            await place(database, a_write(request=b"another body"))
 
     async def test_keeps_the_keys_of_each_caller_apart(self, database: FreshDatabase) -> None:
         await place(database, a_write())
