@@ -11,7 +11,6 @@ from libs.common.events import inventory, logistics, orders
 from libs.common.events.base import Envelope, Event
 from libs.common.events.customers import CustomerErased
 from libs.common.events.outbox import Outbox
-from libs.common.events.registry import EVENTS
 from libs.common.events.topics import (
     CATALOG_PRODUCT,
     INVENTORY_RESERVATION,
@@ -23,6 +22,7 @@ from libs.common.events.topics import (
 )
 from libs.common.messaging.consumer import Subscription
 from services.orders.domain import messages as on
+from services.orders.domain.webhooks import TOLD, TOLD_TOPICS
 from services.orders.handlers.edits import advance_edited
 from services.orders.handlers.erasures import Erasures, note_answers
 from services.orders.handlers.fulfilment import Addressed, Policy, advance_orders
@@ -36,12 +36,9 @@ NOTIFICATIONS: Final = "orders.notifications"
 INSIGHTS: Final = "orders.insights"
 PRICES: Final = "orders.prices"
 
-# What webhooks may tell of: everything that this service publishes about an order.
 # Nobody waits for what is told and learned afterwards.
 _AFTERWARDS_SECONDS: Final = 1.0
 _AFTERWARDS_RECORDS_MAX: Final = 4_000
-_TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
-TOLD: Final[tuple[type[Event], ...]] = tuple(event for event in EVENTS.values() if event.topic in _TOLD_TOPICS)
 
 _MESSAGES: Final[Mapping[type[Event], Callable[[Any, int], on.Message]]] = {
     inventory.StockReserved: lambda event, version: on.StockReserved(tuple(event.allocations), version),
@@ -173,7 +170,7 @@ def notifications(handler: NotificationHandler) -> Subscription:
     """Return what notifications listen to; a delivery is one for each event, so the inbox need not remember it."""
     return Subscription(
         group=NOTIFICATIONS,
-        topics=_TOLD_TOPICS,
+        topics=TOLD_TOPICS,
         events=TOLD,
         handle=handler,
         recognises_duplicates=True,

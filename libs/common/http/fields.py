@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 
 from libs.common.currencies import MINOR_DIGITS, check_currency
 
@@ -38,6 +38,10 @@ def _within_the_calendar(value: datetime) -> datetime:
 IsoTime = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(not_a_number)]
 # One that there is in UTC, too.
 Timestamp = Annotated[IsoTime, AfterValidator(_within_the_calendar)]
+
+# A text without control characters and with something on it, whatever blanks are around that.
+ONE_LINE: Final = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=ONE_LINE)]
 
 Currency = Annotated[
     str,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Self
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from libs.common.http.fields import Currency
+from libs.common.http.fields import ONE_LINE, Currency
 from libs.common.http.ndjson import BulkResult
 from libs.common.http.pagination import Page
 from libs.common.http.query import IN_DIGITS
@@ -18,21 +18,21 @@ from services.catalog.domain.product import ATTRIBUTES_MAX, Product, ProductDeta
 from services.catalog.handlers.queries import Facet, Hit, MatchedBy
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:+-]{0,63}$"
-# With something on it: what is around it is left out.
-_ONE_LINE = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
 _SEVERAL_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER_PATTERN)]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=_ONE_LINE)]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=ONE_LINE)]
 Description = Annotated[str, StringConstraints(max_length=5_000, pattern=_SEVERAL_LINES)]
-AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_ONE_LINE)]
-AttributeValue = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=_ONE_LINE)]
+AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=ONE_LINE)]
+AttributeValue = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=ONE_LINE)]
 Attributes = Annotated[dict[AttributeName, AttributeValue], Field(max_length=ATTRIBUTES_MAX)]
 PriceMinor = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor unit of the currency: pence, cents.")]
 
 # Query parameters that several routes have.
+Words = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"[^\x00-\x1f\x7f\s]")
+]
 PriceBound = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor unit of the currency."), IN_DIGITS]
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 CategoryFilter = Annotated[Identifier | None, Query(description="Only products in this category or below it.")]
 
 
@@ -174,7 +174,7 @@ class SearchResponse(Page[HitResponse]):
 class PutCategoryRequest(_Input):
     """The whole of a category."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_ONE_LINE)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=ONE_LINE)]
     parent: Identifier | None = None
 
     def details(self) -> CategoryDetails:

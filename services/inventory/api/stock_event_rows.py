@@ -10,16 +10,44 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from libs.common.clock import Clock
+from libs.common.currencies import MINOR_DIGITS
 from libs.common.events.base import Envelope
 from libs.common.events.inventory import GoodsExpected, WarehouseReport
 from libs.common.http.fields import IsoTime
 from libs.common.http.ndjson import RowError
 from libs.common.http.query import IsoDate
+from libs.common.money import MINOR_MAX
 from libs.common.telemetry.tracing import current_correlation_id, current_traceparent
-from services.inventory.domain.plausibility import CODE_CHARACTERS_MAX, SKU_CHARACTERS_MAX, InvalidStockEvent
+from services.inventory.domain.plausibility import (
+    CODE_CHARACTERS_MAX,
+    SEQUENCE_MAX,
+    SKU_CHARACTERS_MAX,
+    TEXT_CHARACTERS_MAX,
+    UNITS_MAX,
+    InvalidStockEvent,
+)
 from services.inventory.domain.stock_events import REPORTS
 
 _REASON_CHARACTERS_MAX = 200
+
+
+def _whole_number(least: int, most: int, **more: Any) -> Any:
+    # Said here, and checked where reports from the bus are, too (`plausibility`).
+    return Field(json_schema_extra={"minimum": least, "maximum": most, **more})
+
+
+def _text(characters_max: int = TEXT_CHARACTERS_MAX) -> Any:
+    return Field(json_schema_extra={"minLength": 1, "maxLength": characters_max})
+
+
+_Units = Annotated[int, _whole_number(1, UNITS_MAX)]
+_UnitsOrNone = Annotated[int, _whole_number(0, UNITS_MAX)]
+_Change = Annotated[int, _whole_number(-UNITS_MAX, UNITS_MAX, **{"not": {"const": 0}})]
+_Text = Annotated[str, _text()]
+_Code = Annotated[str, _text(CODE_CHARACTERS_MAX)]
+_Cost = Annotated[int, _whole_number(0, MINOR_MAX)]
+_Currency = Annotated[str, Field(description="ISO 4217.", json_schema_extra={"enum": sorted(MINOR_DIGITS)})]
+_Sequence = Annotated[int, _whole_number(1, SEQUENCE_MAX)]
 
 
 class _StockEvent(BaseModel):
@@ -30,18 +58,18 @@ class _StockEvent(BaseModel):
     sku: str = Field(min_length=1, max_length=SKU_CHARACTERS_MAX)
     warehouse: str = Field(min_length=1, max_length=CODE_CHARACTERS_MAX)
     occurred_at: IsoTime = Field(description="When it happened in the warehouse.")
-    sequence: int | None = Field(default=None, description="Counts the events of one warehouse from 1.")
-    reference: str | None = Field(default=None, description="The warehouse's own document number.")
-    lot: str | None = Field(default=None, description="The lot that the units belong to.")
+    sequence: _Sequence | None = Field(default=None, description="Counts the events of one warehouse from 1.")
+    reference: _Text | None = Field(default=None, description="The warehouse's own document number.")
+    lot: _Code | None = Field(default=None, description="The lot that the units belong to.")
 
 
 class GoodsReceivedEvent(_StockEvent):
     """Units arrived from a supplier."""
 
     type: Literal["goods.received"]
-    quantity: int
-    unit_cost_minor: int | None = Field(default=None, description="What one unit cost, with its currency.")
-    currency: str | None = None
+    quantity: _Units
+    unit_cost_minor: _Cost | None = Field(default=None, description="What one unit cost, with its currency.")
+    currency: _Currency | None = None
     expires_on: IsoDate | None = Field(default=None, description="The last day on which the lot may be used.")
 
 
@@ -49,8 +77,8 @@ class GoodsExpectedEvent(_StockEvent):
     """A delivery is on its way; said again under its reference, the later word holds, and 0 units call it off."""
 
     type: Literal["goods.expected"]
-    reference: str = Field(description="The document under which the goods will be received.")
-    quantity: int
+    reference: _Text = Field(description="The document under which the goods will be received.")
+    quantity: _UnitsOrNone
     expected_at: IsoTime = Field(description="When they should be there.")
 
 
@@ -58,7 +86,7 @@ class GoodsPickedEvent(_StockEvent):
     """Units left the shelf; for an order they stay on hand, packed, until its shipment leaves."""
 
     type: Literal["goods.picked"]
-    quantity: int
+    quantity: _Units
     order_id: UUID | None = None
 
 
@@ -66,25 +94,25 @@ class GoodsAdjustedEvent(_StockEvent):
     """The warehouse corrected its stock."""
 
     type: Literal["goods.adjusted"]
-    delta: int
-    reason: str
+    delta: _Change
+    reason: _Text
 
 
 class GoodsWrittenOffEvent(_StockEvent):
     """Units were taken out of stock for good and sold to nobody."""
 
     type: Literal["goods.written-off"]
-    quantity: int
-    reason: str
+    quantity: _Units
+    reason: _Text
 
 
 class GoodsCountedEvent(_StockEvent):
     """Somebody counted; what happened after the count still applies on top of it."""
 
     type: Literal["goods.counted"]
-    counted: int = Field(description="Units on the shelf, of all lots together.")
-    reason: str | None = Field(default=None, description="What explains the discrepancy.")
-    counted_by: str | None = None
+    counted: _UnitsOrNone = Field(description="Units on the shelf, of all lots together.")
+    reason: _Text | None = Field(default=None, description="What explains the discrepancy.")
+    counted_by: _Text | None = None
 
 
 class TransferDispatchedEvent(_StockEvent):
@@ -92,8 +120,8 @@ class TransferDispatchedEvent(_StockEvent):
 
     type: Literal["transfer.dispatched"]
     transfer_id: UUID
-    destination: str
-    quantity: int
+    destination: _Code
+    quantity: _Units
     expected_at: IsoTime | None = Field(default=None, description="When it should be there.")
 
 
@@ -102,7 +130,7 @@ class TransferReceivedEvent(_StockEvent):
 
     type: Literal["transfer.received"]
     transfer_id: UUID
-    quantity: int
+    quantity: _Units
 
 
 StockEvent = (

@@ -14,7 +14,7 @@ from libs.common.db import Transaction
 from libs.common.events.shapes import SkuQuantity
 from libs.common.http.auth import requires
 from libs.common.http.entity_tags import IfMatch, entity_tag, versions_of
-from libs.common.http.fields import Timestamp
+from libs.common.http.fields import Label, Timestamp
 from libs.common.http.idempotency import IdempotentWrite, KeyedWrite, StoredResponse
 from libs.common.http.pagination import PAGE_LIMIT_DEFAULT, Cursor, Page, PageCursor, PageLimit, page_of
 from services.inventory import metrics
@@ -23,7 +23,6 @@ from services.inventory.api.schemas import WAREHOUSE_CODE
 from services.inventory.domain.plausibility import (
     CODE_CHARACTERS_MAX,
     SKU_CHARACTERS_MAX,
-    TEXT_CHARACTERS_MAX,
     UNITS_MAX,
 )
 from services.inventory.domain.transfers import LINES_MAX, TransferNotFound, TransferStatus
@@ -35,7 +34,6 @@ from services.inventory.handlers.transfer_views import TransferFilter, TransferP
 
 Code = Annotated[str, StringConstraints(pattern=WAREHOUSE_CODE, max_length=CODE_CHARACTERS_MAX)]
 Sku = Annotated[str, StringConstraints(min_length=1, max_length=SKU_CHARACTERS_MAX)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARACTERS_MAX, strip_whitespace=True)]
 Quantity = Annotated[int, Field(ge=1, le=UNITS_MAX)]
 
 
@@ -58,19 +56,19 @@ class ProposeTransferRequest(_Body):
     destination: Code
     lines: list[WantedLine] = Field(min_length=1, max_length=LINES_MAX)
     expected_at: Timestamp | None = Field(default=None, description="When they should arrive.")
-    reason: Text | None = None
+    reason: Label | None = None
 
 
 class CancelTransferRequest(_Body):
     """Why nothing is to be moved."""
 
-    reason: Text
+    reason: Label
 
 
 class CloseTransferRequest(_Body):
     """Why what left and what arrived differ, and what becomes of what is missing."""
 
-    reason: Text
+    reason: Label
     missing: Literal["write-off", "return-to-source"] = "write-off"
 
 
@@ -89,7 +87,7 @@ class MoveRequest(_Body):
 
     lines: list[MovedLineRequest] | None = Field(default=None, min_length=1, max_length=LINES_MAX)
     occurred_at: Timestamp | None = Field(default=None, description="Absent for now.")
-    reference: Text | None = None
+    reference: Label | None = None
 
 
 class TransferLineResponse(BaseModel):

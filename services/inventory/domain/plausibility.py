@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, Self
 
+from libs.common.currencies import MINOR_DIGITS
 from libs.common.errors import Invalid
 from libs.common.events.inventory import (
     GoodsAdjusted,
@@ -25,7 +26,6 @@ SKU_CHARACTERS_MAX: Final = 128
 CODE_CHARACTERS_MAX: Final = 64
 TEXT_CHARACTERS_MAX: Final = 200
 SEQUENCE_MAX: Final = 2**53 - 1
-_CURRENCY_CHARACTERS: Final = 3
 # Clocks of warehouses are wrong by hours; by more than a day, the time is a mistake.
 _FUTURE_MAX: Final = timedelta(days=1)
 # Nothing that expires is kept for longer, before or after.
@@ -187,10 +187,8 @@ def _check_cost(report: GoodsReceived) -> None:
         raise InvalidStockEvent("A cost needs its amount and its currency.", field=missing)
     if report.unit_cost_minor is not None:
         _check_range("unit_cost_minor", report.unit_cost_minor, 0, MINOR_MAX)
-    if report.currency is not None:
-        is_code = len(report.currency) == _CURRENCY_CHARACTERS and report.currency.isascii()
-        if not (is_code and report.currency.isupper() and report.currency.isalpha()):
-            raise InvalidStockEvent("It must be an ISO 4217 code such as GBP.", field="currency")
+    if report.currency is not None and report.currency not in MINOR_DIGITS:
+        raise InvalidStockEvent("It must be an ISO 4217 code such as GBP.", field="currency")
 
 
 def _check_expiry(report: GoodsReceived) -> None:

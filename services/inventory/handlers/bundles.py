@@ -27,7 +27,7 @@ async def put_bundle(sku: str, components: Mapping[str, int], *, tools: Tools) -
             return
         if not item.components:
             if await tools.stock.bundles_of(sku):
-                raise BundleIsNested("A component of a bundle cannot be one.")
+                raise BundleIsNested("A component of a bundle cannot be one.", field="sku")
             if any(level.on_hand or level.reserved or level.in_transit or level.shortfall
                    for level in item.levels.values()):  # fmt: skip
                 raise SkuHasStock("There are units of this SKU, or it is owed some.")

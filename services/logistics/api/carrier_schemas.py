@@ -5,7 +5,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from libs.common.http.fields import Currency
+from libs.common.http.fields import Currency, Label
 from services.logistics.domain.carriers import Carrier, CarrierService, Rate
 from services.logistics.domain.geography import Zone
 
@@ -15,7 +15,6 @@ _RATES_MAX: Final = 60
 _SERVICES_MAX: Final = 20
 
 Code = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
 class _Input(BaseModel):

@@ -6,13 +6,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from libs.common.http.fields import BOTH_COORDINATES_OR_NONE, Latitude, Longitude, Timestamp, check_coordinates
+from libs.common.http.fields import BOTH_COORDINATES_OR_NONE, Label, Latitude, Longitude, Timestamp, check_coordinates
 from libs.common.http.ndjson import BulkResult
 from services.logistics.domain.geography import Coordinates, coordinates_of
 from services.logistics.domain.shipment import Scan, Shipment, Status, Step
 from services.logistics.handlers.movements import Movement
 
-Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 TrackingNumber = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,100}$")]
 
 

@@ -37,8 +37,6 @@ from services.orders.bootstrap.parts import NAME, data_keys
 from services.orders.bootstrap.payments import notice_readers, provider_books_of
 from services.orders.bootstrap.policies import payment_terms, price_check, reviewing, work_calendar
 from services.orders.clients.webhook_http import AddressGuard
-from services.orders.consumers import TOLD
-from services.orders.domain.reminders import REMINDER_TYPE
 from services.orders.domain.shortage import ShortagePolicy
 from services.orders.handlers.erasures import ErasedCustomers
 from services.orders.handlers.fulfilment import Policy
@@ -130,7 +128,6 @@ def build_webhook_desk(settings: OrdersSettings, database: Database, *, clock: C
         seal=seal,
         bind=partial(PostgresWebhooks, seal=seal),
         check_url=AddressGuard(is_insecure_allowed=settings.webhook_insecure_allowed).check,
-        known_types=[*(event.type for event in TOLD), REMINDER_TYPE],
         secret_overlap=settings.webhook_secret_overlap,
         clock=clock,
     )

@@ -17,7 +17,10 @@ from uuid import UUID
 import msgspec
 
 from libs.common.errors import Conflict, Invalid, NotFound
-from libs.common.events.base import Envelope
+from libs.common.events.base import Envelope, Event
+from libs.common.events.registry import EVENTS
+from libs.common.events.topics import ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN
+from services.orders.domain.reminders import REMINDER_TYPE
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - the prefix of secrets, not one
 _SECRET_BYTES: Final = 32
@@ -49,6 +52,13 @@ _PRIVATE_FIELDS: Final = frozenset({"customer_id"})
 _THROTTLED: Final = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
+
+# What may be told of: everything that this service publishes about an order, and reminders.
+TOLD_TOPICS: Final = (ORDERS_ORDER, ORDERS_PAYMENT, ORDERS_RETURN)
+TOLD: Final[tuple[type[Event], ...]] = tuple(event for event in EVENTS.values() if event.topic in TOLD_TOPICS)
+_TYPES: Final = sorted({REMINDER_TYPE, *(event.type for event in TOLD)})
+# What an endpoint may ask for: everything, all of a kind, or single types.
+EVENT_TYPES: Final = ("*", *sorted({f"{one.partition('.')[0]}.*" for one in _TYPES}), *_TYPES)
 
 # Networks that stand for others, or for nothing that a receiver could be.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
@@ -275,16 +285,17 @@ def matches(patterns: Sequence[str], event_type: str) -> bool:
     )
 
 
-def check_event_types(patterns: Sequence[str], known: Sequence[str]) -> None:
+def check_event_types(event_types: Sequence[str]) -> None:
     """
-    Refuse patterns that nothing can match.
+    Refuse what nothing can match.
 
     :raises UnknownEventType: naming the first.
     """
-    for position, pattern in enumerate(patterns):
-        if not any(matches([pattern], event_type) for event_type in known):
+    for position, event_type in enumerate(event_types):
+        if event_type not in EVENT_TYPES:
             raise UnknownEventType(
-                f"{pattern!r} is no event type; known are {', '.join(sorted(known))}.", field=f"/event_types/{position}"
+                f"{event_type!r} is no event type; known are {', '.join(EVENT_TYPES)}.",
+                field=f"/event_types/{position}",
             )
 
 

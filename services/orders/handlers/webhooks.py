@@ -197,17 +197,16 @@ async def register_endpoint(
     url: str,
     description: str,
     event_types: Sequence[str],
-    known_types: Sequence[str],
     webhooks: Webhooks,
     now: datetime,
 ) -> Endpoint:
     """
     Store a new endpoint, whose address was checked before, with a fresh secret.
 
-    :raises UnknownEventType: if a pattern can match nothing.
+    :raises UnknownEventType: if one can match nothing.
     :raises TooManyWebhooks: if there are a hundred already.
     """
-    check_event_types(event_types, known_types)
+    check_event_types(event_types)
     if await webhooks.count() >= ENDPOINTS_MAX:
         raise TooManyWebhooks(f"There may be {ENDPOINTS_MAX} webhooks.")
     endpoint = Endpoint(

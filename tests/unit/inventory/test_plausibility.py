@@ -61,6 +61,7 @@ class TestCheckReport:
             pytest.param(a_receipt(unit_cost_minor=5), "currency", id="a cost without a currency"),
             pytest.param(a_receipt(currency="GBP"), "unit_cost_minor", id="a currency without a cost"),
             pytest.param(a_receipt(unit_cost_minor=5, currency="pounds"), "currency", id="no currency"),
+            pytest.param(a_receipt(unit_cost_minor=5, currency="QQQ"), "currency", id="a currency that is none"),
             pytest.param(a_receipt(unit_cost_minor=-5, currency="GBP"), "unit_cost_minor", id="a negative cost"),
             pytest.param(a_receipt(occurred_at=datetime(2024, 6, 1)), "occurred_at", id="no offset"),  # noqa: DTZ001
             pytest.param(a_receipt(occurred_at=NOON - timedelta(days=3660)), "occurred_at", id="ten years ago"),
