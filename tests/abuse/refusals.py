@@ -20,6 +20,7 @@ REASONS: Final[Mapping[str, str]] = {
     "Input should be a valid integer": "JSON Schema takes 1.0 for an integer",
     "a whole number is needed": "the same in a query",
     "Value error, a whole number is needed": "the same in a query",
+    "It must be printable text without spaces at its ends.": "JSON Schema has no word for what is printable",
 }
 # By the field, on every route.
 FIELDS: Final[Mapping[str, str]] = {
@@ -35,6 +36,7 @@ _AS_CONFIGURED: Final = "the limit is the shop's, or its channel's"
 _BUSINESS_TIME: Final = "what is too long ago or in the future moves with the clock"
 _OF_A_KIND: Final = "which of two fields is needed depends on a third"
 _SUM: Final = "a schema cannot add up"
+_OF_THE_TRANSFER: Final = "what a transfer moves is not in the document"
 _ITS_OWN: Final = "what the order, or the return, consists of is not in the document"
 ROUTES: Final[Mapping[str, Mapping[str, str]]] = {
     "GET /v1/reports/cover": {"since": _IN_ORDER, "until": _IN_ORDER},
@@ -45,6 +47,7 @@ ROUTES: Final[Mapping[str, Mapping[str, str]]] = {
         f"GET /v1/reports/{name}": {"since": _IN_ORDER, "until": _IN_ORDER}
         for name in ("settlement", "delays", "calibration", "funnel", "revenue", "reasons", "cycle-times", "cohorts")
     },
+    "PUT /v1/stock/{sku}/policy": {"safety_stock_by_warehouse.*": _UNKNOWN_WAREHOUSE},
     "POST /v1/products": {"category": "categories are made, not enumerated"},
     "PUT /v1/products/{sku}": {"category": "categories are made, not enumerated"},
     "PATCH /v1/products/{sku}": {"category": "categories are made, not enumerated"},
@@ -66,12 +69,19 @@ ROUTES: Final[Mapping[str, Mapping[str, str]]] = {
         "destination": _UNKNOWN_WAREHOUSE,
         "occurred_at": _BUSINESS_TIME,
         "expected_at": _BUSINESS_TIME,
+        "expires_on": _BUSINESS_TIME,
+        "unit_cost_minor": _OF_A_KIND,
+        "currency": _OF_A_KIND,
+        "lot": _OF_A_KIND,
     },
     "POST /v1/transfers": {
+        "lines.*.sku": "what the source has ever had is not in the document",
         "source": _UNKNOWN_WAREHOUSE,
         "destination": "it is another warehouse than the source",
         "expected_at": _BUSINESS_TIME,
     },
+    "POST /v1/transfers/{transfer_id}/dispatch": {"lines.*.sku": _OF_THE_TRANSFER, "occurred_at": _BUSINESS_TIME},
+    "POST /v1/transfers/{transfer_id}/receive": {"lines.*.sku": _OF_THE_TRANSFER, "occurred_at": _BUSINESS_TIME},
     "POST /v1/warehouses/{warehouse}/gaps/accept": {
         "first": "which numbers are missing is not in the document",
         "last": _IN_ORDER,
@@ -79,6 +89,7 @@ ROUTES: Final[Mapping[str, Mapping[str, str]]] = {
     "PUT /v1/bundles/{sku}": {
         "body": _EACH_ONCE,
         "components.*.sku": "a bundle is not made of bundles",
+        "sku": "nor is a component one",
     },
     "POST /v1/orders": {
         "total_minor": _SUM,
@@ -87,10 +98,19 @@ ROUTES: Final[Mapping[str, Mapping[str, str]]] = {
         "discounts.*.lines": "a schema cannot count lines",
         "taxes.*.lines": "a schema cannot count lines",
         "taxes.*.amount_minor": _SUM,
+        "lines.*.unit_price_minor": _AS_CONFIGURED,
         "payment.method": _AS_CONFIGURED,
         "placed_at": _BUSINESS_TIME,
     },
-    "POST /v1/orders/{order_id}/edits": {"body": "one of three fields at least, and what they add up to"},
+    "POST /v1/orders/{order_id}/edits": {
+        "body": "one of three fields at least, and what they add up to",
+        "lines": "what the order is already is not in the document",
+        "lines.*.line": _ITS_OWN,
+        "ship_to": "the country is the order's",
+        "taxes.*.lines": _ITS_OWN,
+        "taxes.*.amount_minor": _SUM,
+        "payment_token": "whether the order costs more then depends on what it is",
+    },
     "POST /v1/orders/{order_id}/returns": {
         "lines": _EACH_ONCE,
         "lines.*.sku": _ITS_OWN,
@@ -114,7 +134,11 @@ ROUTES: Final[Mapping[str, Mapping[str, str]]] = {
         "received_at": _BUSINESS_TIME,
     },
     "POST /v1/orders/{order_id}/actions": {"shipment_id": _OF_A_KIND, "refund_minor": _OF_A_KIND, "body": _OF_A_KIND},
-    "POST /v1/review-blocks": {"value": _OF_A_KIND, "expires_at": _BUSINESS_TIME},
+    "POST /v1/review-blocks": {
+        "order_id": "what is known of the order is not in the document",
+        "value": _OF_A_KIND,
+        "expires_at": _BUSINESS_TIME,
+    },
     "PUT /v1/promotions/{code}": {"body": _OF_A_KIND, "valid_to": _IN_ORDER},
     "POST /v1/webhooks": {"url": "whether a host has an address that is allowed is not a matter of its form"},
     "PATCH /v1/webhooks/{webhook_id}": {
@@ -139,4 +163,6 @@ def why(route: str, problem: Mapping[str, Any]) -> list[str | None]:
 def _why(route: str, error: Mapping[str, Any]) -> str | None:
     field = re.sub(r"\.\d+(?=\.|$)", ".*", error.get("field") or "")
     by_reason = next((REASONS[start] for start in REASONS if error["reason"].startswith(start)), None)
-    return by_reason or FIELDS.get(field) or ROUTES.get(route, {}).get(field)
+    listed = ROUTES.get(route, {})
+    # What is in a table by codes is named by its code.
+    return by_reason or FIELDS.get(field) or listed.get(field) or listed.get(re.sub(r"\.[^.]+$", ".*", field))

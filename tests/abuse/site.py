@@ -176,6 +176,8 @@ def _processes(
                         "QUAYSIDE_API_KEYS_FILE": str(folder / "keys.json"),
                         "QUAYSIDE_DATA_KEYS_FILE": str(folder / "data-keys.json"),
                         "ORDERS_ERASURE_DELAY_SECONDS": "3",
+                        # Some counts wait for somebody to approve them.
+                        "INVENTORY_COUNT_LIMIT_UNITS": "1000",
                         "QUAYSIDE_KAFKA_BOOTSTRAP_SERVERS": infrastructure.kafka_bootstrap_servers,
                         "QUAYSIDE_KAFKA_TOPIC_PREFIX": prefix,
                         f"{service.name.upper()}_PORT": "0",
