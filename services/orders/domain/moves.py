@@ -744,7 +744,8 @@ def _let_go(draft: Draft) -> None:
             draft.pay(StepKind.VOID, held, status=StepStatus.WAITING)
         else:
             ask_for(draft, StepKind.VOID, held)
-    owed = _refundable_minor(draft.state) - state.kept_for_remainder_minor
+    # What a return waits for goes back with that return, or it would never be closed.
+    owed = _refundable_minor(draft.state) - state.kept_for_remainder_minor - _waiting_refunds_minor(draft.state)
     if owed > 0:
         ask_for(draft, StepKind.REFUND, owed)
 
@@ -766,29 +767,28 @@ def go_on_with_what_waits(draft: Draft) -> None:
     """Have steps carried out that had to wait for a capture."""
     for waiting in [step for step in draft.state.steps if step.status is StepStatus.WAITING]:
         state = draft.state
-        is_possible = (
-            not state.open_minor(StepKind.CAPTURE) and not _is_to_be_charged(state)
-            if waiting.kind is StepKind.VOID
-            else waiting.amount_minor <= _refundable_minor(state)
-        )
-        if is_possible:
-            _carry_out(draft, waiting)
+        is_all_charged = not state.open_minor(StepKind.CAPTURE) and not _is_to_be_charged(state)
+        refundable = _refundable_minor(state)
+        if waiting.kind is StepKind.VOID:
+            if is_all_charged:
+                _carry_out(draft, waiting, waiting.amount_minor)
+        elif waiting.amount_minor <= refundable:
+            _carry_out(draft, waiting, waiting.amount_minor)
+        elif is_all_charged and state.status in ENDED:
+            # Some of what it waited for was let go of instead.
+            _carry_out(draft, waiting, max(0, refundable))
 
 
-def _carry_out(draft: Draft, waiting: PaymentStep) -> None:
+def _carry_out(draft: Draft, waiting: PaymentStep, amount_minor: int) -> None:
     """Ask for what had to wait, of whichever authorisations have it by now."""
-    parts = parts_of(draft.state, waiting.kind, waiting.amount_minor)
-    if parts == [(None, waiting.amount_minor)]:
+    if amount_minor and parts_of(draft.state, waiting.kind, amount_minor) == [(None, waiting.amount_minor)]:
         draft.set_step(waiting.id, StepStatus.PENDING)
         return
     draft.set_step(waiting.id, StepStatus.WITHDRAWN)
-    ask_for(
-        draft,
-        waiting.kind,
-        waiting.amount_minor,
-        return_id=waiting.return_id,
-        shipment_id=waiting.shipment_id,
-    )
+    if amount_minor:
+        ask_for(draft, waiting.kind, amount_minor, return_id=waiting.return_id, shipment_id=waiting.shipment_id)
+    else:
+        close_return_of(draft, waiting)
 
 
 def _is_to_be_charged(state: OrderState) -> bool:
@@ -814,6 +814,12 @@ def _refundable_minor(state: OrderState) -> int:
         step.amount_minor for step in state.steps if step.kind is StepKind.REFUND and step.status is StepStatus.PENDING
     )
     return state.payment.captured_minor - state.payment.refunded_minor - pending
+
+
+def _waiting_refunds_minor(state: OrderState) -> int:
+    return sum(
+        step.amount_minor for step in state.steps if step.kind is StepKind.REFUND and step.status is StepStatus.WAITING
+    )
 
 
 def settle_if_complete(draft: Draft) -> None:

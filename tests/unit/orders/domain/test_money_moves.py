@@ -13,7 +13,16 @@ from services.orders.domain import messages as on
 from services.orders.domain.ledger import Account, Fact, Transfer, balances
 from services.orders.domain.order import OrderLine, OrderStatus
 from services.orders.domain.parcels import value_by_warehouse
-from services.orders.domain.state import Answer, NoteUnstopped, ShipmentStatus, StepKind, StepStatus, TimerKind
+from services.orders.domain.state import (
+    OPEN_STEP,
+    Answer,
+    CloseReturn,
+    NoteUnstopped,
+    ShipmentStatus,
+    StepKind,
+    StepStatus,
+    TimerKind,
+)
 from tests.unit.orders.domain.worlds import (
     PARCELS_MINOR,
     TOTAL_MINOR,
@@ -306,6 +315,29 @@ class TestForcedCompensation:
         assert payment.held_minor == 0
         assert payment.captured_minor == payment.refunded_minor
         assert ledger(story).get(Account.CLEARING, 0) == ledger(story).get(Account.RECEIVABLE, 0) == 0
+
+    @pytest.mark.parametrize(
+        ("charged", "refunded_minor"), [(2, TOTAL_MINOR), (1, PARCELS_MINOR["leeds"]), (0, 0)], ids=str
+    )
+    def test_closes_a_return_that_waits_for_its_money_with_what_comes(self, charged: int, refunded_minor: int) -> None:
+        story = story_in(OrderStatus.DELIVERED).tell(on.RefundRequested(RETURN_ID, TOTAL_MINOR))
+        captures = [step for step in story.state.steps if step.kind is StepKind.CAPTURE]
+        assert [step.amount_minor for step in captures] == [PARCELS_MINOR["leeds"], PARCELS_MINOR["lyon"]]
+
+        story.tell(on.OperatorCompensated("fraud"))
+        for number, step in enumerate(captures):
+            story.tell(success(step) if number < charged else on.CaptureDeclined(step.id, "expired"))
+        for step in [step for step in story.state.steps if step.status is StepStatus.PENDING]:
+            story.tell(success(step))
+
+        payment = story.state.payment
+        assert (payment.captured_minor, payment.refunded_minor, payment.held_minor) == (
+            refunded_minor,
+            refunded_minor,
+            0,
+        )
+        assert story.closed_returns == [CloseReturn(RETURN_ID, refunded_minor)]
+        assert not any(step.status in OPEN_STEP for step in story.state.steps)
 
     def test_notes_a_parcel_that_leaves_all_the_same(self) -> None:
         story = story_in(OrderStatus.CONFIRMED).tell(on.OperatorCompensated("fraud"))
