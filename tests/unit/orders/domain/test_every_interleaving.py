@@ -8,9 +8,11 @@ person review it or give a lost parcel up, or lets a deadline pass. What was mis
 or will never come, whenever it likes. Edits of lines, and their money, are explored in `test_held_edits.py`.
 """
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from uuid import UUID
 
 import pytest
@@ -39,6 +41,7 @@ from services.orders.domain.state import (
     PaymentStep,
     Publish,
     StepKind,
+    StepStatus,
 )
 from tests.unit.orders.domain.worlds import (
     MISSING_MINOR,
@@ -55,6 +58,8 @@ from tests.unit.orders.domain.worlds import (
 )
 
 STATES_MAX = 60_000
+# The worlds differ in much that the order does not know: nineteen of twenty times it has been told the same before.
+decided = cache(transition)
 REMAINDER_PARCEL = UUID(int=800)
 UNIT_MINOR = 1_300
 ELSEWHERE = UUID(int=500)
@@ -92,12 +97,22 @@ class Scenario:
     repetitions: int = 0
     edits: int = 0
     returns: int = 0
+    return_minor: int = UNIT_MINOR
     losses: int = 0
     is_held: bool = False
     is_declined: bool = False
     compensations: int = 0
     on_shortage: OnShortage = "backorder"
     capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
+
+
+@pytest.fixture(autouse=True)
+def uncollected() -> Iterator[None]:
+    """Look for no circles among millions of values that are in none."""
+    gc.disable()
+    yield
+    gc.enable()
+    decided.cache_clear()
 
 
 def key(world: World) -> tuple[object, ...]:
@@ -153,7 +168,7 @@ def told(world: World, message: on.Message, scenario: Scenario) -> World:
     now = NOW
     if isinstance(message, on.DeadlinePassed) and world.order.deadline_at is not None:
         now = world.order.deadline_at + timedelta(seconds=1)
-    outcome = transition(world.order, message, now)
+    outcome = decided(world.order, message, now)
     logistics = Logistics(dict(world.parcels))
     ledger = dict(world.ledger)
     mail, asked, remainder = world.mail, set(world.asked), world.remainder
@@ -213,8 +228,9 @@ def goods_back(world: World, scenario: Scenario) -> Iterator[World]:
     """Let one of the goods come back, once the order has left, and for ever after."""
     if world.returns < scenario.returns and world.order.status in SHIPPED_OR_LATER:
         number = world.returns + 1
-        message = on.RefundRequested(UUID(int=600 + number), UNIT_MINOR)
-        yield told(structs.replace(world, returns=number, owed_minor=world.owed_minor + UNIT_MINOR), message, scenario)
+        message = on.RefundRequested(UUID(int=600 + number), scenario.return_minor)
+        owed_minor = world.owed_minor + scenario.return_minor
+        yield told(structs.replace(world, returns=number, owed_minor=owed_minor), message, scenario)
 
 
 def lost_parcels(world: World, scenario: Scenario) -> Iterator[World]:
@@ -284,9 +300,11 @@ def check(world: World) -> None:
         assert order.warehouses, "confirmed without goods"
 
 
-def check_end(world: World) -> None:
+def check_end(world: World, scenario: Scenario) -> None:
     """Check what must hold once everything that was under way has arrived."""
     order, payment = world.order, world.order.payment
+    is_owed = any(step.status is StepStatus.WAITING for step in order.steps)
+    assert order.status not in TERMINAL or not is_owed, "money waits for what has come or never will"
     assert payment.authorised_minor == world.at_provider(StepKind.AUTHORISE)
     assert payment.captured_minor == world.at_provider(StepKind.CAPTURE)
     assert payment.voided_minor == world.at_provider(StepKind.VOID)
@@ -302,7 +320,7 @@ def check_end(world: World) -> None:
         assert payment.held_minor == 0
         sold_minor = TOTAL_MINOR - missing_minor + kept_minor
         assert payment.captured_minor - payment.refunded_minor == sold_minor - world.owed_minor
-        assert world.closed_minor == world.returns * UNIT_MINOR, "a return was forgotten"
+        assert world.closed_minor == world.returns * scenario.return_minor, "a return was forgotten"
         assert {state for _, state in world.parcels} <= {"delivered", "lost"}
 
 
@@ -317,7 +335,7 @@ def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
         world = waiting.pop()
         check(world)
         if not world.mail and not world.asked and world.remainder != "open":
-            check_end(world)
+            check_end(world, scenario)
             ends.add(world.order.status)
         for following in next_worlds(world, scenario):
             known = key(following)
@@ -382,6 +400,11 @@ def explore(scenario: Scenario) -> tuple[int, set[OrderStatus]]:
             id="reviewed by a person, called off, late at any time",
         ),
         pytest.param(Scenario(returns=1), {OrderStatus.SETTLED}, id="sent back at any time"),
+        pytest.param(
+            Scenario(returns=1, return_minor=TOTAL_MINOR, compensations=1),
+            {OrderStatus.SETTLED, OrderStatus.CANCELLED},
+            id="all of it is sent back, and ended by a person at any time",
+        ),
         pytest.param(Scenario(losses=1), {OrderStatus.SETTLED}, id="a parcel is lost"),
         pytest.param(
             Scenario(stock="partly reserved in one place", on_shortage="split", returns=1),
