@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from services.inventory.domain.stock import MovementKind
-from services.orders.domain.order import EXCHANGE_CHANNEL, OrderStatus
+from services.orders.domain.order import EXCHANGE_CHANNEL, OrderLine, OrderStatus
 from services.orders.domain.returns import Return, ReturnStatus
 from services.orders.domain.state import StepStatus
 from tests.simulation.people import PRICES
@@ -23,15 +23,17 @@ def due_of_orders(shop: "Shop") -> dict[UUID, int]:
 
     What was missing of it counts if that was sent later. What came back does not count, nor does a parcel that was paid
     back, nor what was to be sent for goods that came back and never was. Every penny goes back of an order that a
-    person has ended, or of the parcels that one has given up, whatever of them has left, or come back since.
+    person has ended, or of the parcels that one has given up, whatever of them has left, or come back since; only of
+    what was sent later the price is left, until that comes back too.
     """
     rows = shop.orders.table("orders")
     due: dict[UUID, int] = dict.fromkeys(rows, 0)
     rest = _add_parcels(shop, due)
+    own = {order_id: sum(map(_price, row.order.lines)) - rest[order_id] for order_id, row in rows.items()}
     _add_exchanges(shop, due)
     for one in shop.orders.table("returns").values():
         if one.status is ReturnStatus.CLOSED:
-            _take_back(shop, one, due)
+            _take_back(shop, one, rest if _is_ended_before(shop, one) else due)
     given_up = set[UUID]()
     for action in shop.orders.table("actions").values():
         facts = rows[action.order_id].order.facts
@@ -45,9 +47,16 @@ def due_of_orders(shop: "Shop") -> dict[UUID, int]:
         due[action.order_id] -= action.refund_minor or 0
         if action.refund_minor or rows[action.order_id].state.status is not OrderStatus.SETTLED:
             given_up.add(action.order_id)
-    return {
-        order_id: (max(0, minor) if order_id in given_up else minor) + rest[order_id] for order_id, minor in due.items()
-    }
+    for order_id in given_up:
+        if rows[order_id].state.status is OrderStatus.CANCELLED:
+            # Goods of its rest had come back before: more went back for all of them than the others had cost.
+            rest[order_id] -= max(0, -due[order_id] - own[order_id])
+        due[order_id] = max(0, due[order_id])
+    return {order_id: minor + rest[order_id] for order_id, minor in due.items()}
+
+
+def _price(line: OrderLine) -> int:
+    return line.quantity * line.unit_price_minor
 
 
 def _add_parcels(shop: "Shop", due: dict[UUID, int]) -> Counter[UUID]:
@@ -64,6 +73,17 @@ def _add_parcels(shop: "Shop", due: dict[UUID, int]) -> Counter[UUID]:
         elif facts.is_remainder:
             rest[facts.origin.order_id] += value
     return rest
+
+
+def _is_ended_before(shop: "Shop", one: Return) -> bool:
+    """Tell whether a person had ended the order when goods of it were looked at: all but its rest was paid back."""
+    ended_at = [
+        entry.entered_at
+        for (order_id, _), (entry, _) in shop.orders.table("timeline").items()
+        if order_id == one.order_id and entry.stage is OrderStatus.CANCELLED
+    ]
+    origin = shop.orders.table("orders")[one.order_id].order.facts.origin
+    return origin is None and any(one.inspected_at is not None and at <= one.inspected_at for at in ended_at)
 
 
 def _take_back(shop: "Shop", one: Return, due: dict[UUID, int]) -> None:
