@@ -8,11 +8,9 @@ person review it or give a lost parcel up, or lets a deadline pass. What was mis
 or will never come, whenever it likes. Edits of lines, and their money, are explored in `test_held_edits.py`.
 """
 
-import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
 from uuid import UUID
 
 import pytest
@@ -53,13 +51,13 @@ from tests.unit.orders.domain.worlds import (
     Story,
     an_order,
     answers_to,
+    decided,
     shipment_id,
     success,
 )
 
 STATES_MAX = 60_000
-# The worlds differ in much that the order does not know: nineteen of twenty times it has been told the same before.
-decided = cache(transition)
+pytestmark = pytest.mark.usefixtures("uncollected")
 REMAINDER_PARCEL = UUID(int=800)
 UNIT_MINOR = 1_300
 ELSEWHERE = UUID(int=500)
@@ -104,15 +102,6 @@ class Scenario:
     compensations: int = 0
     on_shortage: OnShortage = "backorder"
     capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH
-
-
-@pytest.fixture(autouse=True)
-def uncollected() -> Iterator[None]:
-    """Look for no circles among millions of values that are in none."""
-    gc.disable()
-    yield
-    gc.enable()
-    decided.cache_clear()
 
 
 def key(world: World) -> tuple[object, ...]:

@@ -30,7 +30,6 @@ from libs.common.events.orders import (
 from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.domain import messages as on
 from services.orders.domain.edits import further_step_id
-from services.orders.domain.fulfilment import transition
 from services.orders.domain.ledger import Account, balances
 from services.orders.domain.order import (
     SHIPPED_OR_LATER,
@@ -56,8 +55,9 @@ from services.orders.domain.state import (
     StepKind,
     StepStatus,
 )
-from tests.unit.orders.domain.worlds import NOW, Story, an_order, success
+from tests.unit.orders.domain.worlds import NOW, Story, an_order, decided, success
 
+pytestmark = pytest.mark.usefixtures("uncollected")
 WANTED = an_order().lines
 PLACES = {"CRUNCHY-ARMCHAIR": "leeds", "OMINOUS-MIRROR": "lyon", "LAMP": "leeds"}
 LAMP = OrderLine(line=3, sku="LAMP", quantity=1, unit_price_minor=700)
@@ -148,7 +148,7 @@ def told(world: World, message: on.Message, *, is_late: bool = False) -> tuple[W
     now = NOW
     if is_late and world.order.deadline_at is not None:
         now = world.order.deadline_at + timedelta(seconds=1)
-    outcome = transition(world.order, message, now)
+    outcome = decided(world.order, message, now)
     may_be_refused = isinstance(message, on.OrderEdited | on.CancellationRequested) or world.compensations
     assert outcome.answer is not Answer.REJECT or may_be_refused, message
     world = structs.replace(world, order=outcome.state)
