@@ -153,6 +153,9 @@ class FaultProxy:
             # As if nobody listened: what stands behind is away.
             client.reset()
             return
+        except asyncio.CancelledError:
+            client.reset()
+            raise
         connection = _Connection(self, client, server)
         self._connections.add(connection)
         try:

@@ -106,3 +106,23 @@ async def test_nobody_behind_it_is_nobody_at_all() -> None:
         reader, _ = await connect(proxy)
         with pytest.raises(ConnectionError):
             await reader.readexactly(1)
+
+
+async def test_it_leaves_nobody_behind_whom_it_was_about_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    connecting = asyncio.Event()
+
+    async def connect_at_last(*_: object, **__: object) -> None:
+        connecting.set()
+        await asyncio.Event().wait()
+
+    async with echoing() as proxy:
+        others = asyncio.all_tasks()
+        connect_now = asyncio.open_connection
+        monkeypatch.setattr(asyncio, "open_connection", connect_at_last)
+        reader, _ = await connect_now(HOST, proxy.port)
+        await connecting.wait()
+        [serving] = asyncio.all_tasks() - others
+        serving.cancel()
+
+        with pytest.raises(ConnectionError):
+            await reader.readexactly(1)
