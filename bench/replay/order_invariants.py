@@ -61,25 +61,34 @@ FROM accounts
 _WITHOUT_PAYMENT = "SELECT count(*) FROM orders WHERE NOT EXISTS (SELECT FROM payments WHERE order_id = orders.id)"
 _PAID_TWICE = """
 SELECT count(*) FROM (
-    SELECT order_id, kind, return_id, shipment_id FROM payment_commands
+    SELECT order_id, kind, return_id, shipment_id, authorisation_id FROM payment_commands
     WHERE status = 'succeeded' AND kind IN ('capture', 'refund')
-    GROUP BY order_id, kind, return_id, shipment_id HAVING count(*) > 1
+    GROUP BY order_id, kind, return_id, shipment_id, authorisation_id HAVING count(*) > 1
 ) AS twice
 """
 
 
 # The built-in provider is a system of its own that happens to live in the same database; another one is not asked.
 _HAS_SANDBOX = "SELECT to_regclass('sandbox.sandbox_charges') IS NOT NULL"
+# An order that became dearer has several charges. One that belongs to no order stands alone, and is off.
 _AT_THE_PROVIDER = """
-SELECT count(*) AS charges, count(*) FILTER (WHERE ours IS DISTINCT FROM theirs) AS off
-FROM (
-    SELECT reference, (authorised_minor, captured_minor, refunded_minor, voided_minor) AS ours
+WITH ours AS (
+    SELECT order_id, (authorised_minor::numeric, captured_minor::numeric, refunded_minor::numeric,
+                      voided_minor::numeric) AS amounts
     FROM payments WHERE authorised_minor > 0
-) AS payments
-FULL JOIN (
-    SELECT reference, (authorised_minor, captured_minor, refunded_minor, voided_minor) AS theirs
-    FROM sandbox.sandbox_charges
-) AS charges USING (reference)
+), names AS (
+    SELECT reference, order_id FROM payments
+    UNION
+    SELECT reference, order_id FROM payment_commands
+), theirs AS (
+    SELECT order_id, count(*) AS charges,
+           (sum(authorised_minor), sum(captured_minor), sum(refunded_minor), sum(voided_minor)) AS amounts
+    FROM sandbox.sandbox_charges LEFT JOIN names USING (reference)
+    GROUP BY order_id
+)
+SELECT coalesce(sum(charges), 0)::bigint AS charges,
+       count(*) FILTER (WHERE ours.amounts IS DISTINCT FROM theirs.amounts) AS off
+FROM ours FULL JOIN theirs USING (order_id)
 """
 
 

@@ -75,13 +75,32 @@ SELECT count(*) FROM reservations WHERE status = 'held' AND expires_at < now() -
 HANDLED = """
 SELECT event_id, processed_at FROM inbox_events WHERE consumer_group = $1 AND event_id = ANY($2::uuid[])
 """
+# One action may have several consequences, such as an edit that is given up when its order is ended.
 ACTIONS = """
 SELECT id::text, reason, principal FROM order_actions
 UNION ALL
 SELECT '', detail, '' FROM order_timeline AS entry WHERE cause LIKE 'operator.%' AND NOT EXISTS (
-    SELECT FROM order_actions AS kept WHERE kept.order_id = entry.order_id AND kept.reason = entry.detail
+    SELECT FROM order_actions AS kept
+    WHERE kept.order_id = entry.order_id AND 'operator.' || kept.action = entry.cause
 )
 """
+EDITS = "SELECT reason, status FROM order_edits"
+# Of an order that was edited, what it consists of and what the last edit that was done made of it.
+EDITED = """
+SELECT count(*) FROM (
+    SELECT DISTINCT ON (order_id) order_id, lines_after FROM order_edits
+    WHERE status = 'applied' AND lines_before <> lines_after ORDER BY order_id, id DESC
+) AS last
+JOIN (
+    SELECT order_id, jsonb_object_agg(line, quantity) AS quantities
+    FROM order_lines WHERE quantity > 0 GROUP BY order_id
+) AS there USING (order_id)
+WHERE quantities <> (
+    SELECT jsonb_object_agg(part ->> 'line', (part ->> 'quantity')::bigint)
+    FROM jsonb_array_elements(lines_after) AS part WHERE (part ->> 'quantity')::bigint > 0
+)
+"""
+TRANSFERS = "SELECT transfer_id::text, status FROM transfers"
 RETURNS = "SELECT id::text, status FROM returns"
 UNBOOKED_MONEY = """
 SELECT count(*) FROM payments
@@ -151,6 +170,7 @@ async def at_rest(databases: Databases) -> Iterable[Judged]:
     orders, inventory = databases["orders"], databases["inventory"]
     return [
         Judged("I4", await _none(orders, "the ledger of money says the same", UNBOOKED_MONEY)),
+        Judged("I9", await _none(orders, "an edited order is what its last edit made of it", EDITED)),
         Judged("I8", await _none(inventory, "no expired hold is still held", OVERDUE_HOLDS)),
         Judged("I10", await _none(orders, "no connection sleeps inside a transaction", OPEN_TRANSACTIONS)),
     ]
@@ -218,6 +238,8 @@ async def acknowledged(databases: Databases, history: History) -> Iterable[Judge
         await _received(databases["inventory"], history),
         await _held(databases["inventory"], history),
         *await _returned(databases["orders"], history),
+        await _edited(databases["orders"], history),
+        await _moved(databases["inventory"], history),
     ]
 
 
@@ -272,6 +294,38 @@ async def _returned(orders: asyncpg.Connection, history: History) -> Iterator[Ju
             ),
         )
     )
+
+
+async def _edited(orders: asyncpg.Connection, history: History) -> Judged:
+    kept = await orders.fetch(EDITS)
+    by_reason = Counter(row["reason"] for row in kept)
+    accepted = history.accepted("edit")
+    off = [
+        *(key for key in accepted if by_reason[key] != 1),
+        *(key for key in _refused(history, "edit") if by_reason[key]),
+        *(f"{row['reason']} (unanswered)" for row in kept if row["status"] == "requested"),
+    ]
+    done = sum(row["status"] == "applied" for row in kept)
+    return _judged(
+        "I10",
+        "every acknowledged edit is there once, and answered",
+        off,
+        f"{len(accepted):,} acknowledged, {done:,} done",
+    )
+
+
+async def _moved(inventory: asyncpg.Connection, history: History) -> Judged:
+    statuses = {row["transfer_id"]: row["status"] for row in await inventory.fetch(TRANSFERS)}
+    proposed = {attempt.answer["id"] for attempt in history.accepted("transfer").values()}
+    received = {attempt.answer["id"] for attempt in history.accepted("transfer-receive").values()}
+    off = [
+        *(one for one in proposed if one not in statuses),
+        *(one for one in received if statuses.get(one) != "received"),
+    ]
+    return _judged(
+        "I10", "every acknowledged transfer is there, and where it was said to be", off,
+        f"{len(proposed):,} proposed, {len(received):,} received",
+    )  # fmt: skip
 
 
 async def every_action_written_down(orders: asyncpg.Connection, history: History) -> Verdict:

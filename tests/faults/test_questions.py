@@ -15,7 +15,9 @@ from tests.support.small_world import small_world, undone
 
 SETTLED, WAITING, RETURN = (f"00000000-0000-7000-8000-00000000000{number}" for number in (1, 2, 3))
 GOODS, ACTION = "00000000-0000-4000-8000-000000000004", "00000000-0000-7000-8000-000000000005"
-# Of what the clients were told: two orders, one of them cancelled, goods, a hold, a return, and an operator's action.
+TRANSFER = "00000000-0000-7000-8000-000000000006"
+# Of what the clients were told: two orders, one of them cancelled and one edited, goods that came and were moved, a
+# hold, a return, and an operator's action.
 TOLD = {
     "orders": """
         UPDATE orders SET channel = 'faults', reference = 'order-' || right(id::text, 1);
@@ -25,9 +27,18 @@ TOLD = {
         SELECT id, 1, status, now(), 'operator.retry', 'action-1' FROM orders WHERE status = 'settled';
         INSERT INTO order_actions (id, order_id, action, reason, principal, status_before, status_after, acted_at)
         SELECT '00000000-0000-7000-8000-000000000005', id, 'retry', 'action-1', 'ops', status, status, now()
+        FROM orders WHERE status = 'settled';
+        INSERT INTO order_edits (id, order_id, edited_at, principal, reason, lines_before, lines_after,
+                                 total_before_minor, total_after_minor, is_address_changed, status)
+        SELECT gen_random_uuid(), id, now(), 'storefront', 'edit-1', '[{"line": 1, "quantity": 1}]',
+               '[{"line": 1, "quantity": 3}, {"line": 2, "quantity": 1}]', 255, 1020, false, 'applied'
         FROM orders WHERE status = 'settled'
     """,
-    "inventory": "UPDATE stock_movements SET event_id = '00000000-0000-4000-8000-000000000004' WHERE kind = 'receipt'",
+    "inventory": """
+        UPDATE stock_movements SET event_id = '00000000-0000-4000-8000-000000000004' WHERE kind = 'receipt';
+        INSERT INTO transfers (transfer_id, status, created_at, changed_at)
+        VALUES ('00000000-0000-7000-8000-000000000006', 'received', now(), now())
+    """,
 }
 # What is kept for good cannot be changed without this.
 UNGUARDED = "SET session_replication_role = replica"
@@ -51,6 +62,10 @@ def history() -> History:
         told("hold", "hold-1", {}, reservation_id=WAITING),
         told("return", "return-1", {"id": RETURN}),
         told("receipt", "receipt-1", {"id": RETURN}),
+        told("edit", "edit-1", {"id": SETTLED}),
+        told("edit", "edit-2", {"code": "order-not-editable"}, status=409),
+        told("transfer", "transfer-1", {"id": TRANSFER}),
+        told("transfer-receive", "transfer-receive-1", {"id": TRANSFER}, status=200),
         told("action", "action-1", {"id": ACTION}),
         told("action", "action-2", {"code": "action-not-possible"}, status=409),
     ]
@@ -85,6 +100,8 @@ async def test_a_world_that_is_as_clients_were_told_is_found_right(databases: Da
 
 ORDER_THERE = ("I10", "every acknowledged order is there")
 WRITTEN_DOWN = ("I14", "what operators did is written down, once, with who and why")
+EDIT_THERE = ("I10", "every acknowledged edit is there once, and answered")
+TRANSFER_THERE = ("I10", "every acknowledged transfer is there, and where it was said to be")
 COPIED_ACTION = (
     "INSERT INTO order_actions SELECT gen_random_uuid(), order_id, action, {reason}, principal, shipment_id,"
     " refund_minor, replacement_order_id, status_before, status_after, acted_at FROM order_actions"
@@ -140,6 +157,21 @@ COPIED_ACTION = (
         pytest.param(
             "orders", "UPDATE returns SET status = 'requested', received_at = NULL, closed_at = NULL",
             {("I10", "every acknowledged receipt of a return is there")}, id="a receipt that is lost",
+        ),
+        pytest.param("orders", "DELETE FROM order_edits", {EDIT_THERE}, id="an edit that is lost"),
+        pytest.param(
+            "orders", "UPDATE order_edits SET reason = 'edit-2'", {EDIT_THERE}, id="an edit that was refused",
+        ),
+        pytest.param(
+            "orders", "UPDATE order_edits SET status = 'requested'", {EDIT_THERE}, id="an edit nobody answered",
+        ),
+        pytest.param(
+            "orders", "UPDATE order_lines SET quantity = quantity + 1 WHERE line = 2",
+            {("I9", "an edited order is what its last edit made of it")}, id="an edit that was done twice",
+        ),
+        pytest.param("inventory", "DELETE FROM transfers", {TRANSFER_THERE}, id="a transfer that is lost"),
+        pytest.param(
+            "inventory", "UPDATE transfers SET status = 'dispatched'", {TRANSFER_THERE}, id="an arrival that is lost",
         ),
         pytest.param(
             "orders", "DELETE FROM order_actions", {WRITTEN_DOWN}, id="an action nobody wrote down",

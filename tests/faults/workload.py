@@ -31,7 +31,7 @@ OPENING_UNITS = 20_000
 
 # How the sandbox provider treats an order, and how many of a hundred.
 _TOKENS = {"tok_ok": 80, "tok_declined": 4, "tok_timeout": 5, "tok_late": 5, "tok_capture_timeout": 6}
-_OPERATIONS = {"order": 50, "stock": 16, "hold": 16, "cancel": 9, "return": 9, "action": 3}
+_OPERATIONS = {"order": 50, "stock": 16, "hold": 16, "cancel": 9, "return": 9, "edit": 5, "transfer": 4, "action": 3}
 
 _TIMEOUT_SECONDS = 20.0
 # A server may be away for a minute, and everything behind it needs its time.
@@ -44,8 +44,14 @@ _REPEATED_RATIO = 0.08
 _MISTAKEN_RATIO = 0.02
 # What operators do: to most orders there is nothing to retry, and few are past being ended.
 _ACTIONS = {"retry": 1, "force-compensate": 2}
+# How long somebody waits for an order to be confirmed before it is edited as it is.
+_LOOKS_MAX = 60
+_LOOK_SECONDS = 0.05
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
 _SHIPPED = frozenset({"shipped", "delivered", "settled"})
+_ADDRESS = {"country": "GB", "latitude": 51.5, "longitude": -0.1}
+# Further north, where the other warehouse is the nearer one.
+_OTHER_ADDRESS = {"country": "GB", "latitude": 54.6, "longitude": -1.2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,7 @@ class Wish:
     path: str
     body: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]] = ()
+    if_match: str = ""
 
 
 class Clients:
@@ -112,6 +119,8 @@ class Clients:
     async def attempt(self, wish: Wish) -> Attempt:
         """Ask once, and write down what came of it."""
         headers = self.headers(wish.caller) | {"Idempotency-Key": wish.key}
+        if wish.if_match:
+            headers["If-Match"] = wish.if_match
         content: bytes = self._encoder.encode(wish.body)
         if wish.rows:
             headers["Content-Type"] = "application/x-ndjson"
@@ -180,7 +189,7 @@ def is_passing(attempt: Attempt) -> bool:
 
 
 class Workload:
-    """Orders, stock events, holds, cancellations, returns and operators, at a rate, until it is told to pause."""
+    """Orders and what becomes of them, goods, holds and operators, at a rate, until it is told to pause."""
 
     def __init__(self, clients: Clients, *, seed: int, operations_per_second: float, under_way_max: int = 48) -> None:
         """`seed` decides what is wanted; what comes of it is decided by the faults."""
@@ -266,7 +275,7 @@ class Workload:
                     {"sku": sku, "quantity": quantity, "unit_price_minor": PRICE_MINOR}
                     for sku, quantity in lines.items()
                 ],
-                "ship_to": {"country": "GB", "latitude": 51.5, "longitude": -0.1},
+                "ship_to": _ADDRESS,
                 "payment": {"token": token},
                 **({"hold_id": hold_id} if hold_id else {}),
             },
@@ -305,6 +314,8 @@ class Workload:
                 "hold": self._hold,
                 "cancel": self._cancel,
                 "return": self._return,
+                "edit": self._edit,
+                "transfer": self._transfer,
                 "action": self._act,
             }
             # A read that finds nobody is nothing to write down: the wish comes again.
@@ -374,6 +385,70 @@ class Workload:
         )
         if (await self._clients.insist(wish)).is_accepted:
             await self._perhaps_again(wish)
+
+    async def _edit(self) -> None:
+        lines = {sku: self._random.randint(1, 3) for sku in self._random.sample(SKUS, 2)}
+        placed = await self.place_order(lines)
+        if not placed.is_accepted:
+            return
+        path = f"/v1/orders/{placed.answer['id']}"
+        # At once, or when goods are held and paid for, and a parcel is about to leave.
+        is_patient = self._random.random() < 0.7
+        answer = await self._clients.get("orders", path)
+        for _ in range(_LOOKS_MAX if is_patient else 0):
+            if _json(answer).get("status") == "confirmed":
+                break
+            await asyncio.sleep(_LOOK_SECONDS)
+            answer = await self._clients.get("orders", path)
+        if answer.status_code != HTTPStatus.OK:
+            return
+        key = self._key("edit")
+        wish = Wish(
+            operation="edit",
+            key=key,
+            service="orders",
+            caller="storefront",
+            path=f"{path}/edits",
+            body={"reason": key, **self._change(_json(answer))},
+            if_match=answer.headers["ETag"],
+        )
+        if (await self._clients.insist(wish)).is_accepted:
+            await self._perhaps_again(wish)
+
+    def _change(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a customer wants to be different: more, less, something else besides, or somewhere else."""
+        line = order["lines"][-1]
+        match self._random.randrange(4):
+            case 0:
+                return {"lines": [{"line": line["line"], "quantity": line["quantity"] + 1}]}
+            case 1:
+                fewer = 0 if len(order["lines"]) > 1 else max(1, line["quantity"] - 1)
+                return {"lines": [{"line": line["line"], "quantity": fewer}]}
+            case 2:
+                sku = self._random.choice(SKUS)
+                return {"add": [{"sku": sku, "quantity": 1, "unit_price_minor": PRICE_MINOR}]}
+            case _:
+                return {"ship_to": _OTHER_ADDRESS}
+
+    async def _transfer(self) -> None:
+        source, destination = self._random.sample(list(WAREHOUSES), 2)
+        lines = [{"sku": sku, "quantity": self._random.randint(1, 5)} for sku in self._random.sample(SKUS, 2)]
+        proposed = await self._step("transfer", "/v1/transfers", source=source, destination=destination, lines=lines)
+        if not proposed.is_accepted:
+            return
+        path = f"/v1/transfers/{proposed.answer['id']}"
+        for step in ("approve", "dispatch", "receive"):
+            if not (await self._step(f"transfer-{step}", f"{path}/{step}")).is_accepted:
+                return
+
+    async def _step(self, operation: str, path: str, **body: Any) -> Attempt:
+        wish = Wish(
+            operation=operation, key=self._key(operation), service="inventory", caller="ops", path=path, body=body
+        )
+        attempt = await self._clients.insist(wish)
+        if attempt.is_accepted:
+            await self._perhaps_again(wish)
+        return attempt
 
     async def _act(self) -> None:
         if not self._order_ids:

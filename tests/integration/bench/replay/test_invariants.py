@@ -166,6 +166,23 @@ class TestVerdicts:
 
         assert await broken(databases) == set()
 
+    async def test_know_every_charge_of_an_order_that_became_dearer(self, databases: Databases) -> None:
+        orders = databases["orders"]
+        await orders.execute(
+            "INSERT INTO sandbox.sandbox_charges (reference, token, currency, authorised_minor, voided_minor)"
+            " VALUES ('charge-2', 'tok_ok', 'GBP', 255, 255);"
+            " INSERT INTO payment_commands"
+            " (id, order_id, kind, amount_minor, status, reference, due_at, created_at, resolved_at)"
+            " SELECT gen_random_uuid(), id, 'authorise', 255, 'succeeded', 'charge-2', now(), now(), now()"
+            " FROM orders WHERE status = 'settled';"
+            " UPDATE payments SET total_minor = 1275, authorised_minor = 1275, voided_minor = 255"
+            " WHERE captured_minor > 0"
+        )
+        assert await broken(databases) == set()
+
+        await orders.execute("UPDATE sandbox.sandbox_charges SET voided_minor = 0 WHERE reference = 'charge-2'")
+        assert await broken(databases) == {PROVIDER}
+
     async def test_count_the_parcels_that_had_left_when_somebody_ended_the_order(self, databases: Databases) -> None:
         orders = databases["orders"]
         await orders.execute("UPDATE orders SET status = 'cancelled' WHERE status = 'settled'")
