@@ -39,8 +39,9 @@ IsoTime = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(not_a_nu
 # One that there is in UTC, too.
 Timestamp = Annotated[IsoTime, AfterValidator(_within_the_calendar)]
 
-# A text without control characters and with something on it, whatever blanks are around that.
-ONE_LINE: Final = r"^[^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*$"
+# A text without control characters and with something on it, whatever blanks are around that. U+0085, another end of a
+# line, is a blank to some readers of such patterns and none to others.
+ONE_LINE: Final = r"^[^\x00-\x1f\x7f\x85]*[^\x00-\x1f\x7f\x85\s][^\x00-\x1f\x7f\x85]*$"
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=ONE_LINE)]
 
 Currency = Annotated[

@@ -30,7 +30,7 @@ PriceMinor = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor 
 
 # Query parameters that several routes have.
 Words = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"[^\x00-\x1f\x7f\s]")
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"[^\x00-\x1f\x7f\x85\s]")
 ]
 PriceBound = Annotated[int, Field(ge=0, le=MINOR_MAX, description="In the minor unit of the currency."), IN_DIGITS]
 CategoryFilter = Annotated[Identifier | None, Query(description="Only products in this category or below it.")]

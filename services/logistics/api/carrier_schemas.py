@@ -36,7 +36,7 @@ class CarrierServiceModel(_Input):
 
     service: Code
     name: Label
-    cut_off: Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")] = Field(
+    cut_off: Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = Field(
         description="The last collection of the day, HH:MM in UTC."
     )
     rates: list[RateModel] = Field(min_length=1, max_length=_RATES_MAX)

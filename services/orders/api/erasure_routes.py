@@ -20,7 +20,7 @@ from services.orders.handlers.erasures import ErasureUnits, find_erasure, reques
 router = APIRouter(prefix="/v1", tags=["erasures"])
 
 CustomerId = Annotated[str, PathParameter(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
-VisitorId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s@\x00-\x1f\x7f]+$")]
+VisitorId = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\s@\x00-\x1f\x7f\x85]+$")]
 
 
 class ErasureDesk:

@@ -303,6 +303,8 @@ class TestCarriers:
             ("a service twice", {"services": [service, service]}),
             ("a rate twice", {"services": [{**service, "rates": [rate, rate]}]}),
             ("no collection", {"services": [{**service, "cut_off": "24:00"}]}),
+            ("digits that nobody expects", {"services": [{**service, "cut_off": "0\u0663:00"}]}),
+            ("a name of blanks", {"services": [{**service, "name": "\r\u0085"}]}),
             ("a price below nothing", {"services": [{**service, "rates": [{**rate, "base_minor": -1}]}]}),
         ]
         for name, change in changes:
