@@ -503,6 +503,9 @@ def _give_back(
     own_id: UUID | None = None,
 ) -> None:
     """Refund an amount, as soon as so much was captured."""
+    if draft.state.status in ENDED and shipment_id is None:
+        # All else goes back by itself, however late it is captured; of a parcel that was lost the step tells.
+        remainders.take_back(draft, amount_minor)
     if amount_minor <= _refundable_minor(draft.state):
         ask_for(draft, StepKind.REFUND, amount_minor, return_id=return_id, shipment_id=shipment_id, own_id=own_id)
     else:

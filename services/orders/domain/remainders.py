@@ -92,6 +92,14 @@ def conclude(draft: Draft, status: RemainderStatus) -> int:
     return payment.remainder.value_minor
 
 
+def take_back(draft: Draft, amount_minor: int) -> None:
+    """Note that so much of what is kept of an order that ended, for goods that left as its remainder, goes back."""
+    payment = draft.state.payment
+    if payment.remainder is not None:
+        returned_minor = payment.remainder.returned_minor + amount_minor
+        draft.change(payment=replace(payment, remainder=replace(payment.remainder, returned_minor=returned_minor)))
+
+
 def call_off(draft: Draft, message: on.CancellationRequested | on.OperatorCompensated) -> None:
     """Have the remainder called off with the order that it comes of, as far as it can be."""
     if draft.state.payment.is_remainder_open:

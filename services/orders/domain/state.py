@@ -108,10 +108,15 @@ class RemainderStatus(StrEnum):
 
 
 class Remainder(msgspec.Struct, frozen=True, kw_only=True):
-    """What an order pays for another one, which what was missing of it became; `value_minor` is of its total."""
+    """
+    What an order pays for another one, which what was missing of it became; `value_minor` is of its total.
+
+    `returned_minor` is known of an order that ended: what was, or will be, given back for goods of it that came back.
+    """
 
     value_minor: int
     status: RemainderStatus = RemainderStatus.OPEN
+    returned_minor: int = 0
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,10 +299,8 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def kept_for_remainder_minor(self) -> int:
         """What was captured, or will be, of an order that ended for goods that left as its remainder."""
-        gone = self.given_back_of_remainder_minor
-        if not any(parcel.has_left for parcel in self.shipments):
-            # Nothing else can have come back.
-            gone += sum(step.amount_minor for step in self._refunds() if step.return_id is not None)
+        returned_minor = self.payment.remainder.returned_minor if self.payment.remainder is not None else 0
+        gone = self.given_back_of_remainder_minor + returned_minor
         return max(0, self.payment.shipped_remainder_minor - gone)
 
     @property

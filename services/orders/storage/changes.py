@@ -137,8 +137,10 @@ FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6
 WHERE payments.order_id = changed.order_id
 """
 _UPDATE_REMAINDERS = """
-UPDATE payments SET remainder_minor = changed.remainder_minor, remainder_status = changed.remainder_status
-FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS changed (order_id, remainder_minor, remainder_status)
+UPDATE payments SET remainder_minor = changed.remainder_minor, remainder_status = changed.remainder_status,
+                    remainder_returned_minor = changed.remainder_returned_minor
+FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[])
+     AS changed (order_id, remainder_minor, remainder_status, remainder_returned_minor)
 WHERE payments.order_id = changed.order_id
 """
 _INSERT_ORIGINS = """
@@ -376,6 +378,7 @@ def _update_payments(transaction: Transaction, states: Sequence[OrderState]) -> 
                 [order_id for order_id, _ in divided],
                 [one.value_minor for _, one in divided],
                 [one.status.value for _, one in divided],
+                [one.returned_minor for _, one in divided],
             )
 
 

@@ -50,7 +50,7 @@ FROM orders WHERE id = ANY($1::uuid[] || ARRAY(
 _LOCK_FREE = f"{_LOCK} SKIP LOCKED"
 # Read after the lock, in statements of their own: one statement would see these rows as they were before the wait.
 _PAYMENTS = """
-SELECT order_id, version, capture_at, reference, remainder_minor, remainder_status,
+SELECT order_id, version, capture_at, reference, remainder_minor, remainder_status, remainder_returned_minor,
        authorised_minor, captured_minor, refunded_minor, voided_minor
 FROM payments WHERE order_id = ANY($1::uuid[])
 """
@@ -209,14 +209,16 @@ async def _parts_of(driver: asyncpg.Connection, rows: Sequence[asyncpg.Record]) 
         return parts
     for row in await driver.fetch(_PAYMENTS, with_stock):
         order_id, *amounts = row.values()
-        version, capture_at, reference, remainder_minor, remainder_status, *minor = amounts
+        version, capture_at, reference, remainder_minor, remainder_status, returned_minor, *minor = amounts
         parts.payments[order_id] = Payment(
             version=version,
             capture_at=CaptureMoment(capture_at),
             reference=reference,
             remainder=None
             if remainder_minor is None
-            else Remainder(value_minor=remainder_minor, status=RemainderStatus(remainder_status)),
+            else Remainder(
+                value_minor=remainder_minor, status=RemainderStatus(remainder_status), returned_minor=returned_minor
+            ),
             **dict(zip(_AMOUNTS, minor, strict=True)),
         )
     for row in await driver.fetch(_STEPS, with_stock):

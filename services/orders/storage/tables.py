@@ -364,9 +364,12 @@ payments = Table(
     # What of the total is for goods that became an order of their own.
     Column("remainder_minor", BigInteger),
     Column("remainder_status", Text),
+    # What of that was, or will be, given back for goods that came back, of an order that ended.
+    Column("remainder_returned_minor", BigInteger, nullable=False, server_default=text("0")),
     CheckConstraint("remainder_minor BETWEEN 0 AND total_minor", name="remainder"),
     CheckConstraint(one_of("remainder_status", RemainderStatus), name="remainder_status"),
     CheckConstraint("(remainder_minor IS NULL) = (remainder_status IS NULL)", name="divided"),
+    CheckConstraint("remainder_returned_minor >= 0", name="remainder_returned"),
     # Never more refunded than captured, captured or let go than authorised, authorised than was asked for.
     CheckConstraint("refunded_minor BETWEEN 0 AND captured_minor", name="refunded"),
     CheckConstraint("captured_minor >= 0 AND voided_minor >= 0", name="captured"),

@@ -6,8 +6,10 @@ from uuid import UUID
 
 import pytest
 
+from libs.common.db.migrations import downgrade, upgrade
 from libs.common.events.inventory import StockPartlyReserved, StockRejected
 from libs.common.events.logistics import ShipmentCancelled, ShipmentFailed
+from services.orders.bootstrap import SERVICE
 from services.orders.domain.remainders import remainder_id
 from tests.integration.orders.shop import NOW, ORDER, TOTAL_MINOR, Shop, shipment_id
 from tests.integration.orders.test_money import act
@@ -15,6 +17,7 @@ from tests.integration.orders.test_returns import arrive, found, inspect
 from tests.integration.orders.test_shortage import HELD, MISSING, MISSING_MINOR, divided, restock, send
 from tests.support.postgres import FreshDatabase
 
+MIGRATIONS = SERVICE.migrations
 MIRRORS = [{"sku": "OMINOUS-MIRROR", "quantity": 2}]
 
 
@@ -99,6 +102,30 @@ class TestReturn:
 
             assert captured == refunded
             assert captured + voided == TOTAL_MINOR
+
+    @pytest.mark.parametrize("capture_at", ["each-dispatch", "first-dispatch", "last-dispatch"])
+    @pytest.mark.parametrize("is_upgraded", [False, True])
+    async def test_leaves_nothing_with_the_shop_though_the_order_itself_is_captured_later(
+        self,
+        database: FreshDatabase,
+        capture_at: str,
+        is_upgraded: bool,  # noqa: FBT001
+    ) -> None:
+        async with Shop.open(database, capture_at=capture_at) as shop:
+            order_id, remainder = await divided(shop)
+            await shop.plan(order_id, "leeds")
+            await send(shop, order_id)
+            await restock(shop, remainder)
+            await send(shop, remainder)
+            await act(shop, order_id, "force-compensate")
+            await receive(shop, await announce(shop, order_id, MIRRORS), 2)
+            if is_upgraded:
+                # By a version that did not keep what came back.
+                assert MIGRATIONS is not None
+                await downgrade(database, directory=MIGRATIONS, revision="0030")
+                await upgrade(database, directory=MIGRATIONS, revision="head")
+
+            assert await money(shop, order_id) == (TOTAL_MINOR, TOTAL_MINOR, 0)
 
     async def test_is_worth_what_can_be_charged_for_it(self, shop: Shop) -> None:
         mirrors = {"sku": "OMINOUS-MIRROR", "quantity": 3, "unit_price_minor": 501}
