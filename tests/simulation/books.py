@@ -30,7 +30,7 @@ def due_of_orders(shop: "Shop") -> dict[UUID, int]:
     due: dict[UUID, int] = dict.fromkeys(rows, 0)
     rest = _add_parcels(shop, due)
     own = {order_id: sum(map(_price, row.order.lines)) - rest[order_id] for order_id, row in rows.items()}
-    _add_exchanges(shop, due)
+    _add_exchanges(shop, due, rest)
     for one in shop.orders.table("returns").values():
         if one.status is ReturnStatus.CLOSED:
             _take_back(shop, one, rest if _is_ended_before(shop, one) else due)
@@ -104,7 +104,8 @@ def _take_back(shop: "Shop", one: Return, due: dict[UUID, int]) -> None:
         shop.world.meet("exchange returned")
 
 
-def _add_exchanges(shop: "Shop", due: dict[UUID, int]) -> None:
+def _add_exchanges(shop: "Shop", due: dict[UUID, int], rest: dict[UUID, int]) -> None:
+    returns = {one.exchange_order_id: one for one in shop.orders.table("returns").values()}
     for order_id, row in shop.orders.table("orders").items():
         facts = row.order.facts
         if facts.origin is None or facts.channel != EXCHANGE_CHANNEL:
@@ -113,7 +114,10 @@ def _add_exchanges(shop: "Shop", due: dict[UUID, int]) -> None:
             due[order_id] += facts.total_minor
             shop.world.meet("goods exchanged")
         else:
-            due[facts.origin.order_id] -= facts.origin.prepaid_minor
+            origin_id = facts.origin.order_id
+            # Of an order that had ended before, nothing else could be given for others than goods of its rest.
+            of = rest if rest[origin_id] and _is_ended_before(shop, returns[order_id]) else due
+            of[origin_id] -= facts.origin.prepaid_minor
 
 
 def moved_goods(shop: "Shop") -> Moved:

@@ -362,5 +362,8 @@ def _answer_to_refund(state: OrderState, message: on.RefundRequested | on.Exchan
     what = message.exchange_order_id if isinstance(message, on.ExchangeEnded) else message.return_id
     if state.step(moves.refund_step_id(state.id, what)) is not None:
         return Answer.IGNORE
-    is_covered = 0 <= message.amount_minor <= state.unpromised_minor
+    paid_minor = state.paid_back_of_exchange_minor(what)
+    if paid_minor and message.amount_minor <= paid_minor:
+        return Answer.IGNORE
+    is_covered = 0 <= message.amount_minor - paid_minor <= state.unpromised_minor
     return Answer.ADVANCE if is_covered else Answer.REJECT

@@ -297,11 +297,16 @@ class OperatorSkipped:
 
 @dataclass(frozen=True, slots=True)
 class OperatorCompensated:
-    """A person wants an order to end, and its money to go back, wherever its goods are."""
+    """
+    A person wants an order to end, and its money to go back, wherever its goods are.
+
+    `exchanges` are those of its goods under way, oldest first: what of its price is kept for each, in minor units.
+    """
 
     name: ClassVar[str] = "operator.force-compensate"
 
     reason: str
+    exchanges: tuple[tuple[UUID, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

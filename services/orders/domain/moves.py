@@ -521,7 +521,8 @@ def _give_back(
 
 def refund_exchange(draft: Draft, message: on.ExchangeEnded) -> None:
     """Give back the price of goods that were to be sent for others, and will not."""
-    _give_back(draft, message.amount_minor, own_id=refund_step_id(draft.state.id, message.exchange_order_id))
+    owed_minor = message.amount_minor - draft.state.paid_back_of_exchange_minor(message.exchange_order_id)
+    _give_back(draft, owed_minor, own_id=refund_step_id(draft.state.id, message.exchange_order_id))
 
 
 def pass_deadline(draft: Draft, message: on.DeadlinePassed) -> None:

@@ -19,7 +19,15 @@ from services.orders.domain import messages as on
 from services.orders.domain.draft import Draft
 from services.orders.domain.order import EXCHANGE_CHANNEL, OrderLine, units_by_sku
 from services.orders.domain.parcels import payable_part, value_by_warehouse
-from services.orders.domain.state import Divide, OrderState, Remainder, RemainderStatus
+from services.orders.domain.state import (
+    Divide,
+    OrderState,
+    Remainder,
+    RemainderStatus,
+    StepKind,
+    StepStatus,
+    exchange_step_id,
+)
 
 _TIME_BITS: Final = 80
 _VERSION: Final = 0x7 << 76
@@ -98,6 +106,28 @@ def take_back(draft: Draft, amount_minor: int) -> None:
     if payment.remainder is not None:
         returned_minor = payment.remainder.returned_minor + amount_minor
         draft.change(payment=replace(payment, remainder=replace(payment.remainder, returned_minor=returned_minor)))
+
+
+def pay_back_exchanges(draft: Draft, exchanges: Iterable[tuple[UUID, int]]) -> None:
+    """
+    Note what of goods that were exchanged is paid back with all else of an order that is to end, lest it be twice.
+
+    As with money, what came back was of the order's own goods first; the price of its remainder is kept for the rest.
+    """
+    if draft.state.payment.remainder is None:
+        # All of it goes back, and nothing is kept that more could be taken of.
+        return
+    own_minor = draft.state.unpromised_minor - draft.state.kept_for_remainder_minor
+    for exchange_order_id, kept_minor in exchanges:
+        paid_minor = min(kept_minor, own_minor)
+        if paid_minor > 0:
+            draft.pay(
+                StepKind.REFUND,
+                paid_minor,
+                status=StepStatus.WITHDRAWN,
+                own_id=exchange_step_id(draft.state.id, exchange_order_id),
+            )
+            own_minor -= paid_minor
 
 
 def call_off(draft: Draft, message: on.CancellationRequested | on.OperatorCompensated) -> None:

@@ -310,6 +310,11 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
         parcels = ((step.shipment_id, step.amount_minor) for step in self._refunds())
         return sum(minor for parcel, minor in parcels if parcel is not None and parcel not in own)
 
+    def paid_back_of_exchange_minor(self, exchange_order_id: UUID) -> int:
+        """Return what of goods that came back for an exchange was paid back with all else as the order ended."""
+        step = self.step(exchange_step_id(self.id, exchange_order_id))
+        return 0 if step is None else step.amount_minor
+
     def _refunds(self) -> list[PaymentStep]:
         return [step for step in self.steps if step.kind is StepKind.REFUND and step.status is not StepStatus.WITHDRAWN]
 
@@ -328,6 +333,11 @@ def _purpose(step: PaymentStep) -> tuple[StepKind, UUID | None, UUID | None, UUI
 def step_id(order_id: UUID, name: str) -> UUID:
     """Return the id of a payment step: deciding the same twice names the same step."""
     return named_id(order_id, name)
+
+
+def exchange_step_id(order_id: UUID, exchange_order_id: UUID) -> UUID:
+    """Return the id of the withdrawn refund that says what of an exchange went back with all else of an order."""
+    return step_id(order_id, f"exchange:{exchange_order_id}")
 
 
 class Answer(StrEnum):

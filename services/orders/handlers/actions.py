@@ -22,6 +22,7 @@ from services.orders.domain.order import (
     units_by_sku,
 )
 from services.orders.domain.state import Answer, OrderState, Shipment
+from services.orders.handlers.exchanges import kept_for_exchanges
 from services.orders.handlers.fulfilment import Policy, Saga, derived_order
 from services.orders.handlers.given_up import bill_of, contents_of
 from services.orders.handlers.ports import OrderAction, Unit
@@ -92,7 +93,7 @@ async def act_on_order(order_id: UUID, request: Request, *, unit: Unit, policy: 
         case Action.SKIP:
             message = on.OperatorSkipped(request.reason)
         case Action.FORCE_COMPENSATE:
-            message = on.OperatorCompensated(request.reason)
+            message = on.OperatorCompensated(request.reason, await _exchanges_of(before, unit))
         case Action.REFUND_PARCEL | Action.RESHIP:
             parcel = _parcel(before, request.shipment_id)
             goods, refund_minor = await _goods_owed(parcel, before, _payer_of(before, saga), request, unit)
@@ -141,6 +142,13 @@ def _parcel(state: OrderState, shipment_id: UUID | None) -> Shipment:
     return found
 
 
+async def _exchanges_of(state: OrderState, unit: Unit) -> tuple[tuple[UUID, int], ...]:
+    """Return what is kept of a divided order's price for each exchange of its goods, the oldest first."""
+    if state.payment.remainder is None:
+        return ()
+    return tuple(sorted((await kept_for_exchanges(state, unit)).items()))
+
+
 def _payer_of(state: OrderState, saga: Saga) -> OrderState:
     """Return the order that pays for the parcels of an order: itself, unless it is what was missing of another one."""
     origin = state.facts.origin
@@ -167,7 +175,7 @@ async def _goods_owed(
     if request.action is Action.REFUND_PARCEL:
         value_minor = max(0, packed.value_minor - back.value_minor)
         refund_minor = value_minor if request.refund_minor is None else request.refund_minor
-    left_minor = payer.unpromised_minor - sum((await unit.returns.exchanges_of(payer.id)).values())
+    left_minor = payer.unpromised_minor - sum((await kept_for_exchanges(payer, unit)).values())
     if not goods or refund_minor > max(0, left_minor):
         raise ActionNotPossible(state.id, request.action, state.status)
     return goods, refund_minor

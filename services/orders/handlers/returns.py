@@ -48,6 +48,7 @@ from services.orders.domain.returns import (
     with_shares,
 )
 from services.orders.domain.state import UNDER_WAY, OrderState, RemainderStatus
+from services.orders.handlers.exchanges import kept_for_exchanges
 from services.orders.handlers.fulfilment import Policy, Saga, derived_order
 from services.orders.handlers.given_up import bill_of, paid_back_of
 from services.orders.handlers.ports import Unit
@@ -358,10 +359,10 @@ async def _within_what_is_left(counted: Return, state: OrderState | None, state_
     """Promise no more than what is left of the order's price: an operator may have given back any of it."""
     if state is None:
         return counted
-    left_minor = state.unpromised_minor - sum((await unit.returns.exchanges_of(state.id)).values())
+    left_minor = state.unpromised_minor - sum((await kept_for_exchanges(state, unit)).values())
     origin = state_of(state.facts.origin.order_id) if _is_exchange(state) and state.facts.origin is not None else None
     if origin is not None:
-        exchanges = await unit.returns.exchanges_of(origin.id)
+        exchanges = await kept_for_exchanges(origin, unit)
         own_minor = exchanges.get(state.id, 0)
         left_minor += max(0, min(own_minor, origin.unpromised_minor - sum(exchanges.values()) + own_minor))
     surplus = counted.credit_minor - max(0, left_minor)

@@ -13,7 +13,7 @@ from services.orders.bootstrap import SERVICE
 from services.orders.domain.remainders import remainder_id
 from tests.integration.orders.shop import NOW, ORDER, TOTAL_MINOR, Shop, shipment_id
 from tests.integration.orders.test_money import act
-from tests.integration.orders.test_returns import arrive, found, inspect
+from tests.integration.orders.test_returns import arrive, exchange, found, inspect
 from tests.integration.orders.test_shortage import HELD, MISSING, MISSING_MINOR, divided, restock, send
 from tests.support.postgres import FreshDatabase
 
@@ -126,6 +126,32 @@ class TestReturn:
                 await upgrade(database, directory=MIGRATIONS, revision="head")
 
             assert await money(shop, order_id) == (TOTAL_MINOR, TOTAL_MINOR, 0)
+
+    @pytest.mark.parametrize("has_exchange_ended", [False, True])
+    async def test_is_of_the_rest_alone_when_own_goods_were_exchanged_before_the_end(
+        self,
+        shop: Shop,
+        has_exchange_ended: bool,  # noqa: FBT001
+    ) -> None:
+        order_id, remainder = await divided(shop)
+        await shop.plan(order_id, "leeds")
+        await send(shop, order_id, arrives=False)
+        await restock(shop, remainder)
+        await send(shop, remainder)
+        await shop.pay()
+        opened = await exchange(shop, order_id, price_minor=500)
+        await arrive(shop, opened["id"])
+        other = (await inspect(shop, opened["id"], found(2))).json()["exchange_order_id"]
+        await act(shop, order_id, "force-compensate")
+        assert await money(shop, order_id) == (TOTAL_MINOR, TOTAL_MINOR - MISSING_MINOR, 0)
+
+        if has_exchange_ended:
+            await shop.post(f"/orders/{other}/cancellation", {"reason": "changed-mind"})
+            assert await shop.status(UUID(other)) == "cancelled"
+            assert await money(shop, order_id) == (TOTAL_MINOR, TOTAL_MINOR - MISSING_MINOR, 0)
+
+        await receive(shop, await announce(shop, order_id, MIRRORS), 2)
+        assert await money(shop, order_id) == (TOTAL_MINOR, TOTAL_MINOR, 0)
 
     async def test_is_worth_what_can_be_charged_for_it(self, shop: Shop) -> None:
         mirrors = {"sku": "OMINOUS-MIRROR", "quantity": 3, "unit_price_minor": 501}

@@ -23,6 +23,8 @@ from tests.unit.orders.domain.worlds import (
 
 REMAINDER_PARCEL = UUID(int=800)
 OWN_PARCEL = shipment_id("leeds")
+OWN_MINOR = TOTAL_MINOR - MISSING_MINOR
+EXCHANGE_ID = UUID(int=950)
 
 
 def ended(capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH) -> Story:
@@ -31,6 +33,16 @@ def ended(capture_at: CaptureMoment = CaptureMoment.EACH_DISPATCH) -> Story:
     story = Story.received(order).tell(on.ReviewPassed(), in_one_place(1, 1)).pay(StepKind.AUTHORISE)
     story.tell(on.ShipmentPlanned(OWN_PARCEL, "leeds"), dispatched("leeds"), on.RemainderShipped(REMAINDER_PARCEL))
     return story.tell(on.OperatorCompensated("fraud"))
+
+
+def ended_after_exchange(exchanged_minor: int, refunded_minor: int = 0) -> Story:
+    """Return a divided order that has left and was paid, ended after goods had come back for others and for money."""
+    story = Story.received(an_order(on_shortage="split")).tell(on.ReviewPassed(), in_one_place(1, 1))
+    story.pay(StepKind.AUTHORISE).tell(on.ShipmentPlanned(OWN_PARCEL, "leeds"), dispatched("leeds"))
+    story.tell(on.RemainderShipped(REMAINDER_PARCEL)).pay(StepKind.CAPTURE)
+    if refunded_minor:
+        story.tell(on.RefundRequested(UUID(int=940), refunded_minor)).pay(StepKind.REFUND)
+    return story.tell(on.OperatorCompensated("fraud", ((EXCHANGE_ID, exchanged_minor),)))
 
 
 def take_back(story: Story, parts: Sequence[int]) -> None:
@@ -116,3 +128,62 @@ def test_what_came_back_of_it_is_not_kept_when_a_parcel_that_could_not_be_stoppe
     story.tell(dispatched("leeds"))
 
     assert kept_minor(story) == MISSING_MINOR - 1_300
+
+
+@pytest.mark.parametrize(
+    ("refunded_minor", "exchanged_minor", "paid_minor"),
+    [
+        pytest.param(0, 1_300, MISSING_MINOR, id="own goods exchanged"),
+        pytest.param(0, OWN_MINOR, MISSING_MINOR, id="all own goods exchanged"),
+        pytest.param(1_300, OWN_MINOR, 1_300, id="own goods and some of the rest exchanged"),
+        pytest.param(OWN_MINOR, MISSING_MINOR, 0, id="the rest exchanged"),
+        pytest.param(5_200, 1_300, 0, id="the last of the rest exchanged"),
+    ],
+)
+def test_goods_that_were_exchanged_before_the_end_are_paid_back_once(
+    refunded_minor: int, exchanged_minor: int, paid_minor: int
+) -> None:
+    story = ended_after_exchange(exchanged_minor, refunded_minor)
+    assert kept_minor(story) == min(MISSING_MINOR, TOTAL_MINOR - refunded_minor)
+
+    story.tell(on.ExchangeEnded(EXCHANGE_ID, exchanged_minor))
+    story.tell(on.ExchangeEnded(EXCHANGE_ID, exchanged_minor))
+
+    assert kept_minor(story) == paid_minor
+
+
+def test_the_rest_comes_back_whole_whatever_was_exchanged_before_the_end() -> None:
+    story = ended_after_exchange(1_300)
+
+    take_back(story, (MISSING_MINOR,))
+    story.tell(on.ExchangeEnded(EXCHANGE_ID, 1_300))
+
+    assert kept_minor(story) == 0
+
+
+@pytest.mark.parametrize("is_exchange_first", [False, True])
+def test_an_exchange_that_ends_is_paid_back_once_with_an_order_that_was_not_divided(
+    is_exchange_first: bool,  # noqa: FBT001
+) -> None:
+    story = Story.received(replace(an_order(), payment_terms=PaymentTerms(capture_at=CaptureMoment.EACH_DISPATCH)))
+    story.tell(on.ReviewPassed(), in_one_place(3, 1)).pay(StepKind.AUTHORISE).tell(dispatched("leeds"))
+    story.pay(StepKind.CAPTURE)
+
+    turns: list[on.Message] = [
+        on.OperatorCompensated("fraud", ((EXCHANGE_ID, 1_300),)),
+        on.ExchangeEnded(EXCHANGE_ID, 1_300),
+    ]
+    for message in reversed(turns) if is_exchange_first else turns:
+        story.tell(message)
+
+    assert kept_minor(story) == 0
+
+
+def test_an_exchange_that_ends_before_its_divided_order_is_paid_back_once() -> None:
+    story = Story.received(an_order(on_shortage="split")).tell(on.ReviewPassed(), in_one_place(1, 1))
+    story.pay(StepKind.AUTHORISE).tell(on.ShipmentPlanned(OWN_PARCEL, "leeds"), dispatched("leeds"))
+    story.tell(on.RemainderShipped(REMAINDER_PARCEL)).pay(StepKind.CAPTURE)
+
+    story.tell(on.ExchangeEnded(EXCHANGE_ID, 1_300), on.OperatorCompensated("fraud"))
+
+    assert kept_minor(story) == MISSING_MINOR

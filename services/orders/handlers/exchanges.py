@@ -1,0 +1,16 @@
+"""What of an order's price is kept for goods that are sent for others that came back."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from services.orders.domain.state import OrderState
+from services.orders.handlers.ports import Unit
+
+
+async def kept_for_exchanges(state: OrderState, unit: Unit) -> Mapping[UUID, int]:
+    """Return what is kept for each exchange of a locked order's goods, without what was paid back as that ended."""
+    exchanges = await unit.returns.exchanges_of(state.id)
+    return {
+        exchange_id: max(0, minor - state.paid_back_of_exchange_minor(exchange_id))
+        for exchange_id, minor in exchanges.items()
+    }
