@@ -75,7 +75,7 @@ def compensate(draft: Draft, message: on.OperatorCompensated) -> None:
     if state.warehouses and state.status in _PARCELS_PLANNED:
         draft.publish(OrderCancellationRequested(order_id=state.id, reason=message.reason))
     remainders.pay_back_exchanges(draft, message.exchanges)
-    moves.cancel(draft, message.reason)
+    moves.cancel(draft, message.reason, returned_minor=message.returned_minor)
     remainders.call_off(draft, message)
 
 

@@ -301,12 +301,14 @@ class OperatorCompensated:
     A person wants an order to end, and its money to go back, wherever its goods are.
 
     `exchanges` are those of its goods under way, oldest first: what of its price is kept for each, in minor units.
+    `returned_minor` is of an exchange: what the order that it comes of gave back, or will, for goods that came back.
     """
 
     name: ClassVar[str] = "operator.force-compensate"
 
     reason: str
     exchanges: tuple[tuple[UUID, int], ...] = ()
+    returned_minor: int = 0
 
 
 @dataclass(frozen=True, slots=True)

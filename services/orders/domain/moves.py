@@ -708,12 +708,12 @@ def _asked(draft: Draft) -> dict[str, Any]:
     }
 
 
-def cancel(draft: Draft, reason: str) -> None:
+def cancel(draft: Draft, reason: str, *, returned_minor: int = 0) -> None:
     edits.refuse(draft, reason=ORDER_ENDED)
     draft.publish(OrderCancelled(order_id=draft.state.id, reason=reason, stage=draft.state.status.value))
     draft.enter(OrderStatus.CANCELLED, reason=reason)
     _let_go(draft)
-    remainders.tell_ended(draft, reason)
+    remainders.tell_ended(draft, reason, returned_minor=returned_minor)
 
 
 def _refuse(

@@ -148,14 +148,20 @@ def tell_lost(draft: Draft, message: on.ParcelGivenUp) -> None:
         draft.tell(origin_id, on.RemainderLost(message.shipment_id, message.refund_minor))
 
 
-def tell_ended(draft: Draft, reason: str) -> None:
-    """Let the order that pays know that what was missing of it will not come."""
+def tell_ended(draft: Draft, reason: str, *, returned_minor: int = 0) -> None:
+    """
+    Let the order that pays know that what was missing of it, or was to be sent for goods of it, will not come.
+
+    `returned_minor` is what it has given back, or will, for goods that were sent for others and came back.
+    """
     if (origin_id := _payer(draft.state)) is not None:
         draft.tell(origin_id, on.RemainderEnded(reason))
     facts = draft.state.facts
     if facts.origin is not None and facts.channel == EXCHANGE_CHANNEL and facts.origin.prepaid_minor:
-        # Goods that were given for others, and do not come: their price goes back instead.
-        draft.tell(facts.origin.order_id, on.ExchangeEnded(draft.state.id, facts.origin.prepaid_minor))
+        # Goods that were given for others, and do not come: their price goes back instead, unless it has.
+        owed_minor = facts.origin.prepaid_minor - returned_minor
+        if owed_minor > 0:
+            draft.tell(facts.origin.order_id, on.ExchangeEnded(draft.state.id, owed_minor))
 
 
 def _payer(state: OrderState) -> UUID | None:

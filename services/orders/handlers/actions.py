@@ -22,7 +22,7 @@ from services.orders.domain.order import (
     units_by_sku,
 )
 from services.orders.domain.state import Answer, OrderState, Shipment
-from services.orders.handlers.exchanges import kept_for_exchanges
+from services.orders.handlers.exchanges import kept_for_exchanges, returned_of_exchange
 from services.orders.handlers.fulfilment import Policy, Saga, derived_order
 from services.orders.handlers.given_up import bill_of, contents_of
 from services.orders.handlers.ports import OrderAction, Unit
@@ -93,7 +93,9 @@ async def act_on_order(order_id: UUID, request: Request, *, unit: Unit, policy: 
         case Action.SKIP:
             message = on.OperatorSkipped(request.reason)
         case Action.FORCE_COMPENSATE:
-            message = on.OperatorCompensated(request.reason, await _exchanges_of(before, unit))
+            message = on.OperatorCompensated(
+                request.reason, await _exchanges_of(before, unit), await returned_of_exchange(before, unit)
+            )
         case Action.REFUND_PARCEL | Action.RESHIP:
             parcel = _parcel(before, request.shipment_id)
             goods, refund_minor = await _goods_owed(parcel, before, _payer_of(before, saga), request, unit)

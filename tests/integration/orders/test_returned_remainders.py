@@ -1,6 +1,8 @@
 """What left as the remainder of an order that was called off comes back for what was paid for it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +15,7 @@ from services.orders.bootstrap import SERVICE
 from services.orders.domain.remainders import remainder_id
 from tests.integration.orders.shop import NOW, ORDER, TOTAL_MINOR, Shop, shipment_id
 from tests.integration.orders.test_money import act
-from tests.integration.orders.test_returns import arrive, exchange, found, inspect
+from tests.integration.orders.test_returns import arrive, exchange, found, inspect, send_lamp
 from tests.integration.orders.test_shortage import HELD, MISSING, MISSING_MINOR, divided, restock, send
 from tests.support.postgres import FreshDatabase
 
@@ -126,6 +128,35 @@ class TestReturn:
                 await upgrade(database, directory=MIGRATIONS, revision="head")
 
             assert await money(shop, order_id) == (TOTAL_MINOR, TOTAL_MINOR, 0)
+
+    @pytest.mark.parametrize("turns", list(permutations(["order", "exchange", "return"])))
+    async def test_is_of_the_rest_alone_when_goods_sent_for_others_came_back_and_both_orders_ended(
+        self, shop: Shop, turns: Sequence[str]
+    ) -> None:
+        order_id, remainder = await divided(shop)
+        await shop.plan(order_id, "leeds")
+        await send(shop, order_id, arrives=False)
+        await restock(shop, remainder)
+        await send(shop, remainder)
+        await shop.pay()
+        opened = await exchange(shop, order_id, price_minor=500)
+        await arrive(shop, opened["id"])
+        other = UUID((await inspect(shop, opened["id"], found(2))).json()["exchange_order_id"])
+        await send_lamp(shop, other)
+        sent_back = await announce(shop, other, [{"sku": "PALE-LAMP", "quantity": 1}])
+        await arrive(shop, sent_back["id"], 1, sku="PALE-LAMP")
+
+        for turn in turns:
+            if turn == "return":
+                inspected = await inspect(shop, sent_back["id"], found(1, sku="PALE-LAMP", refund_percent=60))
+                assert inspected.status_code == 200
+            else:
+                await act(shop, order_id if turn == "order" else other, "force-compensate")
+            await shop.pay()
+
+        assert await money(shop, order_id) == (TOTAL_MINOR, TOTAL_MINOR - MISSING_MINOR, 0)
+        await receive(shop, await announce(shop, order_id, MIRRORS), 2)
+        assert await money(shop, order_id) == (TOTAL_MINOR, TOTAL_MINOR, 0)
 
     @pytest.mark.parametrize("has_exchange_ended", [False, True])
     async def test_is_of_the_rest_alone_when_own_goods_were_exchanged_before_the_end(

@@ -15,6 +15,7 @@ from libs.common.events.orders import RefundIssued, ReturnClosed, ReturnInspecte
 from libs.common.events.shapes import Allocation, SkuQuantity
 from services.orders.storage.returns import measure_returns
 from tests.integration.orders.shop import NOW, Shop
+from tests.integration.orders.test_money import act
 from tests.support.postgres import FreshDatabase
 
 ARMCHAIRS = [{"sku": "CRUNCHY-ARMCHAIR", "quantity": 2}]
@@ -412,14 +413,7 @@ class TestGoodsSentInExchange:
         opened = await exchange(shop, order_id, price_minor=price_minor, token=token)
         await arrive(shop, opened["id"])
         other = UUID((await inspect(shop, opened["id"], found(2))).json()["exchange_order_id"])
-        lamp = [Allocation(warehouse="leeds", sku="PALE-LAMP", quantity=1)]
-        await shop.tell(StockReserved(order_id=other, allocations=lamp, decision_id=uuid4()))
-        await shop.pay()
-        ids = {"shipment_id": uuid4(), "order_id": other}
-        await shop.tell(
-            ShipmentDispatched(**ids, warehouse="leeds", lines=[], dispatched_at=NOW, tracking_number="GULL-5")
-        )
-        await shop.pay()
+        await send_lamp(shop, other)
         return order_id, other
 
     @pytest.mark.parametrize(
@@ -454,6 +448,39 @@ class TestGoodsSentInExchange:
         await shop.pay()
 
         assert (await shop.order(order_id))["payment"]["refunded_minor"] == 4_400
+
+    @pytest.mark.parametrize("ended_after", ["sent", "announced", "arrived", "inspected", "refunded"])
+    @pytest.mark.parametrize(
+        ("price_minor", "token", "percent"), [(1_500, None, 100), (1_500, None, 50), (2_500, "tok_ok", 50)]
+    )
+    async def test_are_paid_back_once_when_their_order_is_ended_under_way(
+        self, shop: Shop, price_minor: int, token: str | None, percent: int, ended_after: str
+    ) -> None:
+        order_id, other = await self._sent(shop, price_minor=price_minor, token=token)
+        return_id = ""
+        for stage in ("sent", "announced", "arrived", "inspected", "refunded"):
+            match stage:
+                case "announced" if ended_after != "sent":
+                    return_id = (await open_return(shop, other, [{"sku": "PALE-LAMP", "quantity": 1}]))["id"]
+                case "arrived" if return_id:
+                    assert (await arrive(shop, return_id, sku="PALE-LAMP", quantity=1)).status_code == 200
+                case "inspected" if return_id:
+                    line = found(1, sku="PALE-LAMP", refund_percent=percent)
+                    assert (await inspect(shop, return_id, line)).status_code == 200
+                case "refunded":
+                    await shop.pay()
+                case _:
+                    pass
+            if stage == ended_after:
+                assert (await act(shop, other, "force-compensate")).status_code == 200
+        await shop.pay()
+
+        assert await shop.status(other) == "cancelled"
+        # The armchairs were worth 1,900, whatever was given for them.
+        assert (await shop.order(order_id))["payment"]["refunded_minor"] == 1_900
+        assert (await shop.order(other))["payment"]["refunded_minor"] == max(0, price_minor - 1_900)
+        if return_id:
+            assert (await shop.get(f"/returns/{return_id}")).json()["status"] == "closed"
 
     async def test_are_not_exchanged_again(self, shop: Shop) -> None:
         _, other = await self._sent(shop, price_minor=1_900)
@@ -508,3 +535,13 @@ async def exchange(shop: Shop, order_id: UUID, *, price_minor: int, token: str |
     assert response.status_code == 201, response.text
     opened: dict[str, Any] = response.json()
     return opened
+
+
+async def send_lamp(shop: Shop, order_id: UUID) -> None:
+    """Let a lamp that was wanted instead leave, and be paid for as far as it costs more."""
+    lamp = [Allocation(warehouse="leeds", sku="PALE-LAMP", quantity=1)]
+    await shop.tell(StockReserved(order_id=order_id, allocations=lamp, decision_id=uuid4()))
+    await shop.pay()
+    ids = {"shipment_id": uuid4(), "order_id": order_id}
+    await shop.tell(ShipmentDispatched(**ids, warehouse="leeds", lines=[], dispatched_at=NOW, tracking_number="GULL-5"))
+    await shop.pay()

@@ -7,11 +7,12 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from libs.common.events.shapes import Allocation
 from services.orders.domain import messages as on
 from services.orders.domain.ledger import Account, Fact, Transfer, balances
-from services.orders.domain.order import OrderLine, OrderStatus
+from services.orders.domain.order import EXCHANGE_CHANNEL, OrderLine, OrderStatus, Origin
 from services.orders.domain.parcels import value_by_warehouse
 from services.orders.domain.state import (
     OPEN_STEP,
@@ -21,12 +22,14 @@ from services.orders.domain.state import (
     ShipmentStatus,
     StepKind,
     StepStatus,
+    Tell,
     TimerKind,
 )
 from tests.unit.orders.domain.worlds import (
     PARCELS_MINOR,
     TOTAL_MINOR,
     Story,
+    an_order,
     delivered,
     dispatched,
     shipment_id,
@@ -369,6 +372,23 @@ class TestForcedCompensation:
 
         story.tell(dispatched("lyon"))
         assert unstopped(story) == [shipment_id("lyon")]
+
+    @pytest.mark.parametrize(("returned_minor", "owed_minor"), [(0, [1_500]), (600, [900]), (1_500, [])])
+    def test_of_an_exchange_asks_back_only_what_did_not_go_back_for_its_goods(
+        self, returned_minor: int, owed_minor: list[int]
+    ) -> None:
+        origin = Origin(order_id=UUID(int=2), prepaid_minor=1_500)
+        order = an_order()
+        story = Story.received(
+            replace(order, facts=replace(order.facts, channel=EXCHANGE_CHANNEL, total_minor=0, origin=origin))
+        )
+        story.tell(on.ReviewPassed(), stock_reserved(), dispatched("leeds"), dispatched("lyon"))
+        assert story.is_in(OrderStatus.SHIPPED)
+
+        story.tell(on.OperatorCompensated("never arrived", returned_minor=returned_minor))
+
+        told = [(one.order_id, one.message) for one in story.commands if isinstance(one, Tell)]
+        assert told == [(origin.order_id, on.ExchangeEnded(story.state.id, minor)) for minor in owed_minor]
 
     def test_lets_go_of_what_could_not_be_captured(self) -> None:
         story = story_in(OrderStatus.SHIPPED).tell(on.OperatorCompensated("fraud"))
