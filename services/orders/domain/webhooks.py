@@ -294,7 +294,7 @@ def check_event_types(event_types: Sequence[str]) -> None:
     for position, event_type in enumerate(event_types):
         if event_type not in EVENT_TYPES:
             raise UnknownEventType(
-                f"{event_type!r} is no event type; known are {', '.join(EVENT_TYPES)}.",
+                f"There is no such event type; known are {', '.join(EVENT_TYPES)}.",
                 field=f"/event_types/{position}",
             )
 

@@ -184,6 +184,9 @@ class TestEventTypes:
             with pytest.raises(UnknownEventType) as refused:
                 check_event_types(["order.*", nothing])
             assert refused.value.field == "/event_types/1"
+            # What was sent is not repeated, and what there is, is.
+            assert repr(nothing) not in str(refused.value)
+            assert "order.shipped" in str(refused.value)
 
     @pytest.mark.parametrize("event", TOLD, ids=lambda event: event.type)
     def test_of_every_event_belong_to_an_order(self, event: type[Event]) -> None:
